@@ -1,0 +1,41 @@
+# Everything from zero: Python ≥ 3.11, make and a package index are all that is needed.
+# uv is used for speed where it is installed; plain pip does the same.
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+.PHONY: run test check install format clean
+
+run: install          ## MNIST in the competition's shape: train, explain, predict, score
+	$(BIN)/tenfold run
+
+test: install         ## the whole test suite, on real digits
+	$(BIN)/python -m pytest
+
+check: install        ## what must be green before a commit
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+ifdef UV
+	$(UV) venv --quiet --allow-existing --seed --python $(PYTHON) .venv
+	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+else
+	$(PYTHON) -m venv .venv
+	@echo "installing into .venv: PyTorch is large, this takes a minute or more"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
+		--constraint constraints.txt --editable '.[dev]'
+endif
+	@touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,71 @@
+"""tenfold reads handwritten digits. The public names; each is imported when it is first used."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenfold.data import (
+        Dataset,
+        check,
+        kaggle_shape,
+        mnist,
+        read,
+        read_submission,
+        split,
+        write_submission,
+    )
+    from tenfold.errors import TenfoldError
+    from tenfold.estimator import DigitClassifier
+    from tenfold.recipe import Recipe
+    from tenfold.recognizer import Recognizer
+    from tenfold.report.metrics import evaluate, score
+    from tenfold.training.loop import fit
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Dataset": "tenfold.data",
+    "DigitClassifier": "tenfold.estimator",
+    "Recipe": "tenfold.recipe",
+    "Recognizer": "tenfold.recognizer",
+    "TenfoldError": "tenfold.errors",
+    "check": "tenfold.data",
+    "evaluate": "tenfold.report.metrics",
+    "fit": "tenfold.training.loop",
+    "kaggle_shape": "tenfold.data",
+    "mnist": "tenfold.data",
+    "read": "tenfold.data",
+    "read_submission": "tenfold.data",
+    "score": "tenfold.report.metrics",
+    "split": "tenfold.data",
+    "write_submission": "tenfold.data",
+}
+
+__all__ = [
+    "Dataset",
+    "DigitClassifier",
+    "Recipe",
+    "Recognizer",
+    "TenfoldError",
+    "check",
+    "evaluate",
+    "fit",
+    "kaggle_shape",
+    "mnist",
+    "read",
+    "read_submission",
+    "score",
+    "split",
+    "write_submission",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: `tenfold --help` must not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tenfold' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,50 @@
+"""Everything that can go wrong and is not a bug of ours.
+
+    TenfoldError               a sentence for the caller; the command line exits with 2
+    ├── DataError              a file or array is not what it should be
+    ├── SourceError            a dataset cannot be fetched
+    ├── RecipeError            a recipe cannot work; lists every problem
+    ├── RecognizerError        a saved recognizer or run folder is damaged or does not fit
+    └── OutputError            a result cannot be written
+    Interrupted                stopped by Ctrl-C or SIGTERM, state saved; exits with 130
+
+Each message is one sentence that says what was found, where, and what was expected.
+"""
+
+from collections.abc import Sequence
+
+
+class TenfoldError(Exception):
+    """A mistake that the caller can mend. `str(error)` is one sentence."""
+
+    exit_code = 2
+
+
+class DataError(TenfoldError):
+    """A data file or array is not what it should be."""
+
+
+class SourceError(TenfoldError):
+    """A dataset could be had from none of its sources."""
+
+
+class RecipeError(TenfoldError):
+    """A recipe cannot work. `problems` holds one sentence for each reason."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"recipe {source}: " + "; ".join(self.problems))
+
+
+class RecognizerError(TenfoldError):
+    """A saved recognizer, checkpoint or run folder is damaged or does not fit its use."""
+
+
+class OutputError(TenfoldError):
+    """A result cannot be written where it was asked for."""
+
+
+class Interrupted(Exception):
+    """The user stopped the work; what was learned is saved. The message says how to go on."""
+
+    exit_code = 130

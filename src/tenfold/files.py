@@ -1,0 +1,147 @@
+"""Files that are whole or absent, and the names inside a run folder."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tenfold.errors import OutputError
+
+
+def output_folder(path: Path) -> Path:
+    """Make `path` a folder that can be written to, and return it.
+
+    Raises:
+        OutputError: something else stands there, or it may not be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".tenfold-"):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written to ({reason(error)}), expected a writable folder"
+        ) from error
+    return path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; on success flush it to disk and rename it to `path`.
+
+    Readers see the old file or the new one, never half of it, and a failure leaves no litter.
+    The temporary name keeps the suffix, since some writers choose the format by it.
+
+    Raises:
+        OutputError: the folder or the disk does not take the file.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # some writers make files for their owner alone
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+    finally:
+        with suppress(OSError):  # the folder may be the very thing that is wrong
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the rename itself; a no-op where folders cannot be opened (Windows)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def reason(error: OSError) -> str:
+    """The system's own words for `error`, in lower case: 'no space left on device'."""
+    return (error.strerror or str(error)).lower()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder that one training leaves: every name in it, said once."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe; `--recipe` takes it and repeats the run."""
+        return self.path / "recipe.toml"
+
+    @property
+    def environment(self) -> Path:
+        """Machine, versions, precision and threads that the run had."""
+        return self.path / "environment.json"
+
+    @property
+    def data(self) -> Path:
+        """Fingerprints of the data and what the checks found."""
+        return self.path / "data.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line for each epoch."""
+        return self.path / "metrics.jsonl"
+
+    def history(self) -> list[dict[str, Any]]:
+        """Read the finished epochs from `metrics`."""
+        return [json.loads(line) for line in self.metrics.read_text("utf-8").splitlines()]
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files: `tensorboard --logdir` reads this folder."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoint(self) -> Path:
+        """All that `--resume` needs."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def recognizer(self) -> Path:
+        """The recognizer that the run kept."""
+        return self.path / "recognizer.safetensors"
+
+    @property
+    def submission(self) -> Path:
+        """What the competition takes."""
+        return self.path / "submission.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Validation score and times of the whole job."""
+        return self.path / "run.json"
+
+    @property
+    def score(self) -> Path:
+        """Accuracy against known truth, where there was any."""
+        return self.path / "score.json"
+
+    @property
+    def figures(self) -> Path:
+        """Every picture as PNG."""
+        return self.path / "figures"
