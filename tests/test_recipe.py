@@ -1,0 +1,107 @@
+import inspect
+
+import pytest
+from pydantic import ValidationError
+
+from tenfold.errors import RecipeError
+from tenfold.networks import NETWORKS
+from tenfold.recipe import NETWORK_OPTIONS, Recipe, names
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_recipe_that_we_ship_survives_its_own_toml(name, tmp_path):
+    recipe = Recipe.load(name)
+    assert recipe.name == name
+    assert recipe.description
+    path = tmp_path / "again.toml"
+    path.write_text(recipe.to_toml())
+    assert Recipe.load(path) == recipe
+
+
+def test_off_survives_the_toml_too(tmp_path):
+    recipe = Recipe.load("quick", overrides=["data.validation=none", "training.ema_decay=none"])
+    path = tmp_path / "again.toml"
+    path.write_text(recipe.to_toml())
+    assert Recipe.load(path).data.validation is None
+    assert Recipe.load(path) == recipe
+
+
+def test_overrides_and_seed_take_effect():
+    recipe = Recipe.load(
+        "quick",
+        overrides=["training.max_epochs=3", "network.name=mlp", "network.width=none",
+                   "network.hidden=[64, 32]"],
+        seed=7,
+    )  # fmt: skip
+    assert recipe.training.max_epochs == 3
+    assert recipe.network.options == {"hidden": (64, 32)}
+    assert (recipe.seed, recipe.split_seed) == (7, 7)
+
+
+def test_the_logbook_keeps_its_own_split_seed():
+    assert Recipe.load("logbook-mlp", seed=5).split_seed == 42
+
+
+def test_every_problem_is_told_at_once():
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(
+            "quick",
+            overrides=[
+                "training.max_epoch=3",  # misspelt
+                "optimizer.learning_rate=-1",  # out of range
+                "network.name=mlp",  # takes no width
+                "data.validation=none",
+                "training.patience_epochs=2",  # needs validation
+                "nonsense",
+            ],
+        )
+    problems = caught.value.problems
+    assert len(problems) == 5
+    text = str(caught.value)
+    assert "did you mean max_epochs?" in text
+    assert "optimizer.learning_rate is -1, expected" in text
+    assert "network.width does not apply to mlp, which takes dropout, hidden" in text
+    assert "training.patience_epochs needs validation images" in text
+    assert "'nonsense': expected key=value" in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("name = ", "is not valid TOML"),
+        ("\xff\xfe", "is not valid TOML"),
+        ("[network]\nname = 'resnet'", "network.name is 'resnet'"),
+        ("seed = -1", "seed is -1"),
+        ("[training]\nmax_epochs = inf", "training.max_epochs"),
+        ("[optimizer]\nlearning_rate = nan", "optimizer.learning_rate"),
+        ("network = 3", "network is 3"),
+    ],
+)
+def test_a_bad_file_is_a_sentence(content, says, tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text(content)
+    with pytest.raises(RecipeError, match=says) as caught:
+        Recipe.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_recipe_that_is_not_there_lists_those_that_are(tmp_path):
+    with pytest.raises(RecipeError, match=r"no such file or recipe, expected .* quick"):
+        Recipe.load("quikc")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        Recipe.load(tmp_path)
+
+
+def test_a_recipe_cannot_be_changed():
+    recipe = Recipe.load("quick")
+    with pytest.raises(ValidationError):
+        recipe.seed = 3  # type: ignore[misc]
+
+
+def test_recipes_and_constructors_agree_on_the_options():
+    assert set(NETWORK_OPTIONS) == set(NETWORKS)
+    for name, constructor in NETWORKS.items():
+        parameters = inspect.signature(constructor).parameters.values()
+        options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        assert options == NETWORK_OPTIONS[name], name
