@@ -1,0 +1,93 @@
+"""The machine that does the arithmetic: which device, in which precision, with what beside it."""
+
+import os
+import platform
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where tensors live and how they are multiplied; the same code runs on each.
+
+    Attributes:
+        device: the first CUDA GPU if there is one, else the CPU.
+        precision: "bf16" multiplies in bfloat16 and keeps weights in float32; "fp32" is plain.
+    """
+
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+
+    @classmethod
+    def detect(cls, precision: str = "auto") -> "Machine":
+        """Find the device; "auto" takes bf16 where the hardware has units for it.
+
+        Emulated bf16 is slower than fp32, so a CPU must name AMX or AVX512-BF16. On two cores of
+        an AMD EPYC (Zen 4) bf16 with channels_last trains Deotte's network 2.0 × as fast as plain
+        fp32 (1,980 against 1,009 images/s at batch 128).
+        """
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if precision == "auto":
+            precision = "bf16" if _multiplies_bf16(device) else "fp32"
+        return cls(device, "bf16" if precision == "bf16" else "fp32")
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """Move `network` to the device, its filters laid out as the convolutions read them."""
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Run the forward pass inside this: convolutions and products in `precision`."""
+        enabled = self.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def tensor(self, array: Any) -> Tensor:
+        """Put a numpy array on the device, without a copy where that is possible."""
+        return torch.from_numpy(array).to(self.device)
+
+    def __str__(self) -> str:
+        if self.device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.device)}, {self.precision}"
+        return f"{cpu_name()}, {torch.get_num_threads()} threads, {self.precision}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe machine and versions, for `environment.json`."""
+        return {
+            "device": str(self.device),
+            "device_name": str(self),
+            "precision": self.precision,
+            "cpu": cpu_name(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "versions": {
+                name: metadata.version(name) for name in ("tenfold", "torch", "numpy", "polars")
+            },
+        }
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+@cache
+def cpu_name() -> str:
+    """Return the processor's name as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

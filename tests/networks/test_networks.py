@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from tenfold.errors import RecipeError
+from tenfold.networks import NETWORKS, build
+from tenfold.networks.summary import summarize
+from tenfold.recipe import Network
+
+# From the authors' own tables; ours and the simplified LeNet-5 counted by hand below.
+PUBLISHED_PARAMETERS = {
+    "surma": 42_579_946,
+    "deotte": 326_410,  # Keras counts 832 running statistics on top
+    "mlp": 784 * 128 + 128 + 128 * 128 + 128 + 128 * 10 + 10,
+    "lenet5": 156 + 2_416 + 400 * 120 + 120 + 120 * 84 + 84 + 84 * 10 + 10,
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_gives_a_logit_for_each_class(name):
+    network = build(Network(name=name), image_size=28, n_classes=7, seed=0).eval()
+    with torch.inference_mode():
+        assert network(torch.rand(3, 1, 28, 28)).shape == (3, 7)
+
+
+@pytest.mark.parametrize(("name", "parameters"), PUBLISHED_PARAMETERS.items())
+def test_published_networks_have_their_published_size(name, parameters):
+    network = build(Network(name=name), image_size=28, n_classes=10, seed=0)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize("size", [20, 32])
+@pytest.mark.parametrize("name", ["mlp", "lenet5", "thelastdev", "compact"])
+def test_other_image_sizes_work(name, size):
+    network = build(Network(name=name), image_size=size, n_classes=10, seed=0).eval()
+    with torch.inference_mode():
+        assert network(torch.rand(2, 1, size, size)).shape == (2, 10)
+
+
+def test_images_that_are_too_small_get_a_sentence():
+    with pytest.raises(RecipeError, match="recipe deotte: its layers shrink 8 × 8"):
+        build(Network(name="deotte"), image_size=8, n_classes=10, seed=0)
+
+
+def test_the_seed_alone_decides_the_weights():
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    choices = Network(name="compact")
+    one, same, other = (
+        build(choices, image_size=28, n_classes=10, seed=seed).state_dict() for seed in (3, 3, 4)
+    )
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["classes.weight"], other["classes.weight"])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_summary_counts_what_is_there():
+    network = build(Network(name="compact", width=8), image_size=28, n_classes=10, seed=0)
+    layers = summarize(network, 28)
+    assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in network.parameters())
+    first = layers[0]
+    assert (first.name, first.kind) == ("conv1.0", "convolution 4 × 4 stride 2")
+    assert first.shape == (8, 14, 14)
+    assert first.multiply_adds == 14 * 14 * 8 * 16
+    assert layers[-1].shape == (10,)
+    assert network.training
