@@ -1,0 +1,200 @@
+"""How good the answers are: scores with their uncertainty, mistakes by class, calibration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import DataError
+
+CALIBRATION_BINS = 15
+SMALLEST_PROBABILITY = 1e-12
+
+
+def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval that holds the true accuracy with probability `confidence`.
+
+    Unlike the textbook p ± 1.96 s it stays inside [0, 1] and keeps its promise near 0 and 1, where
+    digit recognizers live (Wilson 1927, "Probable Inference, the Law of Succession, and
+    Statistical Inference", JASA 22:209–212).
+
+    Raises:
+        DataError: `n` is not positive, `correct` is not within 0…n, or `confidence` within (0, 1).
+    """
+    _check_counts(correct, n)
+    if not 0 < confidence < 1:
+        raise DataError(f"confidence is {confidence}, expected a number between 0 and 1")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    accuracy = correct / n
+    centre = accuracy + z * z / (2 * n)
+    half_width = z * sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
+    shrink = 1 + z * z / n
+    # In theory these ends are met exactly; rounding would miss them by a hair.
+    low = 0.0 if correct == 0 else (centre - half_width) / shrink
+    high = 1.0 if correct == n else (centre + half_width) / shrink
+    return low, high
+
+
+def _check_counts(correct: int, n: int) -> None:
+    if n < 1:
+        raise DataError(f"a score was asked of {n} answers, expected at least one")
+    if not 0 <= correct <= n:
+        raise DataError(f"{correct} of {n} answers are correct, expected from 0 to {n}")
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy against known truth: `correct` of `n` answers.
+
+    Raises:
+        DataError: `n` is not positive, or `correct` is not within 0…n.
+    """
+
+    correct: int
+    n: int
+
+    def __post_init__(self) -> None:
+        _check_counts(self.correct, self.n)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct answers, from 0 to 1."""
+        return self.correct / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the accuracy."""
+        return wilson_interval(self.correct, self.n)
+
+    def to_json(self) -> dict[str, Any]:
+        """The score as JSON holds it: accuracy, correct, n, interval [low, high]."""
+        return {
+            "accuracy": self.accuracy,
+            "correct": self.correct,
+            "n": self.n,
+            "interval": list(self.interval),
+        }
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.accuracy:.4f} ({self.correct:,} of {self.n:,}; "
+            f"95 % interval {low:.4f}–{high:.4f})"
+        )
+
+
+def score(answers: NDArray[np.int64], truth: NDArray[np.int64]) -> Score:
+    """Count how many `answers` int64 [N] agree with `truth` int64 [N].
+
+    Raises:
+        DataError: the two differ in length, or are empty.
+    """
+    if answers.shape != truth.shape:
+        raise DataError(
+            f"{answers.size:,} answers stand against {truth.size:,} true labels, "
+            "expected one answer for each label"
+        )
+    return Score(correct=int((answers == truth).sum()), n=answers.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All that is measured when a recognizer's probabilities meet the truth.
+
+    Attributes:
+        score: over all images.
+        per_class: score over the images of each class (recall); a class without images is absent.
+        confusion: int64 [C, C], images by true class (row) and answered class (column).
+        loss: mean negative log-likelihood of the truth, in nats.
+        calibration_error: mean distance between confidence and accuracy, from 0 (honest) to 1.
+    """
+
+    score: Score
+    per_class: dict[str, Score]
+    confusion: NDArray[np.int64]
+    loss: float
+    calibration_error: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation as JSON holds it; `confusion` as a list of rows."""
+        return {
+            **self.score.to_json(),
+            "loss": self.loss,
+            "calibration_error": self.calibration_error,
+            "per_class": {name: score.to_json() for name, score in self.per_class.items()},
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def evaluate(
+    probabilities: NDArray[np.floating[Any]], labels: NDArray[np.int64], classes: Sequence[str]
+) -> Evaluation:
+    """Compare `probabilities` float [N, C] with `labels` int64 [N].
+
+    Raises:
+        DataError: shapes disagree, nothing is there to compare, a row is no probability
+            distribution, or a label is no index into `classes`.
+    """
+    _check_evaluation(probabilities, labels, classes)
+    answers = probabilities.argmax(axis=1)
+    confusion = _confusion(labels, answers, len(classes))
+    truth_probability = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return Evaluation(
+        score=score(answers, labels),
+        per_class={
+            name: Score(correct=int(row[index]), n=int(row.sum()))
+            for index, (name, row) in enumerate(zip(classes, confusion, strict=True))
+            if row.any()
+        },
+        confusion=confusion,
+        loss=float(-np.log(truth_probability.clip(SMALLEST_PROBABILITY, 1.0)).mean()),
+        calibration_error=_calibration_error(probabilities.max(axis=1), answers == labels),
+    )
+
+
+def _check_evaluation(
+    probabilities: NDArray[np.floating[Any]], labels: NDArray[np.int64], classes: Sequence[str]
+) -> None:
+    if probabilities.shape != (len(labels), len(classes)) or len(labels) == 0:
+        raise DataError(
+            f"probabilities are {list(probabilities.shape)} for {len(labels)} labels, "
+            f"expected [N, {len(classes)}] with N at least 1, a row for each label"
+        )
+    # Half-precision softmax misses 1 by up to a few thousandths.
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    wrong = (probabilities < 0).any(axis=1) | ~(np.abs(sums - 1) < 0.01)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"probabilities: row {row} sums to {sums[row]:.4g} with minimum "
+            f"{probabilities[row].min():.4g}, expected numbers from 0 to 1 that sum to 1"
+        )
+    if not 0 <= labels.min() <= labels.max() < len(classes):
+        raise DataError(
+            f"labels run from {labels.min()} to {labels.max()}, "
+            f"expected indices of the {len(classes)} classes"
+        )
+
+
+def _confusion(
+    labels: NDArray[np.int64], answers: NDArray[np.int64], n_classes: int
+) -> NDArray[np.int64]:
+    cells = np.bincount(labels * n_classes + answers, minlength=n_classes**2)
+    return cells.reshape(n_classes, n_classes).astype(np.int64)
+
+
+def _calibration_error(
+    confidence: NDArray[np.floating[Any]], is_correct: NDArray[np.bool_]
+) -> float:
+    """Expected calibration error over 15 equal bins of confidence, each closed on the right.
+
+    The mean over bins of |accuracy - confidence|, each bin weighted by its images (Guo et al.
+    2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599, equation 3).
+    """
+    confidence = confidence.astype(np.float64)
+    bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.int64).clip(1, CALIBRATION_BINS)
+    return float(np.abs(np.bincount(bins, weights=is_correct - confidence)).sum() / len(bins))

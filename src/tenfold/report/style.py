@@ -1,0 +1,143 @@
+"""One quiet look for every picture: colours, type, and the sheet that holds many small images.
+
+Dark blue and amber stay apart for colour-blind eyes and, since one is much darker, in grey print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE = "#174a7c"
+AMBER = "#ad6500"
+TEXT = "#222222"
+MUTED = "#767676"
+FAINT = "#e8e8e8"
+
+DPI = 144
+MARGIN_INCHES = 0.12
+# Any: matplotlib's own type for such a table differs between its releases.
+STYLE: Any = {
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": TEXT,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": MARGIN_INCHES,
+    "figure.titlesize": 13,
+    "figure.titleweight": "bold",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": TEXT,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": TEXT,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": TEXT,
+    "grid.color": FAINT,
+    "lines.linewidth": 1.8,
+}
+
+
+@contextmanager
+def drawing(width_inches: float, height_inches: float, title: str, note: str) -> Iterator[Figure]:
+    """Yield an empty figure with `title` above and `note` below, in the style of the house.
+
+    matplotlib is imported here and nowhere else, so that `import tenfold.report` stays cheap; its
+    global settings are as before when the block ends.
+    """
+    from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+        FigureCanvasAgg(figure)
+        left = MARGIN_INCHES / width_inches
+        figure.suptitle(title, x=left, horizontalalignment="left")
+        figure.supxlabel(note, x=left, horizontalalignment="left", fontsize=9, color=MUTED)
+        yield figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write `figure` to `path` as PNG, whole or not at all.
+
+    Raises:
+        OutputError: the folder or the disk does not take the file.
+    """
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, facecolor="white")
+
+
+def show_ink(axes: Axes, image: NDArray[Any]) -> None:
+    """Show `image` [H, W] with values from 0 to 1 as dark ink on white paper."""
+    axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+    bare(axes)
+
+
+def show_signed(axes: Axes, values: NDArray[np.float64], bound: float) -> None:
+    """Show `values` [H, W]: blue where positive, amber where negative, white at 0, NaN in grey."""
+    strength = np.clip(values / bound, -1, 1)
+    anchors = np.array([_rgb(AMBER), _rgb("#ffffff"), _rgb(BLUE)])
+    colours = np.stack([np.interp(strength, [-1, 0, 1], channel) for channel in anchors.T], axis=-1)
+    colours[np.isnan(values)] = _rgb(FAINT)
+    axes.imshow(colours)
+    bare(axes)
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+
+
+def counted(n: int, noun: str) -> str:
+    """Say `n` with its noun: "1 image", "28,000 images"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def bare(axes: Axes) -> None:
+    """Take ticks and frame away, and keep the picture at the upper left of its place."""
+    axes.set(xticks=[], yticks=[], anchor="NW")
+    axes.spines[:].set_visible(False)
+
+
+def mosaic(
+    images: NDArray[Any], columns: int, gap: tuple[int, int], fill: float = np.nan
+) -> NDArray[np.float64]:
+    """Lay `images` [N, h, w] out in rows of `columns` as one sheet, float64 [H, W].
+
+    `gap` (vertical, horizontal, in pixels) parts them and holds `fill`; places left over hold 0.
+    """
+    count, height, width = images.shape
+    rows = -(-count // columns)
+    cell_height, cell_width = height + gap[0], width + gap[1]
+    cells = np.full((rows * columns, cell_height, cell_width), fill, dtype=np.float64)
+    cells[:count, :height, :width] = images
+    cells[count:] = 0
+    by_row = cells.reshape(rows, columns, cell_height, cell_width).swapaxes(1, 2)
+    sheet = by_row.reshape(rows * cell_height, columns * cell_width)
+    return sheet[: rows * cell_height - gap[0], : columns * cell_width - gap[1]]
+
+
+def enlarge(images: NDArray[Any], side: int) -> NDArray[Any]:
+    """Repeat the pixels of `images` [N, h, w] until they are about `side` pixels high.
+
+    Maps of different sizes then share one width of gap, and keep their pixels square.
+    """
+    times = max(1, round(side / images.shape[1]))
+    return images.repeat(times, axis=1).repeat(times, axis=2)

@@ -1,0 +1,354 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image as png
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from tenfold.data.dataset import Dataset
+from tenfold.errors import DataError, OutputError
+from tenfold.report import figures
+from tenfold.report.style import DPI, mosaic
+
+DIGITS = tuple("0123456789")
+LETTERS = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+CLOTHES = ("T-shirt/top", "Trouser", "Ankle boot")
+
+
+def texts(figure: Figure) -> list[str]:
+    """All that the figure says, empty texts aside."""
+    found = (artist for artist in figure.findobj(Text) if isinstance(artist, Text))
+    return [text.get_text() for text in found if text.get_text()]
+
+
+def sheet(figure: Figure, panel: int = 0) -> np.ndarray:
+    """The values of the picture in one panel."""
+    return np.asarray(figure.axes[panel].images[0].get_array())
+
+
+def history(n_epochs: int) -> list[dict[str, float | int | None]]:
+    return [
+        {
+            "epoch": epoch,
+            "train_loss": 1 / epoch,
+            "train_accuracy": 1 - 0.3 / epoch,
+            "valid_loss": 0.8 / epoch,
+            "valid_accuracy": 1 - 0.2 / epoch,
+            "learning_rate": 0.01 / epoch,
+            "elapsed_s": 13.0 * epoch,
+        }
+        for epoch in range(1, n_epochs + 1)
+    ]
+
+
+def random_maps(count: int, side: int) -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(count, side, side))
+
+
+FIGURES: dict[str, Callable[[Dataset], Figure]] = {
+    "balance": lambda d: figures.class_balance(
+        {name: 10 + i for i, name in enumerate(LETTERS)}, dict.fromkeys(LETTERS, 2), "Letters"
+    ),
+    "balance_clothes": lambda d: figures.class_balance(dict.fromkeys(CLOTHES, 9), None, "Clothes"),
+    "samples": lambda d: figures.sample_sheet(d.images, d.known_labels(), DIGITS),
+    "samples_62": lambda d: figures.sample_sheet(
+        d.images[:, ::2, ::2], d.known_labels(), LETTERS, per_class=3
+    ),
+    "augmentation": lambda d: figures.augmentation_preview(d.images[0], d.images[1:20], "Others"),
+    "curves_1": lambda d: figures.training_curves(history(1), kept_epoch=1),
+    "curves_100": lambda d: figures.training_curves(history(100), kept_epoch=60),
+    "confusion_2": lambda d: figures.confusion_matrix(np.array([[5, 1], [0, 7]]), ("a", "b")),
+    "confusion_62": lambda d: figures.confusion_matrix(np.full((62, 62), 3), LETTERS),
+    "mistakes": lambda d: figures.mistakes(
+        d.images, d.known_labels(), d.known_labels() * 0, np.linspace(0, 1, len(d)), DIGITS
+    ),
+    "no_mistakes": lambda d: figures.mistakes(
+        d.images, d.known_labels(), d.known_labels(), np.ones(len(d)), DIGITS
+    ),
+    "filters": lambda d: figures.filters(random_maps(32, 5)),
+    "feature_maps": lambda d: figures.feature_maps(
+        d.images[0], [("stem", random_maps(32, 28)), ("pool", random_maps(3, 1))]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_becomes_a_png_of_its_size(name: str, digits: Dataset, tmp_path: Path) -> None:
+    figure = FIGURES[name](digits)
+    path = tmp_path / "new" / f"{name}.png"
+    figures.save(figure, path)
+
+    width, height = figure.get_size_inches()
+    pixels = png.imread(path)
+    assert pixels.shape[:2] == (int(height * DPI), int(width * DPI))
+    assert pixels.min() < 0.3, "something dark is drawn"
+    assert (pixels[-1] == 1).all(), "the paper is white to its edge"
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_leaves_its_figure(name: str, digits: Dataset) -> None:
+    figure = FIGURES[name](digits)
+    figure.draw_without_rendering()
+    # A tick beyond its axis has a label, which is not drawn.
+    ticks = [label for axes in figure.axes for label in axes.get_xticklabels()]
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text.get_text() and text not in ticks:
+            left, bottom, right, top = text.get_window_extent().extents
+            assert left >= -1, text
+            assert bottom >= -1, text
+            assert right <= figure.bbox.x1 + 1, text
+            assert top <= figure.bbox.y1 + 1, text
+
+
+def test_a_figure_cannot_be_saved_over_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "curves.png"
+    path.mkdir()
+    with pytest.raises(OutputError, match=r"curves\.png: cannot be written"):
+        figures.save(figures.training_curves(history(2)), path)
+    assert list(tmp_path.iterdir()) == [path], "nothing half-written is left"
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone(digits: Dataset) -> None:
+    before = dict(rcParams)
+    figures.sample_sheet(digits.images, digits.known_labels(), DIGITS)
+    assert dict(rcParams) == before
+
+
+def test_importing_the_report_imports_no_matplotlib() -> None:
+    code = "import sys, tenfold.report.figures; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_class_balance_shows_counts_and_equal_share() -> None:
+    counts, held_out = {"0": 3000, "1": 1000}, {"0": 30, "1": 10}
+    figure = figures.class_balance(counts, held_out, "Zeros prevail")
+    said = texts(figure)
+    assert figure.get_suptitle() == "Zeros prevail"
+    assert {"3,000", "1,000", "2,000\nif equal", "training: 4,000 images"} <= set(said)
+    assert {"30", "10", "20\nif equal", "validation: 40 images"} <= set(said)
+    bars = [bar.get_window_extent().height for bar in figure.axes[0].patches]
+    assert bars[0] == pytest.approx(3 * bars[1])
+    assert set(np.asarray(figure.axes[0].lines[0].get_ydata())) == {2000}
+
+
+def test_class_balance_of_one_part_has_one_panel() -> None:
+    figure = figures.class_balance({"0": 1, "1": 0}, None, "Two classes")
+    assert len(figure.axes) == 1
+    assert "all: 1 image" in texts(figure)
+
+
+def test_sample_sheet_shows_each_class_in_its_row(digits: Dataset) -> None:
+    labels = digits.known_labels()
+    figure = figures.sample_sheet(digits.images, labels, DIGITS, per_class=4, seed=1)
+    shown = (sheet(figure) * 255).round().astype(np.uint8)
+    step = 28 + 2
+    for label in range(10):
+        of_class = digits.images[labels == label]
+        for column in range(4):
+            top, left = label * step, column * step
+            tile = shown[top : top + 28, left : left + 28]
+            assert (of_class == tile).all(axis=(1, 2)).any()
+    assert [name.get_text() for name in figure.axes[0].get_yticklabels()] == list(DIGITS)
+    assert figure.get_suptitle() == "4 random images of each of the 10 classes"
+    assert figure.get_supxlabel() == "Drawn from 2,000 images."
+
+
+def test_sample_sheet_depends_on_its_seed_only(digits: Dataset) -> None:
+    sheets = [
+        sheet(figures.sample_sheet(digits.images, digits.known_labels(), DIGITS, seed=seed))
+        for seed in (0, 0, 1)
+    ]
+    assert (sheets[0] == sheets[1]).all()
+    assert (sheets[0] != sheets[2]).any()
+
+
+def test_sample_sheet_leaves_missing_images_blank(digits: Dataset) -> None:
+    one = np.flatnonzero(digits.known_labels() == 1)[:1]
+    figure = figures.sample_sheet(digits.images[one], np.array([1]), ("0", "1"), per_class=2)
+    shown = sheet(figure)
+    assert shown[:28].max() == 0
+    assert shown[30:, 30:].max() == 0
+    assert shown[30:, :28].max() > 0
+    assert "Blank" in figure.get_supxlabel()
+
+
+def test_augmentation_preview_marks_the_original(digits: Dataset) -> None:
+    original = digits.images[0]
+    figure = figures.augmentation_preview(original, digits.images[1:6], "Turned by up to 10°")
+    left, right = figure.axes
+    assert left.get_title(loc="left") == "original"
+    assert left.spines["top"].get_visible()
+    assert not right.spines["top"].get_visible()
+    np.testing.assert_allclose(sheet(figure, 0), original / 255)
+    assert "5 variants" in figure.get_suptitle()
+    assert figure.get_supxlabel() == "Turned by up to 10°"
+
+
+def test_augmentation_preview_stretches_floats_to_ink(digits: Dataset) -> None:
+    variants = digits.images[1:4]
+    as_bytes = figures.augmentation_preview(digits.images[0], variants, "")
+    normalized = (variants / 255 - 0.13) / 0.31
+    as_floats = figures.augmentation_preview(digits.images[0], normalized, "")
+    np.testing.assert_allclose(sheet(as_bytes, 1), sheet(as_floats, 1), atol=1e-6)
+
+
+def test_training_curves_mark_the_kept_epoch() -> None:
+    figure = figures.training_curves(history(10), kept_epoch=4)
+    assert figure.get_suptitle() == "Epoch 4 of 10 was kept: validation accuracy 0.9500"
+    assert "kept: epoch 4" in texts(figure)
+    assert "Time taken: 2 min 10 s." in figure.get_supxlabel()
+    for axes in figure.axes:
+        assert np.asarray(axes.lines[-1].get_xdata()).tolist() == [4, 4]
+
+
+def test_training_curves_name_each_line_at_its_end() -> None:
+    said = texts(figures.training_curves(history(10)))
+    assert {"training 0.1000", "validation 0.0800"} <= set(said)
+    assert {"training 0.9700", "validation 0.9800"} <= set(said)
+
+
+def test_better_is_up_in_accuracy_and_down_in_loss() -> None:
+    loss, accuracy, _ = figures.training_curves(history(10)).axes
+    assert loss.transData.transform((1, 0.1))[1] < loss.transData.transform((1, 0.5))[1]
+    ticks = {
+        tick.get_text(): at
+        for tick, at in zip(accuracy.get_yticklabels(), accuracy.get_yticks(), strict=True)
+    }
+    assert ticks["0.98"] == pytest.approx(0.02)
+    heights = accuracy.transData.transform([(1, ticks["0.98"]), (1, ticks["0.8"])])[:, 1]
+    assert heights[0] > heights[1]
+
+
+@pytest.mark.parametrize("missing", ["absent", "none"])
+def test_training_curves_do_without_validation(missing: str) -> None:
+    rows = history(3)
+    for row in rows:
+        for key in ("valid_loss", "valid_accuracy"):
+            if missing == "none":
+                row[key] = None
+            else:
+                del row[key]
+    figure = figures.training_curves(rows, kept_epoch=3)
+    assert figure.get_suptitle() == "Training accuracy 0.9000 after 3 epochs"
+    assert not any(text.startswith("validation") for text in texts(figure))
+
+
+def test_training_curves_bear_perfection_and_collapse() -> None:
+    rows = history(4)
+    rows[1]["train_loss"] = float("nan")
+    rows[2]["train_loss"] = float("inf")
+    rows[3]["train_accuracy"] = 1.0
+    figure = figures.training_curves(rows)
+    assert {"training 1.0000", "≥ 0.9999"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize(("accuracy", "loss"), [(0.0, 1e9), (1.0, 0.0), (0.5, 1.0)])
+def test_every_point_stays_between_the_ends_of_its_axis(accuracy: float, loss: float) -> None:
+    row = {"epoch": 1, "train_loss": loss, "train_accuracy": accuracy, "learning_rate": 0.1}
+    for axes in figures.training_curves([row]).axes[:2]:
+        low, high = sorted(axes.get_ylim())
+        assert low < high
+        assert low <= np.asarray(axes.lines[0].get_ydata())[0] <= high
+
+
+def test_a_single_epoch_is_seen_as_dots() -> None:
+    figure = figures.training_curves(history(1))
+    assert {line.get_marker() for axes in figure.axes for line in axes.lines} == {"o"}
+    figure.draw_without_rendering()
+    first, last = figure.axes[2].get_xlim()
+    assert [tick for tick in figure.axes[2].get_xticks() if first <= tick <= last] == [1]
+
+
+def test_training_curves_need_an_epoch() -> None:
+    with pytest.raises(DataError, match="no epochs, expected at least one"):
+        figures.training_curves([])
+
+
+def test_confusion_matrix_counts_and_mutes_the_diagonal() -> None:
+    confusion = np.array([[980, 0, 3], [1, 1130, 4], [0, 12, 1020]])
+    figure = figures.confusion_matrix(confusion, ("0", "1", "2"))
+    (axes,) = figure.axes
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert {(0, 0): "980", (2, 0): "3", (1, 2): "12"}.items() <= written.items()
+    assert (1, 0) not in written, "no zero is written"
+    shown: np.ndarray = np.ma.asarray(axes.images[0].get_array())
+    assert np.ma.getmaskarray(shown).tolist() == np.eye(3, dtype=bool).tolist()
+    assert figure.get_suptitle() == "20 of 3,150 images misread,\nmost often 2 as 1: 12 times"
+    assert {"3 of 983", "5 of 1,135", "12 of 1,032"} <= set(texts(figure))
+
+
+def test_confusion_matrix_without_mistakes_says_so() -> None:
+    figure = figures.confusion_matrix(np.diag([4, 5]), ("a", "b"))
+    assert figure.get_suptitle() == "9 images, all read correctly"
+
+
+def test_confusion_matrix_of_many_classes_writes_the_largest_counts() -> None:
+    confusion = np.ones((62, 62), dtype=np.int64)
+    confusion[3, 5] = 77
+    figure = figures.confusion_matrix(confusion, LETTERS)
+    numbers = [text for text in texts(figure) if text.isdigit() and text not in LETTERS]
+    assert numbers == ["77"]
+    assert "Counts up to 1 are not written." in figure.get_supxlabel()
+
+
+def test_mistakes_come_most_confident_first(digits: Dataset) -> None:
+    truth = digits.known_labels()[:5]
+    answers = truth.copy()
+    answers[[1, 2, 4]] = (truth[[1, 2, 4]] + 1) % 10
+    confidence = np.array([1.0, 0.4, 0.9, 1.0, 0.7])
+    figure = figures.mistakes(digits.images[:5], truth, answers, confidence, DIGITS, limit=2)
+    captions = [text.get_text() for text in figure.axes[0].texts]
+    assert captions == [
+        f"{truth[2]} → {answers[2]}\n0.900",
+        f"{truth[4]} → {answers[4]}\n0.700",
+    ]
+    assert figure.get_suptitle() == "3 of 5 images misread; the 2 most confident mistakes"
+    inked = np.trim_zeros(sheet(figure).max(axis=0))
+    assert inked.size, "the misread digits are drawn"
+
+
+def test_no_mistakes_are_good_news(digits: Dataset) -> None:
+    truth = digits.known_labels()
+    figure = figures.mistakes(digits.images, truth, truth, np.ones(len(truth)), DIGITS)
+    assert figure.get_suptitle() == "No mistakes to show: 2,000 images, all read correctly"
+
+
+def test_mistakes_need_equal_lengths(digits: Dataset) -> None:
+    truth = digits.known_labels()
+    with pytest.raises(DataError, match=r"\[2000, 2000, 2000, 3\], expected equal ones"):
+        figures.mistakes(digits.images, truth, truth, np.ones(3), DIGITS)
+
+
+def test_filters_are_blue_for_ink_and_amber_for_paper() -> None:
+    weights = np.stack([np.full((2, 2), value) for value in (1.0, -1.0, 0.0)])
+    shown = sheet(figures.filters(weights))
+    ink, paper, neither = shown[0, 0], shown[0, 44], shown[0, 88]
+    assert ink[2] > ink[0]
+    assert paper[0] > paper[2]
+    assert neither.tolist() == [1, 1, 1]
+
+
+def test_filters_and_feature_maps_need_something_to_show(digits: Dataset) -> None:
+    with pytest.raises(DataError, match=r"filters are \[0, 3, 3\]"):
+        figures.filters(np.zeros((0, 3, 3)))
+    with pytest.raises(DataError, match="no stages"):
+        figures.feature_maps(digits.images[0], [])
+
+
+def test_feature_maps_name_their_stages(digits: Dataset) -> None:
+    stages = [("stem", random_maps(32, 28)), ("head", np.zeros((4, 7, 7)))]
+    said = texts(figures.feature_maps(digits.images[0], stages))
+    assert {"stem: the first 16 of 32 maps, 28 × 28", "head: 4 maps, 7 × 7"} <= set(said)
+
+
+def test_mosaic_lays_images_out_in_rows() -> None:
+    images = np.arange(1, 4).reshape(3, 1, 1)
+    np.testing.assert_array_equal(
+        mosaic(images, columns=2, gap=(1, 1), fill=-1), [[1, -1, 2], [-1, -1, -1], [3, -1, 0]]
+    )
