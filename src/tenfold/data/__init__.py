@@ -1,0 +1,25 @@
+"""Images of digits: read, fetched, checked, split and written."""
+
+from tenfold.data.checks import FileReport, Report, check
+from tenfold.data.dataset import DIGITS, Dataset
+from tenfold.data.kaggle import read, write_kaggle_folder
+from tenfold.data.sources import SOURCES, kaggle_shape, load, mnist
+from tenfold.data.splits import split
+from tenfold.data.submission import read_submission, write_submission
+
+__all__ = [
+    "DIGITS",
+    "SOURCES",
+    "Dataset",
+    "FileReport",
+    "Report",
+    "check",
+    "kaggle_shape",
+    "load",
+    "mnist",
+    "read",
+    "read_submission",
+    "split",
+    "write_kaggle_folder",
+    "write_submission",
+]

@@ -1,0 +1,101 @@
+"""Dataset: images, their labels if known, and what the labels are called."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import DataError
+
+DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A set of equally sized grey images, held whole in memory.
+
+    Attributes:
+        images: uint8 [N, S, S], ink bright on dark; S is 28 for MNIST and its relatives.
+        labels: int64 [N], each an index into `classes`; None where the truth is not known.
+        classes: what each label is called; ("0", …, "9") for digits. Empty when unlabelled.
+        name: where it came from, for messages: "train.csv".
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None = None
+    classes: tuple[str, ...] = ()
+    name: str = "dataset"
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 3:
+            raise DataError(
+                f"{self.name}: images are {self.images.dtype} {list(self.images.shape)}, "
+                "expected uint8 [N, S, S] with pixels from 0 to 255"
+            )
+        if self.images.shape[1] != self.images.shape[2]:
+            raise DataError(
+                f"{self.name}: images are {self.images.shape[1]} × {self.images.shape[2]} pixels, "
+                "expected square ones"
+            )
+        if self.labels is not None:
+            self._check_labels(self.labels)
+
+    def _check_labels(self, labels: NDArray[np.int64]) -> None:
+        if labels.dtype != np.int64 or labels.shape != self.images.shape[:1]:
+            raise DataError(
+                f"{self.name}: labels are {labels.dtype} {list(labels.shape)}, "
+                f"expected int64 [{len(self.images)}]"
+            )
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
+            raise DataError(
+                f"{self.name}: labels run from {labels.min()} to {labels.max()}, "
+                f"expected indices of its {len(self.classes)} classes"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of each image in pixels."""
+        return int(self.images.shape[1])
+
+    def known_labels(self) -> NDArray[np.int64]:
+        """Return the labels.
+
+        Raises:
+            DataError: the dataset has none.
+        """
+        if self.labels is None:
+            raise DataError(f"{self.name}: has no labels, expected a column called 'label'")
+        return self.labels
+
+    def names(self) -> NDArray[np.str_]:
+        """Return the labels by name: str [N].
+
+        Raises:
+            DataError: the dataset has none.
+        """
+        return np.array(self.classes)[self.known_labels()]
+
+    def without_labels(self) -> "Dataset":
+        """Return the images alone, as the competition's test file has them."""
+        return Dataset(self.images, name=self.name)
+
+    def select(self, indices: NDArray[np.int64], name: str | None = None) -> "Dataset":
+        """Return the rows at `indices`, in that order, as a Dataset of their own."""
+        return Dataset(
+            images=self.images[indices],
+            labels=None if self.labels is None else self.labels[indices],
+            classes=self.classes,
+            name=name or self.name,
+        )
+
+    def fingerprint(self) -> str:
+        """Sha256 over size, pixels, labels and classes: equal data, equal fingerprint."""
+        digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        if self.labels is not None:
+            digest.update(np.ascontiguousarray(self.labels).data)
+        return digest.hexdigest()

@@ -1,0 +1,166 @@
+"""Kaggle's train.csv and test.csv: in to a Dataset, and out again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data import fast_csv
+from tenfold.data.careful_csv import CarefulReader
+from tenfold.data.contents import contents
+from tenfold.data.csv_header import Layout, layout
+from tenfold.data.dataset import Dataset
+from tenfold.data.submission import write_submission
+from tenfold.errors import DataError
+from tenfold.files import atomic_path, output_folder
+
+_UTF8_MARK = b"\xef\xbb\xbf"
+_LONGEST_HEADER_BYTES = 2**20
+_ROWS_AT_ONCE = 2000
+
+
+def read(
+    path: Path | str,
+    *,
+    labels: bool | None = None,
+    classes: tuple[str, ...] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Read a CSV with one image a row: pixels from 0 to 255, and perhaps a column 'label'.
+
+    Packed files are read too: gzip, or a zip with one CSV. Pixel columns are taken by number
+    where they are called pixelK, else in file order; a column that only numbers the rows
+    (ImageId, id, index or nameless) is ignored, and `on_note` hears of it.
+
+    Args:
+        path: the file.
+        labels: True requires the label column, False ignores it, None takes it if it is there.
+        classes: what the labels may be; None takes the distinct ones found, in numeric order.
+        on_note: is called with one sentence for each column left out.
+
+    Returns:
+        A Dataset named after the file, with images uint8 [N, S, S] and labels int64 [N] or None.
+
+    Raises:
+        DataError: the first thing in the file that is not as it should be.
+    """
+    path = Path(path)
+    text = contents(path)
+    first = len(_UTF8_MARK) if text[:3].tobytes() == _UTF8_MARK else 0
+    if len(text) == first:
+        raise DataError(f"{path}: is empty, expected a header line and a row for each image")
+    newlines = np.flatnonzero(text[:_LONGEST_HEADER_BYTES] == ord("\n"))
+    start = int(newlines[0]) + 1 if len(newlines) else len(text)
+    columns = layout(path, text[first:start].tobytes())
+    columns = _choose_label(path, columns, labels, on_note or _silence)
+    pixels, values = _rows(path, text, start, columns, classes)
+    if pixels.max() == 1:
+        raise DataError(
+            f"{path}: no pixel is above 1, expected 0 to 255: "
+            "the pixels are scaled to 0–1, multiply them by 255"
+        )
+    images = pixels.reshape(-1, columns.image_size, columns.image_size)
+    if values is None:
+        return Dataset(images, name=path.name)
+    return Dataset(images, *_indices(values, classes), name=path.name)
+
+
+def write_kaggle_folder(folder: Path, train: Dataset, test: Dataset) -> None:
+    """Write both sets as the competition hands them out, and the truth that it keeps.
+
+    `folder` gets train.csv (label, pixel0, …), test.csv (pixel0, …), sample_submission.csv
+    (ImageId, Label, all 0) and truth.csv (ImageId, Label), each whole or not at all.
+
+    Raises:
+        DataError: a set has no labels.
+        OutputError: the folder or the disk does not take a file.
+    """
+    train_labels, test_labels = train.known_labels(), test.known_labels()
+    output_folder(folder)
+    names = np.array(train.classes, dtype=np.bytes_)[train_labels]
+    _write_table(folder / "train.csv", train.images, names)
+    _write_table(folder / "test.csv", test.images, None)
+    write_submission(folder / "sample_submission.csv", ["0"] * len(test))
+    write_submission(folder / "truth.csv", [test.classes[label] for label in test_labels])
+
+
+def _silence(_: str) -> None:
+    """Drop a note that nobody asked for."""
+
+
+def _choose_label(
+    path: Path, columns: Layout, labels: bool | None, on_note: Callable[[str], None]
+) -> Layout:
+    """Return `columns` with the label column only if it is to be read."""
+    if columns.ignored:
+        names = ", ".join(repr(columns.names[column]) for column in columns.ignored)
+        on_note(f"{path}: ignored the column {names}, which only numbers the rows")
+    if labels and columns.label is None:
+        raise DataError(
+            f"{path}: line 1 has no column called 'label' among its {len(columns.names)}, "
+            "expected one: is this the test file?"
+        )
+    if labels is False and columns.label is not None:
+        on_note(f"{path}: ignored the column {columns.names[columns.label]!r}")
+        return replace(columns, label=None)
+    return columns
+
+
+def _rows(
+    path: Path,
+    text: NDArray[np.uint8],
+    start: int,
+    columns: Layout,
+    classes: tuple[str, ...] | None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    """Return pixels uint8 [N, S·S] and label values int64 [N] or None."""
+    if (table := fast_csv.table(text, start, columns)) is not None:
+        pixels, values = table
+        if values is None:
+            return pixels, None
+        if classes is None or set(map(str, np.unique(values))) <= set(classes):
+            return pixels, values.astype(np.int64)
+    return CarefulReader(path, text[start:].tobytes(), columns, classes).read()
+
+
+def _indices(
+    values: NDArray[np.int64], classes: tuple[str, ...] | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return labels as int64 [N] indices of classes, and those classes."""
+    found, inverse = np.unique(values, return_inverse=True)
+    if classes is None:
+        return inverse.astype(np.int64), tuple(map(str, found))
+    positions = np.array([classes.index(str(value)) for value in found], dtype=np.int64)
+    return positions[inverse], classes
+
+
+def _write_table(path: Path, images: NDArray[np.uint8], labels: NDArray[np.bytes_] | None) -> None:
+    """Write images uint8 [N, S, S] and labels, their spellings [N], as CSV."""
+    pixels = images.reshape(len(images), -1)
+    header = [f"pixel{column}" for column in range(pixels.shape[1])]
+    if labels is not None:
+        header.insert(0, "label")
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write((",".join(header) + "\n").encode())
+        for begin in range(0, len(pixels), _ROWS_AT_ONCE):
+            rows = slice(begin, begin + _ROWS_AT_ONCE)
+            file.write(_spell(pixels[rows], None if labels is None else labels[rows]))
+
+
+def _spell(pixels: NDArray[np.uint8], labels: NDArray[np.bytes_] | None) -> bytes:
+    """Return CSV lines for pixels uint8 [N, P], each behind its label if there are labels.
+
+    Every number is laid out four bytes wide with its comma, padded with NULs; dropping the NULs
+    leaves the text.
+    """
+    spelled = np.array([f"{value}," for value in range(256)], dtype="S4")
+    text = spelled[pixels].view(np.uint8)
+    lines = text.reshape(len(pixels), -1)
+    closing = lines[:, -4:]
+    closing[closing == ord(",")] = ord("\n")
+    if labels is not None:
+        names = np.char.add(labels, b",")
+        lines = np.hstack([names.view(np.uint8).reshape(len(pixels), -1), lines])
+    return lines.tobytes().translate(None, b"\0")

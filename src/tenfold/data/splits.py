@@ -1,0 +1,58 @@
+"""Setting some labelled images aside, class by class."""
+
+import math
+
+import numpy as np
+
+from tenfold.data.dataset import Dataset
+from tenfold.errors import DataError
+
+
+def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Return a training and a validation part; each class has the same share of both.
+
+    The same arguments give the same parts. Within each part images keep the dataset's order.
+
+    Args:
+        dataset: labelled images.
+        validation: the fraction set aside, above 0 and below 1; its count is rounded up.
+        seed: any whole number from 0 to 2³²-1; it alone decides which images go where.
+
+    Raises:
+        DataError: there are no labels, the fraction or seed is out of range, or a part cannot
+            hold every class.
+    """
+    labels = dataset.known_labels()
+    if not 0 < validation < 1:
+        raise DataError(
+            f"{dataset.name}: validation is {validation}, expected a fraction above 0 and below 1"
+        )
+    if not 0 <= seed < 2**32:
+        raise DataError(f"{dataset.name}: the seed is {seed}, expected 0 to {2**32 - 1}")
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    present = counts > 0
+    rare = np.flatnonzero(counts == 1)
+    if len(rare):
+        raise DataError(
+            f"{dataset.name}: class {dataset.classes[rare[0]]!r} has 1 image, expected at least 2 "
+            "to split: add images of it or leave it out"
+        )
+    classes = int(present.sum())
+    held_out = math.ceil(validation * len(dataset))
+    smaller = min(held_out, len(dataset) - held_out)
+    if smaller < classes:
+        raise DataError(
+            f"{dataset.name}: validation {validation} of {len(dataset)} images leaves a part with "
+            f"{smaller}, expected at least one for each of {classes} classes: "
+            "change the fraction or add images"
+        )
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415 - slow to import
+
+    parts = train_test_split(
+        np.arange(len(dataset)), test_size=held_out, stratify=labels, random_state=seed
+    )
+    train, valid = (np.sort(part) for part in parts)
+    return (
+        dataset.select(train, f"{dataset.name} (training part)"),
+        dataset.select(valid, f"{dataset.name} (validation part)"),
+    )

@@ -1,0 +1,92 @@
+"""Answers as the competition takes them: ImageId,Label with ids from 1. Truth looks the same."""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.contents import contents
+from tenfold.errors import DataError, OutputError
+from tenfold.files import atomic_path
+
+_HEADER = ["ImageId", "Label"]
+_WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+
+
+def write_submission(
+    path: Path | str, answers: Sequence[str] | NDArray[np.str_] | NDArray[np.integer]
+) -> None:
+    """Write `answers`, one whole number for each image in order, and read them back to be sure.
+
+    Raises:
+        DataError: an answer is not a whole number, or there is none at all.
+        OutputError: the disk does not take the file, or gives back something else.
+    """
+    path = Path(path)
+    labels = [str(answer) for answer in answers]
+    if not labels:
+        raise DataError(f"{path}: no answers to write, expected one for each image")
+    for row, label in enumerate(labels, start=1):
+        if not _WHOLE.fullmatch(label):
+            raise DataError(
+                f"{path}: the answer for image {row} is {label!r}, expected a whole number"
+            )
+    lines = [",".join(_HEADER), *(f"{row},{label}" for row, label in enumerate(labels, start=1))]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+        _verify(path, temporary, np.array(labels, dtype=np.int64))
+
+
+def read_submission(path: Path | str) -> NDArray[np.int64]:
+    """Return the labels, int64 [N], in the order of their ids.
+
+    Raises:
+        DataError: the header is not ImageId,Label, the ids are not 1 to N once each, or a label
+            is not a whole number.
+    """
+    path = Path(path)
+    try:
+        text = contents(path).tobytes().decode("utf-8-sig")
+        rows = list(csv.reader(text.rstrip().splitlines(), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: is not CSV text ({error}), expected ImageId,Label") from error
+    if not rows or rows[0] != _HEADER:
+        found = ",".join(rows[0][:4])[:60] if rows else ""
+        raise DataError(f"{path}: line 1 is {found!r}, expected 'ImageId,Label'")
+    count = len(rows) - 1
+    if not count:
+        raise DataError(f"{path}: has a header and no rows, expected an answer for each image")
+    labels: dict[int, int] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        image, label = _entry(path, number, row)
+        if image in labels or not 1 <= image <= count:
+            problem = "stands there twice" if image in labels else "is out of range"
+            raise DataError(
+                f"{path}: line {number}, ImageId {image} {problem}, "
+                f"expected 1 to {count} once each as there are {count} rows"
+            )
+        labels[image] = label
+    return np.array([labels[image] for image in range(1, count + 1)], dtype=np.int64)
+
+
+def _verify(path: Path, written: Path, labels: NDArray[np.int64]) -> None:
+    try:
+        same = np.array_equal(read_submission(written), labels)
+    except DataError as error:
+        raise OutputError(f"{path}: cannot be read back ({error})") from error
+    if not same:
+        raise OutputError(f"{path}: reads back differently from what was written")
+
+
+def _entry(path: Path, number: int, row: list[str]) -> tuple[int, int]:
+    if len(row) != len(_HEADER):
+        raise DataError(f"{path}: line {number} has {len(row)} values, expected ImageId,Label")
+    for name, cell in zip(_HEADER, row, strict=True):
+        if not _WHOLE.fullmatch(cell.strip()):
+            raise DataError(
+                f"{path}: line {number}, column {name} holds {cell[:40]!r}, expected a whole number"
+            )
+    return int(row[0]), int(row[1])

@@ -1,0 +1,119 @@
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tenfold.data import Dataset, check
+
+
+def changed(
+    digits: Dataset, edit: Callable[[NDArray[np.uint8], NDArray[np.int64]], None]
+) -> Dataset:
+    images, labels = digits.images.copy(), digits.known_labels().copy()
+    edit(images, labels)
+    return Dataset(images, labels, digits.classes, "train.csv")
+
+
+def test_mnist_is_in_order_and_quickly_so(mnist):
+    start = time.perf_counter()
+    report = check(*mnist)
+    assert time.perf_counter() - start < 10  # about 0.4 s on two idle cores
+    assert report.problems == report.notes == ()
+    assert report.overlap == ()
+    assert report.test is not None
+    assert (report.train.rows, report.test.rows) == (60_000, 10_000)
+    assert report.train.class_counts["1"] == 6742
+    assert sum(report.train.class_counts.values()) == 60_000
+    assert (report.train.pixel_min, report.train.pixel_max) == (0, 255)
+    assert report.train.pixel_mean == pytest.approx(mnist[0].images.mean())
+    assert report.train.pixel_std == pytest.approx(mnist[0].images.std())
+    assert report.train.ink_share == pytest.approx((mnist[0].images > 0).mean())
+    assert report.train.duplicates == report.test.duplicates == ()
+    assert report.train.chi_square_p is not None
+    assert report.train.chi_square_p < 1e-6
+
+
+def test_json_and_lines(digits):
+    report = check(digits, digits.select(np.arange(5), "test.csv"))
+    plain = json.loads(json.dumps(report.to_json()))
+    assert plain["missing_values"] == 0
+    assert plain["train"]["class_counts"] == report.train.class_counts
+    assert len(plain["overlap"]) == 5
+    lines = report.lines()
+    assert lines[0].startswith("problem: test.csv: 5 images are also in digits")
+    assert any("5 of 5 images are also in digits" in line for line in lines)
+    assert all("\n" not in line for line in lines)
+
+
+def test_blank_and_constant(digits):
+    def edit(images, _):
+        images[3], images[8] = 0, 77
+
+    report = check(changed(digits, edit))
+    assert report.train.blank == (3,)
+    assert report.train.constant == (8,)
+    assert report.problems == ()
+    assert "train.csv: 1 images are blank (3)" in report.notes
+
+
+def test_duplicates_and_conflicts(digits):
+    assert check(digits).train.duplicates == ()
+
+    def edit(images, labels):
+        images[[10, 900]], labels[[10, 900]] = images[4], labels[4]
+        images[1500], labels[1500] = images[2], (labels[2] + 1) % 10
+
+    report = check(changed(digits, edit))
+    assert report.train.duplicates == ((2, 1500), (4, 10, 900))
+    assert report.train.conflicts == ((2, 1500),)
+    assert len(report.problems) == 1
+    assert "equal images have different labels (images 2, 1500)" in report.problems[0]
+    assert any("2 groups of images are equal" in note for note in report.notes)
+
+
+def test_overlap_names_both_rows(digits):
+    train = digits.select(np.arange(1000), "train.csv")
+    test = digits.select(np.array([1500, 7, 1600, 999]), "test.csv")
+    report = check(train, test)
+    assert report.overlap == ((7, 1), (999, 3))
+    assert "2 images are also in train.csv (train = test: 7 = 1, 999 = 3)" in report.problems[0]
+
+
+def test_ink_on_paper_is_suspected(digits):
+    def edit(images, _):
+        images[:] = 255 - images
+
+    report = check(changed(digits, edit))
+    assert report.train.inverted
+    assert "invert the pixels" in report.problems[0]
+    assert not check(digits).train.inverted
+
+
+def test_sizes_that_differ(digits):
+    small = Dataset(digits.images[:50, 4:24, 4:24], name="test.csv")
+    report = check(digits, small)
+    assert report.overlap == ()
+    assert "test.csv: images are 20 × 20 pixels, expected 28 × 28" in report.problems[0]
+
+
+def test_one_class_and_rare_classes(digits):
+    ones = digits.select(np.flatnonzero(digits.labels == 1))
+    assert any("all labels are the same" in problem for problem in check(ones).problems)
+    assert sum("too few to learn from" in note for note in check(ones).notes) == 9
+
+
+def test_equal_classes_are_not_suspected(digits):
+    first = [np.flatnonzero(digits.labels == label)[:50] for label in range(10)]
+    report = check(digits.select(np.concatenate(first)))
+    assert report.train.chi_square == 0
+    assert report.train.chi_square_p == 1
+
+
+def test_no_labels_and_no_images(digits):
+    report = check(Dataset(digits.images))
+    assert (report.train.class_counts, report.train.chi_square) == ({}, None)
+    empty = Dataset(np.zeros((0, 28, 28), np.uint8), name="none.csv")
+    assert check(empty, digits).problems == ("none.csv: has no images, expected at least one",)

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from tenfold.data import Dataset, split
+from tenfold.errors import DataError
+
+
+def of_counts(*counts: int) -> Dataset:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = np.zeros((len(labels), 2, 2), np.uint8)
+    return Dataset(images, labels, tuple("abcdef"[: len(counts)]), "few.csv")
+
+
+def keys(dataset: Dataset) -> list[bytes]:
+    return [image.tobytes() for image in dataset.images]
+
+
+def test_every_image_goes_to_one_part_in_order(digits):
+    train, valid = split(digits, 0.2, seed=0)
+    assert (len(train), len(valid)) == (1600, 400)
+    position = {key: index for index, key in enumerate(keys(digits))}
+    places = [[position[key] for key in keys(part)] for part in (train, valid)]
+    assert all(place == sorted(place) for place in places)
+    assert sorted(places[0] + places[1]) == list(range(2000))
+    for part, place in zip((train, valid), places, strict=True):
+        assert np.array_equal(part.known_labels(), digits.labels[place])
+        assert part.classes == digits.classes
+
+
+def test_classes_keep_their_shares(digits):
+    _, valid = split(digits, 0.1, seed=5)
+    counts = np.bincount(valid.known_labels(), minlength=10)
+    assert np.abs(counts - 0.1 * np.bincount(digits.labels)).max() <= 1
+
+
+def test_the_seed_decides(digits):
+    first, again, other = (split(digits, 0.2, seed)[1] for seed in (1, 1, 2))
+    assert first.fingerprint() == again.fingerprint()
+    assert first.fingerprint() != other.fingerprint()
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_fractions_that_are_none(digits, fraction):
+    with pytest.raises(DataError, match="expected a fraction above 0 and below 1"):
+        split(digits, fraction, seed=0)
+
+
+def test_seed_out_of_range(digits):
+    with pytest.raises(DataError, match="the seed is -1"):
+        split(digits, 0.1, seed=-1)
+
+
+def test_no_labels(digits):
+    with pytest.raises(DataError, match="has no labels"):
+        split(Dataset(digits.images), 0.1, seed=0)
+
+
+def test_a_class_with_one_image():
+    with pytest.raises(DataError, match=r"few\.csv: class 'b' has 1 image, expected at least 2"):
+        split(of_counts(20, 1, 20), 0.2, seed=0)
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.95])
+def test_a_part_too_small_for_every_class(fraction):
+    with pytest.raises(DataError, match=r"leaves a part with [12], expected .* 3 classes"):
+        split(of_counts(10, 10, 10), fraction, seed=0)
+
+
+def test_a_class_without_images_is_no_obstacle():
+    train, valid = split(of_counts(10, 0, 10), 0.2, seed=0)
+    assert (len(train), len(valid)) == (16, 4)
