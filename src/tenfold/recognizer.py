@@ -1,0 +1,226 @@
+"""Recognizer: what predicts. It carries its own preprocessing, so that training and prediction
+cannot drift apart; one published pipeline fell from 0.966 to 0.82 on exactly that.
+"""  # noqa: D205 - two thoughts, one breath
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tenfold.data.dataset import Dataset
+from tenfold.errors import DataError, RecognizerError
+from tenfold.files import RunFolder, atomic_path
+from tenfold.machine import Machine
+from tenfold.networks import build
+from tenfold.recipe import Network
+
+FORMAT = "tenfold-recognizer-1"
+# Activations of 256 images fit a core's share of the cache; 1,000 take half again as long each.
+PREDICT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From stored pixels to what the network sees; the same in training and prediction.
+
+    Attributes:
+        mean, std: of the training images' pixels on the scale 0 to 1; 0 and 1 leave that scale.
+        zoom: enlarge the centre by this factor; None leaves the image as it is.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    zoom: float | None = None
+
+    def __call__(self, images: Tensor, warp: Tensor | None = None) -> Tensor:
+        """Turn uint8 [N, S, S] into float32 [N, 1, S, S].
+
+        Args:
+            images: pixels from 0 to 255.
+            warp: where augmentation wants each output pixel sampled, float [N, S, S, 2] in the
+                coordinates of `torch.nn.functional.grid_sample`. It is joined with the zoom, so
+                an image is interpolated once.
+        """
+        scaled = images[:, None].float() / 255
+        if warp is None and self.zoom is not None:
+            warp = plain_grid(images.shape[-1], images.device).expand(len(images), -1, -1, -1)
+        if warp is not None:
+            scaled = F.grid_sample(scaled, warp / (self.zoom or 1.0), align_corners=False)
+        return (scaled - self.mean) / self.std
+
+
+def plain_grid(size: int, device: torch.device) -> Tensor:
+    """Return the grid that samples every pixel where it is: float [1, size, size, 2]."""
+    identity = torch.eye(2, 3, device=device)[None]
+    return F.affine_grid(identity, [1, 1, size, size], align_corners=False)
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """One or more trained networks with all that is needed to use them.
+
+    Attributes:
+        networks: the members; their probabilities are averaged.
+        choices: how each member is built, in the same order.
+        preprocessing: applied to every image.
+        classes: what each output is called.
+        image_size: height and width in pixels of the images it was trained on.
+        provenance: recipe, data and machine it came from, as JSON values.
+    """
+
+    networks: Sequence[nn.Module]
+    choices: Sequence[Network]
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    image_size: int
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def probabilities(
+        self, images: Dataset | NDArray[np.uint8], machine: Machine | None = None
+    ) -> NDArray[np.float32]:
+        """Return the probability of each class for each image: float32 [N, classes].
+
+        Args:
+            images: a Dataset or uint8 [N, S, S].
+            machine: where to compute; detected if not given.
+
+        Raises:
+            DataError: the images are not of the size that the recognizer was trained on.
+        """
+        pixels = images.images if isinstance(images, Dataset) else images
+        self._check_size(images, pixels)
+        machine = machine or Machine.detect()
+        members = [machine.place(network).eval() for network in self.networks]
+        result = torch.empty(len(pixels), len(self.classes))
+        with torch.inference_mode(), machine.autocast():
+            for start in range(0, len(pixels), PREDICT_BATCH):
+                batch = machine.tensor(np.ascontiguousarray(pixels[start : start + PREDICT_BATCH]))
+                seen = self.preprocessing(batch)
+                votes = [member(seen).float().softmax(dim=1) for member in members]
+                result[start : start + PREDICT_BATCH] = torch.stack(votes).mean(dim=0)
+        return result.numpy()
+
+    def predict(
+        self, images: Dataset | NDArray[np.uint8], machine: Machine | None = None
+    ) -> NDArray[np.str_]:
+        """Return the most probable class of each image by name: str [N]."""
+        return self.names_of(self.probabilities(images, machine).argmax(axis=1))
+
+    def names_of(self, labels: NDArray[np.int64]) -> NDArray[np.str_]:
+        """Turn indices of classes into their names."""
+        return np.array(self.classes)[labels]
+
+    def _check_size(self, images: Dataset | NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
+        size = self.image_size
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size):
+            name = images.name if isinstance(images, Dataset) else "images"
+            raise DataError(
+                f"{name}: holds {pixels.dtype} images of {' × '.join(map(str, pixels.shape[1:]))} "
+                f"pixels, expected uint8 {size} × {size} as this recognizer was trained on"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write everything to one safetensors file, whole or not at all; no pickle.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        tensors = {
+            f"{member}.{name}": tensor.detach().cpu().contiguous()
+            for member, network in enumerate(self.networks)
+            for name, tensor in network.state_dict().items()
+        }
+        about = {
+            "members": [choice.model_dump() for choice in self.choices],
+            "preprocessing": asdict(self.preprocessing),
+            "classes": list(self.classes),
+            "image_size": self.image_size,
+            "provenance": dict(self.provenance),
+        }
+        save_tensors(path, tensors, FORMAT, about)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Recognizer":
+        """Read a recognizer from its file, or from the run folder that holds one.
+
+        Raises:
+            RecognizerError: it is missing, damaged, or not a recognizer.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = RunFolder(path).recognizer
+        tensors, about = load_tensors(path, FORMAT)
+        try:
+            choices = [Network.model_validate(member) for member in about["members"]]
+            size, classes = about["image_size"], tuple(about["classes"])
+            networks = []
+            for index, choice in enumerate(choices):
+                network = build(choice, image_size=size, n_classes=len(classes), seed=0)
+                network.load_state_dict(_with_prefix(tensors, f"{index}."))
+                networks.append(network.eval())
+            preprocessing = Preprocessing(**about["preprocessing"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RecognizerError(
+                f"{path}: its description does not fit its weights ({error})"
+            ) from error
+        return cls(networks, choices, preprocessing, classes, size, about["provenance"])
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], kind: str, about: Any) -> None:
+    """Write tensors and a JSON description of them to one safetensors file, with a checksum."""
+    metadata = {"format": kind, "about": json.dumps(about), "sha256": _checksum(tensors)}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # it wraps a full disk, among others
+            raise OSError(str(error)) from error
+
+
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read back what `save_tensors` wrote, believing nothing before the checksum agrees.
+
+    Raises:
+        RecognizerError: the file is missing, damaged or of another kind.
+    """
+    if not path.is_file():
+        raise RecognizerError(f"{path}: there is no such file, expected one that tenfold saved")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            # A clone owns its memory: the file may be replaced while the tensors are in use.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RecognizerError(f"{path}: is damaged or no safetensors file ({error})") from error
+    if metadata.get("format") != kind:
+        found = metadata.get("format", "no format")
+        raise RecognizerError(f"{path}: says {found!r}, expected {kind!r}")
+    if metadata.get("sha256") != _checksum(tensors):
+        raise RecognizerError(f"{path}: is damaged, its checksum does not agree with its weights")
+    about: dict[str, Any] = json.loads(metadata["about"])
+    return tensors, about
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

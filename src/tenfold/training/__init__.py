@@ -1,0 +1,1 @@
+"""Training: augmentation, optimizers, schedules, the loop and its checkpoints."""

@@ -1,0 +1,126 @@
+"""The run folder as training fills it, so that a kill at any moment loses next to nothing."""
+
+import copy
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenfold.data.dataset import Dataset
+from tenfold.errors import OutputError
+from tenfold.files import RunFolder, output_folder, write_json, write_text
+from tenfold.machine import Machine
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Recognizer
+from tenfold.training import checkpoint
+from tenfold.training.checkpoint import State
+
+# A checkpoint within an epoch is due after this many seconds, or later where saving is slow:
+# at most a twentieth of the time goes into it.
+CHECKPOINT_INTERVAL_S = 30.0
+CHECKPOINT_SHARE = 0.05
+
+
+class Archive:
+    """Keeps checkpoint, metrics and recognizer; without a folder, the recognizer in memory.
+
+    Args:
+        out: the run folder, made if need be; None keeps no files.
+        recipe: of the run.
+        train: the images that are learned.
+        valid: the images held out, or None.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+
+    def __init__(
+        self, out: Path | None, recipe: Recipe, train: Dataset, valid: Dataset | None
+    ) -> None:
+        self.folder = None if out is None else RunFolder(output_folder(out))
+        self._recipe, self._train, self._valid = recipe, train, valid
+        self._identity = _identity(recipe, train, valid) if out is not None else {}
+        self._in_memory: Recognizer | None = None
+        self._saved_at, self._save_s = time.monotonic(), 0.0
+
+    def restore(self, state: State, *, resume: bool) -> bool:
+        """Bring `state` to where the folder's checkpoint left off; say whether there was one.
+
+        Raises:
+            OutputError: the folder holds a run, and `resume` is not wanted.
+            RecognizerError: the checkpoint is damaged or of another run.
+        """
+        if self.folder is None or not self.folder.checkpoint.exists():
+            return False
+        if not resume:
+            raise OutputError(
+                f"{self.folder.path}: already holds a run, expected an empty folder, "
+                "or --resume to go on with that run"
+            )
+        checkpoint.restore(self.folder.checkpoint, state, self._identity)
+        return True
+
+    def describe(self, machine: Machine, checks: Mapping[str, Any] | None) -> None:
+        """Write what the run is made of: recipe, machine, data."""
+        if self.folder is None:
+            return
+        valid = None if self._valid is None else _facts(self._valid)
+        data = {"train": _facts(self._train), "valid": valid, "checks": checks}
+        write_text(self.folder.recipe, self._recipe.to_toml())
+        write_json(self.folder.environment, machine.to_json())
+        write_json(self.folder.data, data)
+
+    def keep(self, recognizer: Recognizer) -> None:
+        """Hold on to `recognizer` as the one that the run leaves, so far."""
+        if self.folder is None:
+            self._in_memory = copy.deepcopy(recognizer)
+        else:
+            recognizer.save(self.folder.recognizer)
+
+    def kept(self) -> Recognizer:
+        """Return the recognizer that was kept last."""
+        if self.folder is not None:
+            return Recognizer.load(self.folder.recognizer)
+        assert self._in_memory is not None
+        return self._in_memory
+
+    def save(self, state: State) -> None:
+        """Write the checkpoint, then the table of epochs made from it."""
+        if self.folder is None:
+            return
+        started = time.monotonic()
+        checkpoint.save(self.folder.checkpoint, state, self._identity)
+        rows = [json.dumps(asdict(row)) + "\n" for row in state.history]
+        write_text(self.folder.metrics, "".join(rows))
+        self._saved_at = time.monotonic()
+        self._save_s = self._saved_at - started
+
+    def save_if_due(self, state: State) -> None:
+        """Save if the last time is long enough ago."""
+        interval = max(CHECKPOINT_INTERVAL_S, self._save_s / CHECKPOINT_SHARE)
+        if time.monotonic() - self._saved_at >= interval:
+            self.save(state)
+
+
+def _identity(recipe: Recipe, train: Dataset, valid: Dataset | None) -> dict[str, Any]:
+    """Say what must be equal for a run to go on: all choices but the length, and the data."""
+    return {
+        "recipe": recipe.model_dump(mode="json", exclude={"training": {"max_epochs"}}),
+        "training data": train.fingerprint(),
+        "validation data": None if valid is None else valid.fingerprint(),
+    }
+
+
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    counts = np.bincount(dataset.known_labels(), minlength=len(dataset.classes))
+    return {
+        "name": dataset.name,
+        "images": len(dataset),
+        "image_size": dataset.image_size,
+        "classes": dict(zip(dataset.classes, counts.tolist(), strict=True)),
+        "sha256": dataset.fingerprint(),
+    }

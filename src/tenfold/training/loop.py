@@ -1,0 +1,347 @@
+"""The training loop: from a Dataset and a Recipe to a Recognizer, and a run folder on the way."""
+
+import copy
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tenfold.data.dataset import Dataset
+from tenfold.errors import DataError, Interrupted, RecipeError
+from tenfold.machine import Machine
+from tenfold.networks import build as build_network
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Preprocessing, Recognizer
+from tenfold.training import augment, average, optimizers, schedule
+from tenfold.training.archive import Archive
+from tenfold.training.checkpoint import State
+from tenfold.training.interrupt import StopRequest, stop_request
+from tenfold.training.progress import Epoch, Listener, Moment, Silence
+from tenfold.training.tensorboard import Scalars
+
+SECONDS_BETWEEN_MOMENTS = 0.2
+
+ORDER, AUGMENTATION, DROPOUT = range(3)  # streams of random numbers that must not touch
+
+
+def fit(
+    train: Dataset,
+    valid: Dataset | None = None,
+    recipe: Recipe | str | Path = "quick",
+    *,
+    out: Path | str | None = None,
+    resume: bool = False,
+    checks: Mapping[str, Any] | None = None,
+    listener: Listener | None = None,
+) -> Recognizer:
+    """Train a recognizer.
+
+    Args:
+        train: labelled images.
+        valid: labelled images that choose the epoch and the learning rate where the recipe says
+            so; None if the recipe holds none out.
+        recipe: a Recipe, the name of one, or a TOML file.
+        out: the run folder to leave; None leaves no files.
+        resume: go on from the folder's checkpoint, if it has one. The result is the one that an
+            uninterrupted run would have had, bit for bit on the same machine. The recipe may
+            differ from the folder's in `training.max_epochs` alone.
+        checks: what the checks of the data found, kept in `data.json`.
+        listener: is told how it goes.
+
+    Raises:
+        DataError: labels are missing, or the two sets do not fit each other.
+        RecipeError: the recipe cannot work on these images, or training diverged.
+        RecognizerError: the checkpoint is damaged or of another run.
+        OutputError: the folder cannot be written to, or already holds a run.
+        Interrupted: Ctrl-C or SIGTERM, with the state saved in `out`.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    listener = listener or Silence()
+    _check_fit(train, valid, recipe)
+    trainer = _Trainer(train, valid, recipe, None if out is None else Path(out), listener)
+    with torch.random.fork_rng():  # dropout draws from the global generator; leave it as it was
+        return trainer.run(resume=resume, checks=checks)
+
+
+def _check_fit(train: Dataset, valid: Dataset | None, recipe: Recipe) -> None:
+    train.known_labels()
+    if len(train) < 2:
+        raise DataError(f"{train.name}: has {len(train)} images, expected at least 2 to train on")
+    if valid is None and recipe.data.validation is not None:
+        raise RecipeError(
+            recipe.name, ["holds images out for validation, but none were given (valid=None)"]
+        )
+    if valid is not None:
+        valid.known_labels()
+        if (valid.classes, valid.image_size) != (train.classes, train.image_size):
+            raise DataError(f"{valid.name}: its classes or image size are not those of training")
+
+
+def seed_of(*parts: int) -> int:
+    """Mix a recipe's seed, a stream and a counter into one 64-bit seed.
+
+    So the randomness of a step depends on nothing but the seed and the step, and a resumed run
+    draws what the uninterrupted one would have drawn.
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def kept_epoch(history: Sequence[Epoch], keep: str) -> int:
+    """Return which epoch the recognizer comes from, counted from 1.
+
+    The best is by validation accuracy, among equals by validation loss.
+    """
+    if keep == "last":
+        return history[-1].epoch
+    return max(history, key=lambda row: (row.valid_accuracy or 0, -(row.valid_loss or 0))).epoch
+
+
+class _Trainer:
+    """One training run, from the first step to the last."""
+
+    def __init__(
+        self,
+        train: Dataset,
+        valid: Dataset | None,
+        recipe: Recipe,
+        out: Path | None,
+        listener: Listener,
+    ) -> None:
+        self.train, self.valid, self.recipe, self.listener = train, valid, recipe, listener
+        self.archive = Archive(out, recipe, train, valid)
+        self.machine = Machine.detect(recipe.training.precision)
+        self.images = self.machine.tensor(train.images)
+        self.labels = self.machine.tensor(train.known_labels())
+        self.preprocessing = _preprocessing(recipe, train)
+        self.generator = torch.Generator(self.machine.device)
+
+        self.batch_size = min(recipe.training.batch_size, len(train))
+        self.steps_per_epoch = len(train) // self.batch_size  # the rest waits for the next order
+        self.total_steps = self.steps_per_epoch * recipe.training.max_epochs
+
+        network = build_network(
+            recipe.network,
+            image_size=train.image_size,
+            n_classes=len(train.classes),
+            seed=recipe.seed,
+        )
+        network = self.machine.place(network)
+        twin = copy.deepcopy(network) if recipe.training.ema_decay else None
+        self.state = State(
+            network,
+            twin.requires_grad_(False) if twin else None,
+            optimizers.build(recipe.optimizer, network),
+            sums=torch.zeros(3, dtype=torch.float64, device=self.machine.device),
+        )
+        self._told_at = 0.0
+
+    # The story of a run
+
+    def run(self, *, resume: bool, checks: Mapping[str, Any] | None) -> Recognizer:
+        self._start(resume=resume, checks=checks)
+        done = len(self.state.history)
+        try:
+            with stop_request() as stop, Scalars(self.archive.folder, done) as scalars:
+                while not self._finished():
+                    self._train_epoch(stop)
+                    self._finish_epoch(scalars)
+        finally:
+            self.listener.close()
+        return self.archive.kept()
+
+    def _finished(self) -> bool:
+        patience = self.recipe.training.patience_epochs
+        waited = schedule.epochs_since_best(self._accuracies())
+        stopped_early = patience is not None and waited >= patience
+        return len(self.state.history) >= self.recipe.training.max_epochs or stopped_early
+
+    def _train_epoch(self, stop: StopRequest) -> None:
+        """Take the steps that the running epoch still lacks; after a resume that may be none."""
+        epoch = len(self.state.history)
+        done = self.state.step - epoch * self.steps_per_epoch
+        self.state.network.train()
+        self.generator.manual_seed(seed_of(self.recipe.seed, ORDER, epoch))
+        order = torch.randperm(
+            len(self.images), generator=self.generator, device=self.machine.device
+        )
+        for index in range(done, self.steps_per_epoch):
+            if stop:
+                self._interrupt()
+            started = time.perf_counter()
+            self._step(order[index * self.batch_size : (index + 1) * self.batch_size])
+            self.state.train_s += time.perf_counter() - started
+            self._tell_moment()
+            self.archive.save_if_due(self.state)
+
+    def _step(self, chosen: Tensor) -> None:
+        """Change the weights once, by the images at `chosen`: int64 [batch]."""
+        state, training = self.state, self.recipe.training
+        rate = self._learning_rate()
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+
+        self.generator.manual_seed(seed_of(self.recipe.seed, AUGMENTATION, state.step))
+        warp = augment.warp(
+            self.recipe.augmentation, len(chosen), self.train.image_size, self.generator
+        )
+        seen = self.preprocessing(self.images[chosen], warp)
+        labels = self.labels[chosen]
+
+        torch.manual_seed(seed_of(self.recipe.seed, DROPOUT, state.step))
+        with self.machine.autocast():
+            logits = state.network(seen).float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
+        state.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        state.optimizer.step()
+
+        if state.average is not None and training.ema_decay is not None:
+            average.move(state.average, state.network, training.ema_decay, state.step)
+        state.sums[0] += loss.detach() * len(chosen)
+        state.sums[1] += (logits.argmax(dim=1) == labels).sum()
+        state.sums[2] += len(chosen)
+        state.step += 1
+
+    def _finish_epoch(self, scalars: Scalars) -> None:
+        state = self.state
+        loss_sum, correct, count = state.sums.tolist()
+        if not np.isfinite(loss_sum):
+            raise RecipeError(
+                self.recipe.name,
+                [
+                    f"training diverged in epoch {len(state.history) + 1} (the loss is no number); "
+                    "a lower optimizer.learning_rate usually helps"
+                ],
+            )
+        started = time.perf_counter()
+        valid_loss, valid_accuracy = _validate(self._recognizer(), self.valid, self.machine)
+        valid_s = time.perf_counter() - started
+        before_s = state.history[-1].elapsed_s if state.history else 0.0
+        row = Epoch(
+            epoch=len(state.history) + 1,
+            train_loss=loss_sum / count,
+            train_accuracy=correct / count,
+            valid_loss=valid_loss,
+            valid_accuracy=valid_accuracy,
+            learning_rate=state.optimizer.param_groups[0]["lr"],
+            images_per_s=count / state.train_s,
+            train_s=state.train_s,
+            valid_s=valid_s,
+            elapsed_s=before_s + state.train_s + valid_s,
+        )
+        state.history.append(row)
+        state.sums.zero_()
+        state.train_s = 0.0
+        if kept_epoch(state.history, self.recipe.training.keep) == row.epoch:
+            self.archive.keep(self._recognizer())
+        self.archive.save(state)
+        scalars.write(row)
+        self.listener.epoch(row, self.recipe.training.max_epochs)
+
+    def _start(self, *, resume: bool, checks: Mapping[str, Any] | None) -> None:
+        if self.archive.restore(self.state, resume=resume):
+            self._check_length()
+            self.listener.note(
+                f"resumed after step {self.state.step:,} of {self.total_steps:,} "
+                f"({len(self.state.history)} epochs)"
+            )
+        self.archive.describe(self.machine, checks)
+        self.listener.note(f"training on {self.machine}")
+
+    def _check_length(self) -> None:
+        begun = math.ceil(self.state.step / self.steps_per_epoch)
+        if begun > self.recipe.training.max_epochs:
+            raise RecipeError(
+                self.recipe.name,
+                [
+                    f"training.max_epochs is {self.recipe.training.max_epochs}, but the run is "
+                    f"already in epoch {begun}; expected at least that to resume"
+                ],
+            )
+
+    def _recognizer(self) -> Recognizer:
+        """Wrap the network that is to be judged: the average where there is one."""
+        state = self.state
+        return Recognizer(
+            networks=[state.network if state.average is None else state.average],
+            choices=[self.recipe.network],
+            preprocessing=self.preprocessing,
+            classes=self.train.classes,
+            image_size=self.train.image_size,
+            provenance={
+                "recipe": self.recipe.model_dump(mode="json"),
+                "data": self.train.name,
+                "epoch": len(state.history),
+            },
+        )
+
+    def _interrupt(self) -> None:
+        if self.archive.folder is None:
+            raise KeyboardInterrupt
+        self.archive.save(self.state)
+        raise Interrupted(
+            f"stopped after step {self.state.step:,} of {self.total_steps:,}; the same command "
+            f"with --resume --out {self.archive.folder.path} goes on from there"
+        )
+
+    # Small things that several of the above need
+
+    def _accuracies(self) -> list[float]:
+        return [row.valid_accuracy or 0.0 for row in self.state.history]
+
+    def _learning_rate(self) -> float:
+        return schedule.learning_rate(
+            self.recipe.schedule,
+            self.recipe.optimizer,
+            step=self.state.step,
+            total_steps=self.total_steps,
+            steps_per_epoch=self.steps_per_epoch,
+            accuracies=self._accuracies(),
+        )
+
+    def _tell_moment(self) -> None:
+        now = time.monotonic()
+        if now - self._told_at < SECONDS_BETWEEN_MOMENTS:
+            return
+        self._told_at = now
+        state = self.state
+        _, correct, count = state.sums.tolist()
+        done_s = state.train_s + sum(row.train_s + row.valid_s for row in state.history)
+        self.listener.moment(
+            Moment(
+                step=state.step,
+                total_steps=self.total_steps,
+                epoch=len(state.history) + 1,
+                max_epochs=self.recipe.training.max_epochs,
+                accuracy=correct / count,
+                images_per_s=count / state.train_s,
+                seconds_left=done_s / state.step * (self.total_steps - state.step),
+            )
+        )
+
+
+def _preprocessing(recipe: Recipe, train: Dataset) -> Preprocessing:
+    zoom = recipe.preprocessing.zoom
+    if not recipe.preprocessing.standardize:
+        return Preprocessing(zoom=zoom)
+    mean, std = float(train.images.mean() / 255), float(train.images.std() / 255)
+    return Preprocessing(mean, std or 1.0, zoom)
+
+
+def _validate(
+    recognizer: Recognizer, valid: Dataset | None, machine: Machine
+) -> tuple[float | None, float | None]:
+    """Return mean negative log-likelihood and accuracy on `valid`, by the road of prediction."""
+    if valid is None:
+        return None, None
+    probabilities = recognizer.probabilities(valid, machine)
+    labels = valid.known_labels()
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    loss = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()
+    return float(loss), float((probabilities.argmax(axis=1) == labels).mean())

@@ -1,0 +1,179 @@
+"""How training is told: a live bar on a terminal, plain sparse lines elsewhere, or nothing."""
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+# A log file gets a line an epoch and, in long epochs, one in this many seconds: enough to see
+# that it lives, and no file of 200,000 lines.
+SECONDS_BETWEEN_LINES = 4.0
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch brought; a row of `metrics.jsonl`.
+
+    Attributes:
+        epoch: counted from 1.
+        train_loss, train_accuracy: mean over the epoch's augmented batches, weights moving.
+        valid_loss, valid_accuracy: of the kept weights (the average, if there is one); None
+            without validation images.
+        learning_rate: of the epoch's last step.
+        images_per_s: training alone.
+        train_s, valid_s: seconds spent on each in this epoch.
+        elapsed_s: seconds of training and validation since the first step, pauses left out.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    valid_loss: float | None
+    valid_accuracy: float | None
+    learning_rate: float
+    images_per_s: float
+    train_s: float
+    valid_s: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far training is, within an epoch.
+
+    Attributes:
+        step, total_steps: steps done and planned.
+        epoch, max_epochs: the running epoch, counted from 1, and the last.
+        accuracy: on the epoch's training batches so far.
+        images_per_s: training speed of this epoch so far.
+        seconds_left: estimate for the remaining steps.
+    """
+
+    step: int
+    total_steps: int
+    epoch: int
+    max_epochs: int
+    accuracy: float
+    images_per_s: float
+    seconds_left: float
+
+
+class Listener(Protocol):
+    """Who is told how training goes."""
+
+    def note(self, sentence: str) -> None:
+        """Take one sentence about something that happened."""
+
+    def moment(self, moment: Moment) -> None:
+        """Take the state within an epoch; called several times a second at most."""
+
+    def epoch(self, epoch: Epoch, max_epochs: int) -> None:
+        """Take a finished epoch."""
+
+    def close(self) -> None:
+        """Training is over or broke off; leave the terminal tidy."""
+
+
+class Silence:
+    """A listener that says nothing: what the Python API uses unless told otherwise."""
+
+    def note(self, sentence: str) -> None:
+        """Drop it."""
+
+    def moment(self, moment: Moment) -> None:
+        """Drop it."""
+
+    def epoch(self, epoch: Epoch, max_epochs: int) -> None:
+        """Drop it."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Lines:
+    """Plain lines for log files and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last_line = time.monotonic()
+
+    def note(self, sentence: str) -> None:
+        """Print it."""
+        self._print(sentence)
+
+    def moment(self, moment: Moment) -> None:
+        """Print a line if nothing was printed for a while."""
+        if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._print(f"  {_describe(moment)}")
+
+    def epoch(self, epoch: Epoch, max_epochs: int) -> None:
+        """Print one line."""
+        self._print(describe(epoch, max_epochs))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _print(self, line: str) -> None:
+        self._last_line = time.monotonic()
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class Bar(Lines):
+    """A live bar, with a line that stays for each epoch."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._progress = Progress(
+            BarColumn(bar_width=24), TextColumn("{task.description}"), console=console,
+            transient=True, auto_refresh=False,
+        )  # fmt: skip
+        self._task = self._progress.add_task("", total=None)
+
+    def moment(self, moment: Moment) -> None:
+        """Move the bar."""
+        self._progress.start()
+        self._progress.update(
+            self._task,
+            completed=moment.step,
+            total=moment.total_steps,
+            description=_describe(moment),
+            refresh=True,
+        )
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()
+
+
+def listener(console: Console) -> Listener:
+    """Choose by where `console` writes: a bar on a terminal, lines elsewhere."""
+    return Bar(console) if console.is_terminal else Lines(console)
+
+
+def _describe(moment: Moment) -> str:
+    return (
+        f"epoch {moment.epoch}/{moment.max_epochs}  accuracy {moment.accuracy:.4f}  "
+        f"{moment.images_per_s:,.0f} images/s  {_clock(moment.seconds_left)} left"
+    )
+
+
+def describe(epoch: Epoch, max_epochs: int) -> str:
+    """Say an epoch in one line."""
+    validation = (
+        f"validation {epoch.valid_accuracy:.4f} (loss {epoch.valid_loss:.4f})  "
+        if epoch.valid_accuracy is not None
+        else ""
+    )
+    return (
+        f"epoch {epoch.epoch:{len(str(max_epochs))}}/{max_epochs}  {validation}"
+        f"training {epoch.train_accuracy:.4f} (loss {epoch.train_loss:.4f})  "
+        f"{epoch.images_per_s:,.0f} images/s  {_clock(epoch.elapsed_s)}"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,86 @@
+"""The learning rate, as a plain function of how far training has come.
+
+Nothing is remembered between steps, so there is nothing to save for `--resume`: the plateau
+schedule and early stopping read the history that is saved anyway.
+"""
+
+import math
+from collections.abc import Sequence
+
+from tenfold.recipe import Optimizer, Schedule
+
+
+def learning_rate(
+    schedule: Schedule,
+    optimizer: Optimizer,
+    *,
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    accuracies: Sequence[float],
+) -> float:
+    """Return the learning rate of step `step`, counted from 0.
+
+    Args:
+        schedule: the recipe's choices.
+        optimizer: holds the peak.
+        step: how far training has come.
+        total_steps: how many it will take.
+        steps_per_epoch: its portions.
+        accuracies: validation accuracy of each finished epoch.
+    """
+    return optimizer.learning_rate * _factor(
+        schedule, step, total_steps, steps_per_epoch, accuracies
+    )
+
+
+def _factor(
+    schedule: Schedule,
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    accuracies: Sequence[float],
+) -> float:
+    match schedule.name:
+        case "one-cycle":
+            return _one_cycle(schedule, step / total_steps)
+        case "cosine":
+            return _cosine(step / total_steps, schedule.floor)
+        case "exponential":
+            return float(schedule.decay ** (step // steps_per_epoch))
+        case "plateau":
+            drops = plateau_drops(accuracies, schedule.patience_epochs)
+            return float(max(schedule.decay**drops, schedule.floor))
+        case "constant":
+            return 1.0
+
+
+def _one_cycle(schedule: Schedule, progress: float) -> float:
+    """Climb from a twenty-fifth to the peak, then fall along a cosine (L. Smith, 1708.07120)."""
+    if progress < schedule.warmup:
+        return 0.04 + 0.96 * progress / schedule.warmup
+    return _cosine((progress - schedule.warmup) / (1 - schedule.warmup), schedule.floor)
+
+
+def _cosine(progress: float, floor: float) -> float:
+    return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def plateau_drops(accuracies: Sequence[float], patience_epochs: int) -> int:
+    """Count how often `patience_epochs` epochs in a row brought no better accuracy."""
+    best, waited, drops = -math.inf, 0, 0
+    for accuracy in accuracies:
+        if accuracy > best:
+            best, waited = accuracy, 0
+        else:
+            waited += 1
+        if waited == patience_epochs:
+            drops, waited = drops + 1, 0
+    return drops
+
+
+def epochs_since_best(accuracies: Sequence[float]) -> int:
+    """Count the epochs since the first one that reached the best accuracy."""
+    if not accuracies:
+        return 0
+    return len(accuracies) - 1 - list(accuracies).index(max(accuracies))

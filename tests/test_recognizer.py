@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+
+from tenfold.data import Dataset
+from tenfold.errors import DataError, OutputError, RecognizerError
+from tenfold.machine import Machine
+from tenfold.networks import build
+from tenfold.recipe import Network
+from tenfold.recognizer import Preprocessing, Recognizer
+
+PLAIN = Machine(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture
+def recognizer():
+    """Two small untrained members."""
+    choices = [Network(name="compact", width=4), Network(name="mlp", hidden=(8,))]
+    networks = [
+        build(choice, image_size=28, n_classes=10, seed=seed) for seed, choice in enumerate(choices)
+    ]
+    return Recognizer(
+        networks, choices, Preprocessing(0.13, 0.31, 1.1), tuple("0123456789"), 28, {"from": "test"}
+    )
+
+
+def test_probabilities_are_the_mean_of_the_members(recognizer, digits):
+    images = digits.images[:300]  # more than one batch
+    both = recognizer.probabilities(images, PLAIN)
+    alone = [
+        Recognizer([network], [choice], recognizer.preprocessing, recognizer.classes, 28)
+        .probabilities(images, PLAIN)
+        for network, choice in zip(recognizer.networks, recognizer.choices, strict=True)
+    ]  # fmt: skip
+    assert both.shape == (300, 10)
+    assert both.dtype == np.float32
+    np.testing.assert_allclose(both, (alone[0] + alone[1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(both.sum(axis=1), 1, atol=1e-5)
+
+
+def test_answers_are_names_of_classes(recognizer, digits):
+    answers = recognizer.predict(digits, PLAIN)
+    best = recognizer.probabilities(digits, PLAIN).argmax(axis=1)
+    assert answers.tolist() == [str(index) for index in best]
+
+
+def test_it_comes_back_from_disk_as_it_was(recognizer, digits, tmp_path):
+    path = tmp_path / "recognizer.safetensors"
+    recognizer.save(path)
+    again = Recognizer.load(path)
+    assert again.preprocessing == recognizer.preprocessing
+    assert again.classes == recognizer.classes
+    assert again.choices == recognizer.choices
+    assert again.provenance == {"from": "test"}
+    before, after = (r.probabilities(digits, PLAIN) for r in (recognizer, again))
+    assert np.array_equal(before, after)
+    assert Recognizer.load(tmp_path).classes == recognizer.classes  # by its folder
+
+
+def test_images_of_another_size_are_refused(recognizer):
+    small = Dataset(np.zeros((3, 20, 20), np.uint8), name="small.csv")
+    with pytest.raises(DataError, match=r"small.csv: holds uint8 images of 20 × 20 .* 28 × 28"):
+        recognizer.predict(small)
+    with pytest.raises(DataError, match="float64"):
+        recognizer.predict(np.zeros((3, 28, 28)))
+
+
+def test_no_images_have_no_answers(recognizer):
+    assert recognizer.probabilities(np.zeros((0, 28, 28), np.uint8)).shape == (0, 10)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "flip", "text"])
+def test_a_damaged_file_is_a_sentence(recognizer, tmp_path, damage):
+    path = tmp_path / "recognizer.safetensors"
+    recognizer.save(path)
+    content = bytearray(path.read_bytes())
+    match damage:
+        case "missing":
+            path.unlink()
+        case "empty":
+            path.write_bytes(b"")
+        case "cut":
+            path.write_bytes(content[:-1000])
+        case "flip":
+            content[-1] ^= 255
+            path.write_bytes(content)
+        case "text":
+            path.write_text("label,pixel0\n1,2\n")
+    with pytest.raises(RecognizerError, match=r"recognizer.safetensors") as caught:
+        Recognizer.load(path)
+    assert "expected" in str(caught.value) or "damaged" in str(caught.value)
+
+
+def test_a_file_whose_description_does_not_fit_is_refused(recognizer, tmp_path):
+    path = tmp_path / "odd.safetensors"
+    odd = Recognizer(
+        recognizer.networks, recognizer.choices[::-1], recognizer.preprocessing,
+        recognizer.classes, 28,
+    )  # fmt: skip
+    odd.save(path)
+    with pytest.raises(RecognizerError, match="does not fit its weights"):
+        Recognizer.load(path)
+
+
+def test_an_unwritable_place_is_a_sentence_and_leaves_nothing(recognizer, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        recognizer.save(tmp_path / "file" / "recognizer.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_preprocessing_without_zoom_keeps_every_pixel(digits):
+    images = torch.from_numpy(digits.images[:5])
+    seen = Preprocessing()(images)
+    assert seen.shape == (5, 1, 28, 28)
+    assert torch.equal((seen[:, 0] * 255).round().to(torch.uint8), images)
+
+
+def test_standardizing_gives_mean_zero_and_deviation_one(digits):
+    mean, std = digits.images.mean() / 255, digits.images.std() / 255
+    seen = Preprocessing(mean, std)(torch.from_numpy(digits.images))
+    assert seen.mean().item() == pytest.approx(0, abs=1e-3)
+    assert seen.std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_zoom_enlarges_the_centre(digits):
+    images = torch.from_numpy(digits.images[:50])
+    plain, zoomed = Preprocessing()(images), Preprocessing(zoom=1.25)(images)
+    assert zoomed.sum() / plain.sum() == pytest.approx(1.25**2, rel=0.05)
+    assert torch.allclose(zoomed.flip(3), Preprocessing(zoom=1.25)(images.flip(2)), atol=1e-5)

@@ -1,0 +1,268 @@
+import json
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from tenfold.data import split
+from tenfold.errors import (
+    DataError,
+    Interrupted,
+    OutputError,
+    RecipeError,
+    RecognizerError,
+)
+from tenfold.files import RunFolder
+from tenfold.recipe import Recipe
+from tenfold.training.loop import fit, kept_epoch
+from tenfold.training.progress import Epoch, Silence
+
+SMALL = ["network.width=4", "training.max_epochs=2", "training.batch_size=64"]
+
+
+def recipe(*overrides, name="quick", seed=0):
+    return Recipe.load(name, overrides=[*SMALL, *overrides], seed=seed)
+
+
+@pytest.fixture(scope="module")
+def parts(digits):
+    return split(digits, 0.2, seed=0)
+
+
+def weights(recognizer):
+    return {name: t.numpy() for name, t in recognizer.networks[0].state_dict().items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+class StopAfter(Silence):
+    """Sends this process a signal once `steps` steps are done."""
+
+    def __init__(self, steps, number=signal.SIGINT):
+        self.steps, self.number = steps, number
+
+    def moment(self, moment):
+        if moment.step >= self.steps:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture
+def every_moment(monkeypatch):
+    """Tell the listener after every step, not a few times a second."""
+    monkeypatch.setattr("tenfold.training.loop.SECONDS_BETWEEN_MOMENTS", 0)
+
+
+def test_it_learns_real_digits(parts):
+    recognizer = fit(*parts, recipe("network.width=8", "training.max_epochs=4"))
+    answers = recognizer.predict(parts[1])
+    assert (answers == parts[1].names()).mean() > 0.9
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_other_ones(parts):
+    one, again, other = (fit(*parts, recipe(seed=seed)) for seed in (1, 1, 2))
+    assert same(weights(one), weights(again))
+    assert not same(weights(one), weights(other))
+
+
+def test_the_global_generator_is_left_alone(parts):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit(*parts, recipe("network.name=mlp", "network.width=none", "network.dropout=0.5"))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_run_folder_holds_everything(parts, tmp_path):
+    fit(*parts, recipe(), out=tmp_path, checks={"rows": 2000})
+    folder = RunFolder(tmp_path)
+    assert Recipe.load(folder.recipe) == recipe()
+    assert json.loads(folder.environment.read_text())["versions"]["torch"]
+    data = json.loads(folder.data.read_text())
+    assert data["train"]["sha256"] == parts[0].fingerprint()
+    assert data["checks"] == {"rows": 2000}
+    rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[1]["train_loss"] < rows[0]["train_loss"]
+    assert list(folder.tensorboard.iterdir())
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["adamw", "rmsprop", "sgd"])
+@pytest.mark.parametrize("steps", [7, 25, 30])
+@pytest.mark.usefixtures("every_moment")
+def test_a_stopped_run_goes_on_to_the_same_weights(parts, tmp_path, name, steps):
+    """25 steps are one epoch: the stop falls within epochs and right between them."""
+    choices = recipe(f"optimizer.name={name}", "optimizer.learning_rate=0.003",
+                     "network.dropout=0.3")  # fmt: skip
+    whole = fit(*parts, choices, out=tmp_path / "whole")
+    with pytest.raises(Interrupted, match=f"stopped after step {steps} of 50; .* --resume"):
+        fit(*parts, choices, out=tmp_path / "parts", listener=StopAfter(steps))
+    resumed = fit(*parts, choices, out=tmp_path / "parts", resume=True)
+    assert same(weights(whole), weights(resumed))
+    one, other = (
+        load_file(tmp_path / run / "checkpoint.safetensors") for run in ("whole", "parts")
+    )
+    assert same(one, other)
+
+
+@pytest.mark.usefixtures("every_moment")
+def test_a_run_killed_between_the_last_step_and_the_end_of_its_epoch_goes_on(
+    parts, tmp_path, monkeypatch
+):
+    """The checkpoint of a finished epoch's last step, without the epoch's row."""
+    monkeypatch.setattr("tenfold.training.archive.CHECKPOINT_INTERVAL_S", 0)
+    monkeypatch.setattr("tenfold.training.archive.CHECKPOINT_SHARE", 1e9)
+    whole = fit(*parts, recipe(), out=tmp_path / "whole")
+
+    def killed(*_):
+        raise SystemError("as if the power failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tenfold.training.loop._validate", killed)
+        with pytest.raises(SystemError):
+            fit(*parts, recipe(), out=tmp_path / "parts")
+    resumed = fit(*parts, recipe(), out=tmp_path / "parts", resume=True)
+    assert same(weights(whole), weights(resumed))
+
+
+@pytest.mark.usefixtures("every_moment")
+def test_sigterm_saves_as_well(parts, tmp_path):
+    with pytest.raises(Interrupted):
+        fit(*parts, recipe(), out=tmp_path, listener=StopAfter(3, signal.SIGTERM))
+    assert RunFolder(tmp_path).checkpoint.exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("every_moment")
+def test_without_a_folder_ctrl_c_is_what_it_always_is(parts):
+    with pytest.raises(KeyboardInterrupt):
+        fit(*parts, recipe(), listener=StopAfter(3))
+
+
+def test_a_finished_run_can_be_extended(parts, tmp_path):
+    constant = ["schedule.name=constant", "optimizer.learning_rate=0.003"]
+    long = fit(*parts, recipe(*constant, "training.max_epochs=3"), out=tmp_path / "long")
+    fit(*parts, recipe(*constant), out=tmp_path / "short")
+    extended = fit(
+        *parts, recipe(*constant, "training.max_epochs=3"), out=tmp_path / "short", resume=True
+    )
+    assert same(weights(long), weights(extended))
+
+
+def test_resuming_a_finished_run_changes_nothing(parts, tmp_path):
+    once = fit(*parts, recipe(), out=tmp_path)
+    before = RunFolder(tmp_path).recognizer.read_bytes()
+    again = fit(*parts, recipe(), out=tmp_path, resume=True)
+    assert same(weights(once), weights(again))
+    assert RunFolder(tmp_path).recognizer.read_bytes() == before
+
+
+def test_resuming_what_never_began_begins(parts, tmp_path):
+    fit(*parts, recipe(), out=tmp_path, resume=True)
+    assert RunFolder(tmp_path).recognizer.exists()
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(parts, tmp_path):
+    fit(*parts, recipe(), out=tmp_path)
+    with pytest.raises(OutputError, match=r"already holds a run, expected .* --resume"):
+        fit(*parts, recipe(), out=tmp_path)
+
+
+def test_resuming_with_other_choices_or_data_is_refused(parts, tmp_path, digits):
+    fit(*parts, recipe(), out=tmp_path)
+    with pytest.raises(RecognizerError, match="another recipe"):
+        fit(*parts, recipe("optimizer.learning_rate=0.1"), out=tmp_path, resume=True)
+    with pytest.raises(RecognizerError, match="another training data"):
+        fit(*split(digits, 0.2, seed=1), recipe(), out=tmp_path, resume=True)
+    with pytest.raises(RecipeError, match="max_epochs is 1, but the run is already in epoch 2"):
+        fit(*parts, recipe("training.max_epochs=1"), out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "replace"])
+def test_a_damaged_checkpoint_is_a_sentence(parts, tmp_path, damage):
+    fit(*parts, recipe(), out=tmp_path)
+    path = RunFolder(tmp_path).checkpoint
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "flip":
+        content[-100] ^= 1
+    else:
+        content = bytearray(RunFolder(tmp_path).recognizer.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(RecognizerError, match=r"checkpoint.safetensors"):
+        fit(*parts, recipe(), out=tmp_path, resume=True)
+
+
+def test_early_stopping_stops_and_the_best_epoch_is_kept(parts, tmp_path):
+    """A learning rate near zero never gets better than its first epochs."""
+    choices = recipe(
+        "optimizer.learning_rate=1e-9", "schedule.name=constant", "training.ema_decay=none",
+        "training.patience_epochs=2", "training.max_epochs=50", "training.keep=best",
+    )  # fmt: skip
+    recognizer = fit(*parts, choices, out=tmp_path)
+    rows = [json.loads(line) for line in RunFolder(tmp_path).metrics.read_text().splitlines()]
+    assert len(rows) < 50
+    best = max(range(len(rows)), key=lambda index: rows[index]["valid_accuracy"])
+    assert (
+        rows[recognizer.provenance["epoch"] - 1]["valid_accuracy"] == rows[best]["valid_accuracy"]
+    )
+
+
+def epoch(number, accuracy, loss):
+    return Epoch(number, 1, 0.5, loss, accuracy, 1e-3, 100, 1, 1, number)
+
+
+def test_among_equal_accuracies_the_lower_loss_is_kept():
+    history = [epoch(1, 0.9, 0.5), epoch(2, 0.95, 0.4), epoch(3, 0.95, 0.3), epoch(4, 0.9, 0.2)]
+    assert kept_epoch(history, "best") == 3
+    assert kept_epoch(history, "last") == 4
+
+
+def test_training_on_every_row_needs_no_validation(digits):
+    everything = recipe("data.validation=none")
+    recognizer = fit(digits, None, everything)
+    assert len(recognizer.predict(digits)) == len(digits)
+
+
+def test_divergence_is_a_sentence(parts):
+    choices = recipe("optimizer.name=sgd", "optimizer.learning_rate=10", "network.name=mlp",
+                     "network.width=none", "optimizer.momentum=0.99")  # fmt: skip
+    with pytest.raises(RecipeError, match=r"diverged in epoch .* lower optimizer.learning_rate"):
+        fit(*parts, choices)
+
+
+def test_data_that_cannot_be_trained_on_is_a_sentence(parts, digits):
+    with pytest.raises(DataError, match="has no labels"):
+        fit(parts[0].without_labels(), parts[1], recipe())
+    with pytest.raises(DataError, match="has 1 images, expected at least 2"):
+        fit(digits.select(np.array([0])), parts[1], recipe())
+    with pytest.raises(RecipeError, match="holds images out for validation, but none were given"):
+        fit(digits, None, recipe())
+
+
+def test_a_batch_larger_than_the_data_is_the_data(parts):
+    recognizer = fit(*parts, recipe("training.batch_size=50000"))
+    assert recognizer.provenance["epoch"] == 2
+
+
+def test_it_trains_outside_the_main_thread(parts):
+    """A web server or notebook may call from another thread, where no signals can be caught."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(fit(*parts, recipe())))
+    thread.start()
+    thread.join()
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_both_precisions_learn(parts, precision):
+    recognizer = fit(*parts, recipe(f"training.precision={precision}", "network.width=8",
+                                    "training.max_epochs=4"))  # fmt: skip
+    assert (recognizer.predict(parts[1]) == parts[1].names()).mean() > 0.9
