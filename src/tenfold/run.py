@@ -1,0 +1,138 @@
+"""The main job on one screen: labelled digits in, a submission and the reasons to believe it out.
+
+Start reading here. Each call below is one station of the way; follow any name one hop down.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data import Dataset, check, split, write_submission
+from tenfold.files import RunFolder, output_folder, write_json
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Recognizer
+from tenfold.report import album
+from tenfold.report.metrics import Evaluation, Score, evaluate, score
+from tenfold.training.loop import fit
+from tenfold.training.progress import Listener
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves: the recognizer, and how it does on the images held out of training.
+
+    Attributes:
+        recognizer: also saved in the run folder.
+        expected: None if the recipe holds no images out.
+        train_s: seconds of training and validation, pauses left out.
+    """
+
+    recognizer: Recognizer
+    expected: Evaluation | None
+    train_s: float
+
+
+def run(
+    labelled: Dataset,
+    unlabelled: Dataset,
+    recipe: Recipe,
+    out: Path,
+    *,
+    truth: NDArray[np.str_] | None = None,
+    listener: Listener,
+    resume: bool = False,
+) -> Score | None:
+    """Do the main job, leave the run folder `out`, and return the score where truth is known.
+
+    Args:
+        labelled: what to learn from.
+        unlabelled: what to answer.
+        recipe: every choice.
+        out: the run folder.
+        truth: the right answers by name, str [N], in the order of `unlabelled`; read once, when
+            the submission is written, and by nothing else.
+        listener: is told how it goes.
+        resume: go on with the run in `out`.
+
+    Raises:
+        TenfoldError: with a sentence, see `tenfold.errors`.
+        Interrupted: stopped by the user, state saved.
+    """
+    started = time.perf_counter()
+    folder = RunFolder(output_folder(out))
+
+    trained = train(
+        labelled, recipe, folder, listener=listener, resume=resume, unlabelled=unlabelled
+    )
+
+    answers = trained.recognizer.predict(unlabelled)
+    write_submission(folder.submission, answers)
+    listener.note(f"{len(answers):,} answers written to {folder.submission} and read back")
+
+    expected = trained.expected
+    summary = {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "validation": None if expected is None else expected.score.to_json(),
+        "train_s": trained.train_s,
+        "total_s": time.perf_counter() - started,
+    }
+    write_json(folder.summary, summary)
+
+    if truth is None:
+        return None
+    achieved = score(answers.astype(np.int64), truth.astype(np.int64))
+    write_json(folder.score, achieved.to_json())
+    return achieved
+
+
+def train(
+    labelled: Dataset,
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    listener: Listener,
+    resume: bool = False,
+    unlabelled: Dataset | None = None,
+) -> Trained:
+    """Check, split, fit and judge: the part of the main job before prediction.
+
+    Args:
+        labelled: what to learn from; a part of it is held out, as the recipe says.
+        recipe: every choice.
+        folder: where everything goes.
+        listener: is told how it goes.
+        resume: go on with the run in `folder`.
+        unlabelled: what will be predicted; checked for overlap with `labelled`, never learned.
+    """
+    findings = check(labelled, unlabelled)
+    for line in findings.lines():
+        listener.note(line)
+
+    training, validation = labelled, None
+    if recipe.data.validation is not None:
+        training, validation = split(labelled, recipe.data.validation, recipe.split_seed)
+        listener.note(f"learning from {len(training):,}, held out {len(validation):,} to judge by")
+
+    album.draw_data(folder, training, validation, recipe)
+    recognizer = fit(
+        training,
+        validation,
+        recipe,
+        out=folder.path,
+        resume=resume,
+        checks=findings.to_json(),
+        listener=listener,
+    )
+    history = folder.history()
+    album.draw_training(folder, history, recognizer, training.images[0])
+    expected = None
+    if validation is not None:
+        probabilities = recognizer.probabilities(validation)
+        expected = evaluate(probabilities, validation.known_labels(), validation.classes)
+        album.draw_answers(folder, validation, probabilities, expected)
+        listener.note(f"expected score on new digits: {expected.score}")
+    return Trained(recognizer, expected, history[-1]["elapsed_s"])

@@ -1,0 +1,238 @@
+"""The command line as people use it: a process, its output, its exit code."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+TINY = ("--recipe", "lenet5", "--set", "training.max_epochs=3")
+
+
+def tenfold(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "tenfold", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def complaint(done):
+    """The one line on stderr of a command that found a mistake of the caller's."""
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("tenfold: ")
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(digits_csv, tmp_path_factory):
+    """A finished run on real digits, and what it printed."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    done = tenfold("run", digits_csv / "train.csv", digits_csv / "test.csv", *TINY, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_a_run_leaves_what_the_map_promises(run):
+    out, said = run
+    assert {path.name for path in out.iterdir()} == {
+        "recipe.toml", "environment.json", "data.json", "metrics.jsonl", "tensorboard",
+        "checkpoint.safetensors", "recognizer.safetensors", "run.json", "submission.csv", "figures",
+    }  # fmt: skip
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        "classes.png", "samples.png", "augmentation.png", "training.png", "confusion.png",
+        "mistakes.png", "filters.png", "feature-maps.png",
+    }  # fmt: skip
+    assert "expected score on new digits: 0." in said
+    assert "800 answers written to" in said
+    assert len(said.splitlines()) < 40
+    assert json.loads((out / "run.json").read_text())["validation"]["n"] == 120
+
+
+def test_the_submission_is_what_the_competition_takes(run):
+    lines = (run[0] / "submission.csv").read_text().splitlines()
+    assert lines[0] == "ImageId,Label"
+    assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in range(1, 801)]
+    assert {line.split(",")[1] for line in lines[1:]} <= set("0123456789")
+
+
+def test_score_tells_the_same_to_people_and_to_programs(run, digits_csv):
+    files = run[0] / "submission.csv", digits_csv / "truth.csv"
+    found = json.loads(tenfold("score", *files, "--json").stdout)
+    assert found["n"] == 800
+    assert found["correct"] / 800 == found["accuracy"] > 0.6
+    assert found["interval"][0] < found["accuracy"] < found["interval"][1]
+    assert f"{found['correct']} of 800" in tenfold("score", *files).stdout
+
+
+def test_predict_repeats_the_runs_answers(run, digits_csv, tmp_path):
+    done = tenfold("predict", run[0], digits_csv / "test.csv", cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "submission.csv").read_bytes() == (run[0] / "submission.csv").read_bytes()
+    found = json.loads(
+        tenfold("predict", run[0] / "recognizer.safetensors", digits_csv / "test.csv", "--json",
+                cwd=tmp_path / "..").stdout
+    )  # fmt: skip
+    lines = (tmp_path / "submission.csv").read_text().splitlines()[1:]
+    assert found["answers"] == [line.split(",")[1] for line in lines]
+    assert all(0.1 <= confidence <= 1 for confidence in found["confidence"])
+
+
+def test_predict_ignores_labels_and_says_so(run, digits_csv, tmp_path):
+    done = tenfold("predict", run[0], digits_csv / "train.csv", "--out", tmp_path / "s.csv")
+    assert done.returncode == 0
+    assert "ignored the column 'label'" in done.stdout
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 1201
+
+
+def test_evaluate_counts_every_class(run, digits_csv):
+    found = json.loads(tenfold("evaluate", run[0], digits_csv / "train.csv", "--json").stdout)
+    assert found["n"] == 1200
+    assert sum(map(sum, found["confusion"])) == 1200
+    assert set(found["per_class"]) == set("0123456789")
+    assert 0 <= found["calibration_error"] <= 1
+    said = tenfold("evaluate", run[0], digits_csv / "train.csv").stdout
+    assert "class 7: 0." in said
+    assert "calibration error" in said
+
+
+def test_check_tells_people_and_programs_and_draws(digits_csv, tmp_path):
+    files = digits_csv / "train.csv", digits_csv / "test.csv"
+    done = tenfold("check", *files, "--json", "--out", tmp_path)
+    assert json.loads(done.stdout)["train"]["rows"] == 1200
+    assert {path.name for path in tmp_path.iterdir()} == {"classes.png", "samples.png"}
+    assert "1,200 images of 28 × 28" in tenfold("check", *files).stdout
+
+
+def test_check_finds_a_test_set_within_the_training_set(digits_csv):
+    said = tenfold("check", digits_csv / "train.csv", digits_csv / "train.csv").stdout
+    assert "1200 images are also in" in said
+
+
+def test_data_writes_the_competitions_files(tmp_path):
+    done = tenfold("data", "mnist", "--kaggle", tmp_path, "--seed", 3)
+    assert done.returncode == 0, done.stderr
+    rows = {path.name: path.read_bytes().count(b"\n") for path in tmp_path.iterdir()}
+    assert rows == {
+        "train.csv": 42_001, "test.csv": 28_001, "sample_submission.csv": 28_001,
+        "truth.csv": 28_001,
+    }  # fmt: skip
+
+
+def test_recipes_are_listed_and_shown():
+    listed = tenfold("recipes").stdout
+    for name in ("quick", "logbook-mlp", "surma", "thelastdev", "deotte"):
+        assert f"\n{name}" in f"\n{listed}"
+    shown = tenfold("recipes", "--show", "deotte").stdout
+    assert "326,410 parameters" in shown
+    assert "conv2c" in shown
+
+
+def test_train_can_be_killed_and_resumed_to_the_same_weights(digits_csv, tmp_path):
+    command = ["train", digits_csv / "train.csv", *TINY]
+    assert tenfold(*command, "--out", tmp_path / "whole").returncode == 0
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tenfold", *map(str, command), "--resume",
+             "--out", str(tmp_path / "killed")],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        for line in process.stdout:
+            if line.startswith("epoch 1/3") or "resumed after" in line:
+                break
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    assert tenfold(*command, "--resume", "--out", tmp_path / "killed").returncode == 0
+    whole, killed = (
+        load_file(tmp_path / run / "recognizer.safetensors") for run in ("whole", "killed")
+    )
+    assert all((whole[name] == killed[name]).all() for name in whole)
+    epochs = [
+        [json.loads(row)["valid_loss"] for row in metrics.read_text().splitlines()]
+        for metrics in (tmp_path / run / "metrics.jsonl" for run in ("whole", "killed"))
+    ]
+    assert epochs[0] == epochs[1]
+
+
+def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tenfold", "train", str(digits_csv / "train.csv"), *TINY,
+         "--set", "training.max_epochs=5000", "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, complaints = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "stopped after step" in complaints
+    assert "--resume" in complaints
+    assert "Traceback" not in complaints
+    assert (tmp_path / "out" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["trian"], "No such command 'trian'"),
+        (["run", "only-train.csv"], "TEST is missing"),
+        (["train", "missing.csv"], "missing.csv"),
+        (["train"], "TRAIN"),
+        (["train", "x.csv", "--resume"], "--resume: which run is meant"),
+        (["train", "x.csv", "--recipe", "quikc"], "no such file or recipe"),
+        (["train", "x.csv", "--set", "training.max_epochs=0"], "training.max_epochs is 0"),
+        (["train", "x.csv", "--seed", "-1"], "seed"),
+        (["predict", "nowhere", "x.csv"], "nowhere"),
+        (["score", "missing.csv", "missing.csv"], "missing.csv"),
+        (["data", "cifar", "--kaggle", "x"], "cifar"),
+        (["recipes", "--show", "x"], "no such file or recipe"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, says, tmp_path):
+    assert says in complaint(tenfold(*arguments, cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_data_leaves_no_run_behind(digits_csv, tmp_path):
+    lines = (digits_csv / "train.csv").read_text().splitlines()
+    cells = lines[6].split(",")
+    cells[101] = "300"
+    lines[6] = ",".join(cells)
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    said = complaint(
+        tenfold("run", tmp_path / "train.csv", digits_csv / "test.csv", "--out", tmp_path / "out")
+    )
+    for part in ("train.csv", "line 7", "pixel100", "300", "255"):
+        assert part in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder nobody can write to")
+def test_an_unwritable_folder_is_a_sentence(digits_csv):
+    files = digits_csv / "train.csv", digits_csv / "test.csv"
+    assert "/proc/nowhere" in complaint(tenfold("run", *files, *TINY, "--out", "/proc/nowhere"))
+
+
+def test_a_submission_that_cannot_be_renamed_into_place_is_a_sentence(run, digits_csv, tmp_path):
+    (tmp_path / "taken").mkdir()
+    out = tmp_path / "taken"
+    said = complaint(tenfold("predict", run[0], digits_csv / "test.csv", "--out", out))
+    assert "cannot be written" in said
+    assert list(out.iterdir()) == []
+
+
+def test_help_shows_every_command():
+    said = tenfold("--help").stdout
+    for command in ("run", "train", "predict", "evaluate", "score", "check", "data", "recipes"):
+        assert f"\n  {command} " in said
