@@ -68,9 +68,7 @@ class Machine:
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "system": platform.platform(),
             "python": platform.python_version(),
-            "versions": {
-                name: metadata.version(name) for name in ("tenfold", "torch", "numpy", "polars")
-            },
+            "versions": {name: metadata.version(name) for name in ("tenfold", "torch", "numpy")},
         }
 
 
