@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: run test check install format clean
+.PHONY: run test lint check install format clean
 
 run: install          ## MNIST in the competition's shape: train, explain, predict, score
 	$(BIN)/tenfold run
@@ -13,11 +13,12 @@ run: install          ## MNIST in the competition's shape: train, explain, predi
 test: install         ## the whole test suite, on real digits
 	$(BIN)/python -m pytest
 
-check: install        ## what must be green before a commit
+lint: install         ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+check: lint test      ## what must be green before a commit
 
 format: install
 	$(BIN)/ruff format .

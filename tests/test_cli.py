@@ -1,6 +1,7 @@
 """The command line as people use it: a process, its output, its exit code."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def test_train_can_be_killed_and_resumed_to_the_same_weights(digits_csv, tmp_pat
                 break
         time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
         process.stdout.close()
     assert tenfold(*command, "--resume", "--out", tmp_path / "killed").returncode == 0
     whole, killed = (
@@ -224,12 +225,121 @@ def test_an_unwritable_folder_is_a_sentence(digits_csv):
     assert "/proc/nowhere" in complaint(tenfold("run", *files, *TINY, "--out", "/proc/nowhere"))
 
 
-def test_a_submission_that_cannot_be_renamed_into_place_is_a_sentence(run, digits_csv, tmp_path):
-    (tmp_path / "taken").mkdir()
-    out = tmp_path / "taken"
-    said = complaint(tenfold("predict", run[0], digits_csv / "test.csv", "--out", out))
-    assert "cannot be written" in said
-    assert list(out.iterdir()) == []
+def test_a_folder_that_holds_a_run_is_left_as_it_is(run, digits_csv):
+    before = {path: path.stat().st_mtime_ns for path in run[0].rglob("*")}
+    files = digits_csv / "train.csv", digits_csv / "test.csv"
+    said = complaint(tenfold("run", *files, *TINY, "--seed", 5, "--out", run[0]))
+    assert "already holds a run" in said
+    assert "another recipe" in complaint(
+        tenfold("run", *files, *TINY, "--seed", 5, "--out", run[0], "--resume")
+    )
+    assert {path: path.stat().st_mtime_ns for path in run[0].rglob("*")} == before
+
+
+def test_resume_without_a_run_is_a_sentence(digits_csv, tmp_path):
+    said = complaint(
+        tenfold("train", digits_csv / "train.csv", "--resume", "--out", tmp_path / "typo")
+    )
+    assert "typo: holds no run to resume" in said
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_class_too_small_to_split_leaves_nothing(digits_csv, tmp_path):
+    rows = (digits_csv / "train.csv").read_text().splitlines()
+    kept = [rows[0], *(row for row in rows[1:] if row[0] != "7")]
+    kept.append(next(row for row in rows if row[0] == "7"))
+    (tmp_path / "train.csv").write_text("\n".join(kept) + "\n")
+    said = complaint(tenfold("train", tmp_path / "train.csv", *TINY, "--out", tmp_path / "out"))
+    assert "class '7' has 1 image" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_test_set_of_another_size_is_refused_before_training(digits_csv, tmp_path):
+    rows = (digits_csv / "test.csv").read_text().splitlines()[1:6]
+    header = ",".join(f"pixel{index}" for index in range(24 * 24))
+    small = [",".join(row.split(",")[: 24 * 24]) for row in rows]
+    (tmp_path / "test.csv").write_text("\n".join([header, *small]) + "\n")
+    said = complaint(
+        tenfold("run", digits_csv / "train.csv", tmp_path / "test.csv", *TINY,
+                "--out", tmp_path / "out")
+    )  # fmt: skip
+    assert "images are 24 pixels wide, expected 28" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", [".", "/dev/null"])
+def test_only_ordinary_files_are_written(run, digits_csv, tmp_path, place):
+    done = tenfold("predict", run[0], digits_csv / "test.csv", "--out", place, cwd=tmp_path)
+    assert "is no ordinary file" in complaint(done)
+    assert not Path("/dev/null").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("command", [["recipes"], ["--help"], ["check", "train.csv", "--json"]])
+def test_a_full_disk_behind_stdout_is_a_sentence(digits_csv, command):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tenfold", *command],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=digits_csv,
+        )  # fmt: skip
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last == "tenfold: the output cannot be written (no space left on device)"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_during_training_is_a_sentence(digits_csv, tmp_path):
+    """No file may grow past 100 kB, as on a disk that is nearly full: the checkpoint does."""
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "from tenfold.cli import main; main()"
+    )
+    command = ["train", digits_csv / "train.csv", *TINY, "--out", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *map(str, command)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "cannot be written" in complaint(done)
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_a_reader_who_leaves_early_is_no_error_of_ours():
+    done = subprocess.run(
+        f"{sys.executable} -m tenfold recipes | head -1", shell=True, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("deotte")
+    assert done.stderr == ""
+
+
+def test_output_that_the_terminal_cannot_spell_is_replaced(digits_csv):
+    done = subprocess.run(
+        [sys.executable, "-m", "tenfold", "check", str(digits_csv / "train.csv")],
+        capture_output=True, text=True, check=False, env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1,200 images of 28 ? 28" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_before_training_exits_130(digits_csv, tmp_path, number):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tenfold", "train", str(digits_csv / "train.csv"), *TINY,
+         "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdout.readline()  # "read …": torch is imported next, for a second or more
+    process.send_signal(number)
+    _, complaints = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in complaints
+
+
+def test_no_command_shows_the_help():
+    done = tenfold()
+    assert done.returncode == 0
+    assert "Commands:" in done.stdout
 
 
 def test_help_shows_every_command():

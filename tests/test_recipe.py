@@ -26,6 +26,12 @@ def test_off_survives_the_toml_too(tmp_path):
     assert Recipe.load(path) == recipe
 
 
+def test_a_bad_value_within_a_list_is_told_once():
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load("logbook-mlp", overrides=["network.hidden=[128, 0]"])
+    assert len(caught.value.problems) == 1
+
+
 def test_overrides_and_seed_take_effect():
     recipe = Recipe.load(
         "quick",
@@ -76,6 +82,8 @@ def test_every_problem_is_told_at_once():
         ("[training]\nmax_epochs = inf", "training.max_epochs"),
         ("[optimizer]\nlearning_rate = nan", "optimizer.learning_rate"),
         ("network = 3", "network is 3"),
+        ("name = '../escape'", "name is '../escape'"),
+        ("[network]\nname = 'deotte'\n[training]\nbatch_size = 1", "expected at least 2"),
     ],
 )
 def test_a_bad_file_is_a_sentence(content, says, tmp_path):

@@ -20,7 +20,13 @@ def recognizer():
         build(choice, image_size=28, n_classes=10, seed=seed) for seed, choice in enumerate(choices)
     ]
     return Recognizer(
-        networks, choices, Preprocessing(0.13, 0.31, 1.1), tuple("0123456789"), 28, {"from": "test"}
+        networks,
+        choices,
+        Preprocessing(0.13, 0.31, 1.1),
+        tuple("0123456789"),
+        28,
+        "fp32",
+        {"from": "test"},
     )
 
 
@@ -89,6 +95,21 @@ def test_a_damaged_file_is_a_sentence(recognizer, tmp_path, damage):
     with pytest.raises(RecognizerError, match=r"recognizer.safetensors") as caught:
         Recognizer.load(path)
     assert "expected" in str(caught.value) or "damaged" in str(caught.value)
+
+
+def test_no_bit_of_the_file_can_change_unseen(recognizer, tmp_path):
+    """Weights, classes, preprocessing and the format itself are under the checksum."""
+    path = tmp_path / "recognizer.safetensors"
+    recognizer.save(path)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    header = int.from_bytes(content[:8], "little") + 8
+    for place in [*rng.integers(0, header, 150), *rng.integers(header, len(content), 20)]:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        with pytest.raises(RecognizerError):
+            Recognizer.load(path)
 
 
 def test_a_file_whose_description_does_not_fit_is_refused(recognizer, tmp_path):

@@ -3,7 +3,10 @@
 Heavy imports stand inside the commands: `tenfold --help` must not wait for torch.
 """
 
+import io
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -14,6 +17,7 @@ import typer
 from typer import Argument, Option
 
 from tenfold.errors import DataError, Interrupted, TenfoldError
+from tenfold.files import reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Read handwritten digits: from Kaggle's train.csv and test.csv to a submission.csv.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -244,7 +247,10 @@ def recipes_command(
 
     if show is None:
         for name in names():
-            _say(console, f"{name:12} {Recipe.load(name).description}")
+            recipe = Recipe.load(name)
+            _say(console, f"{name:12} {recipe.description}")
+            if recipe.measured:
+                _say(console, f"{'':12} measured: {recipe.measured}")
         return
     _show_recipe(Recipe.load(show), console)
 
@@ -285,11 +291,15 @@ def _plan(
     from tenfold.files import RunFolder
     from tenfold.recipe import Recipe
 
+    source: str | Path = recipe or "quick"
     if resume and out is None:
         raise TenfoldError("--resume: which run is meant? expected its folder in --out")
-    source: str | Path = recipe or "quick"
-    if resume and recipe is None and out is not None and RunFolder(out).recipe.exists():
+    if resume and out is not None and recipe is None:
         source = RunFolder(out).recipe
+        if not source.exists():
+            raise TenfoldError(
+                f"{out}: holds no run to resume, expected a run folder, or --recipe to begin one"
+            )
     chosen = Recipe.load(source, overrides=overrides or (), seed=seed)
     moment = datetime.now().strftime("%Y%m%d-%H%M%S")
     return chosen, out or Path("runs") / f"{chosen.name}-{moment}"
@@ -326,7 +336,7 @@ def _console(as_json: bool = False) -> "Console":
     """Where people read: stdout, or stderr when stdout belongs to JSON."""
     from rich.console import Console
 
-    return Console(stderr=as_json)
+    return Console(stderr=as_json, emoji=False)
 
 
 def _note(console: "Console") -> Callable[[str], None]:
@@ -343,15 +353,31 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command line; every foreseen mistake becomes one line on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no χ gets a ?
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
     except (TenfoldError, Interrupted) as error:
         code = _complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         code = _complain("interrupted", Interrupted.exit_code)
+    except BrokenPipeError:  # as in `tenfold recipes | head -1`: nobody reads on
+        _drop_stdout()
+        code = Interrupted.exit_code
+    except OSError as error:
+        _drop_stdout()
+        code = _complain(f"the output cannot be written ({reason(error)})", 2)
     except typer.TyperException as error:
         code = _complain(error.format_message(), error.exit_code)
     sys.exit(code or 0)
+
+
+def _drop_stdout() -> None:
+    """Send what is still buffered nowhere, or Python would stumble over it once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(sentence: str, code: int) -> int:

@@ -39,6 +39,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder or the disk does not take the file.
     """
+    if not path.name or (path.exists() and not path.is_file()):
+        raise OutputError(f"{path}: is no ordinary file, expected the name of one to write")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +135,7 @@ class RunFolder:
 
     @property
     def summary(self) -> Path:
-        """Validation score and times of the whole job."""
+        """Validation score, and the seconds from the checks to the submission."""
         return self.path / "run.json"
 
     @property

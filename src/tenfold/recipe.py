@@ -28,6 +28,8 @@ NETWORK_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
     "compact": frozenset({"width", "dropout"}),
 }
 
+BATCH_NORMALIZED: Final = frozenset({"deotte", "compact"})
+
 NetworkName = Literal["mlp", "lenet5", "surma", "thelastdev", "deotte", "compact"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -137,8 +139,11 @@ class Training(Section):
 class Recipe(Section):
     """Every choice of a training run."""
 
-    name: Annotated[str, Field(min_length=1, max_length=80)] = "custom"
+    name: Annotated[str, Field(pattern=r"^\w[\w .-]{0,79}$")] = "custom"
+    """Also the beginning of the run folder's default name."""
     description: str = ""
+    measured: str = ""
+    """What it was seen to reach, for `tenfold recipes`; how, stands in docs/results.md."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the first weights, the order of the images, augmentation and dropout."""
     data: Data = Data()
@@ -264,7 +269,7 @@ def _misfits_beside(values: dict[str, Any], error: ValidationError) -> list[str]
     places = [detail["loc"] for detail in error.errors() if detail["loc"]]
     if not places:
         return []
-    for *sections, field in places:
+    for *sections, field in (_names(place) for place in places):
         section = values
         for name in sections:
             section = section.get(str(name), {}) if isinstance(section, dict) else {}
@@ -275,6 +280,11 @@ def _misfits_beside(values: dict[str, Any], error: ValidationError) -> list[str]
     except ValidationError as again:
         return _sentences(again)
     return []
+
+
+def _names(place: Sequence[str | int]) -> list[str]:
+    """Return the names on the way to a field, without indices into its value."""
+    return [part for part in place if isinstance(part, str)]
 
 
 def _sentence(detail: Mapping[str, Any]) -> str:
@@ -313,6 +323,11 @@ def _misfits(recipe: Recipe) -> list[str]:
         ):
             if is_set:
                 problems.append(f"{place} needs validation images, but data.validation is off")
+    if recipe.training.batch_size == 1 and network.name in BATCH_NORMALIZED:
+        problems.append(
+            f"training.batch_size is 1, but {network.name} normalises over the batch; "
+            "expected at least 2"
+        )
     if recipe.optimizer.name == "adamw" and recipe.optimizer.momentum:
         problems.append("optimizer.momentum applies to sgd and rmsprop, adamw has its own")
     return problems

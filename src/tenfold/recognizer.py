@@ -25,7 +25,7 @@ from tenfold.networks import build
 from tenfold.recipe import Network
 
 FORMAT = "tenfold-recognizer-1"
-# Activations of 256 images fit a core's share of the cache; 1,000 take half again as long each.
+# The activations of 256 images still fit a core's share of the cache.
 PREDICT_BATCH = 256
 
 
@@ -75,6 +75,7 @@ class Recognizer:
         preprocessing: applied to every image.
         classes: what each output is called.
         image_size: height and width in pixels of the images it was trained on.
+        precision: of its arithmetic, as the recipe chose it: "auto", "bf16" or "fp32".
         provenance: recipe, data and machine it came from, as JSON values.
     """
 
@@ -83,6 +84,7 @@ class Recognizer:
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     image_size: int
+    precision: str = "auto"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def probabilities(
@@ -92,14 +94,14 @@ class Recognizer:
 
         Args:
             images: a Dataset or uint8 [N, S, S].
-            machine: where to compute; detected if not given.
+            machine: where to compute; detected if not given, with the recognizer's precision.
 
         Raises:
             DataError: the images are not of the size that the recognizer was trained on.
         """
         pixels = images.images if isinstance(images, Dataset) else images
         self._check_size(images, pixels)
-        machine = machine or Machine.detect()
+        machine = machine or Machine.detect(self.precision)
         members = [machine.place(network).eval() for network in self.networks]
         result = torch.empty(len(pixels), len(self.classes))
         with torch.inference_mode(), machine.autocast():
@@ -145,6 +147,7 @@ class Recognizer:
             "preprocessing": asdict(self.preprocessing),
             "classes": list(self.classes),
             "image_size": self.image_size,
+            "precision": self.precision,
             "provenance": dict(self.provenance),
         }
         save_tensors(path, tensors, FORMAT, about)
@@ -169,16 +172,18 @@ class Recognizer:
                 network.load_state_dict(_with_prefix(tensors, f"{index}."))
                 networks.append(network.eval())
             preprocessing = Preprocessing(**about["preprocessing"])
+            precision, provenance = about["precision"], about["provenance"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RecognizerError(
                 f"{path}: its description does not fit its weights ({error})"
             ) from error
-        return cls(networks, choices, preprocessing, classes, size, about["provenance"])
+        return cls(networks, choices, preprocessing, classes, size, precision, provenance)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], kind: str, about: Any) -> None:
     """Write tensors and a JSON description of them to one safetensors file, with a checksum."""
-    metadata = {"format": kind, "about": json.dumps(about), "sha256": _checksum(tensors)}
+    metadata = {"format": kind, "about": json.dumps(about)}
+    metadata["sha256"] = _checksum(metadata["about"], tensors)
     with atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
@@ -199,19 +204,20 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
             metadata = file.metadata() or {}
             # A clone owns its memory: the file may be replaced while the tensors are in use.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise RecognizerError(f"{path}: is damaged or no safetensors file ({error})") from error
     if metadata.get("format") != kind:
         found = metadata.get("format", "no format")
         raise RecognizerError(f"{path}: says {found!r}, expected {kind!r}")
-    if metadata.get("sha256") != _checksum(tensors):
-        raise RecognizerError(f"{path}: is damaged, its checksum does not agree with its weights")
-    about: dict[str, Any] = json.loads(metadata["about"])
-    return tensors, about
+    about = metadata.get("about", "")
+    if metadata.get("sha256") != _checksum(about, tensors):
+        raise RecognizerError(f"{path}: is damaged, its checksum does not agree with its content")
+    described: dict[str, Any] = json.loads(about)
+    return tensors, described
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(about.encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
         digest.update(tensors[name].numpy().tobytes())

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data import Dataset, check, split, write_submission
-from tenfold.files import RunFolder, output_folder, write_json
+from tenfold.errors import DataError
+from tenfold.files import RunFolder, write_json
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.report import album
@@ -62,7 +63,7 @@ def run(
         Interrupted: stopped by the user, state saved.
     """
     started = time.perf_counter()
-    folder = RunFolder(output_folder(out))
+    folder = RunFolder(out)
 
     trained = train(
         labelled, recipe, folder, listener=listener, resume=resume, unlabelled=unlabelled
@@ -108,6 +109,11 @@ def train(
         resume: go on with the run in `folder`.
         unlabelled: what will be predicted; checked for overlap with `labelled`, never learned.
     """
+    if unlabelled is not None and unlabelled.image_size != labelled.image_size:
+        raise DataError(
+            f"{unlabelled.name}: images are {unlabelled.image_size} pixels wide, "
+            f"expected {labelled.image_size} as in {labelled.name}"
+        )
     findings = check(labelled, unlabelled)
     for line in findings.lines():
         listener.note(line)
@@ -117,7 +123,6 @@ def train(
         training, validation = split(labelled, recipe.data.validation, recipe.split_seed)
         listener.note(f"learning from {len(training):,}, held out {len(validation):,} to judge by")
 
-    album.draw_data(folder, training, validation, recipe)
     recognizer = fit(
         training,
         validation,
@@ -127,7 +132,9 @@ def train(
         checks=findings.to_json(),
         listener=listener,
     )
+    listener.note("drawing the pictures")
     history = folder.history()
+    album.draw_data(folder, training, validation, recipe)
     album.draw_training(folder, history, recognizer, training.images[0])
     expected = None
     if validation is not None:

@@ -109,7 +109,7 @@ def test_no_text_leaves_its_figure(name: str, digits: Dataset) -> None:
 def test_a_figure_cannot_be_saved_over_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
     path.mkdir()
-    with pytest.raises(OutputError, match=r"curves\.png: cannot be written"):
+    with pytest.raises(OutputError, match=r"curves\.png: is no ordinary file"):
         figures.save(figures.training_curves(history(2)), path)
     assert list(tmp_path.iterdir()) == [path], "nothing half-written is left"
 

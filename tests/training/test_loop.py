@@ -207,8 +207,9 @@ def test_early_stopping_stops_and_the_best_epoch_is_kept(parts, tmp_path):
         "training.patience_epochs=2", "training.max_epochs=50", "training.keep=best",
     )  # fmt: skip
     recognizer = fit(*parts, choices, out=tmp_path)
-    rows = [json.loads(line) for line in RunFolder(tmp_path).metrics.read_text().splitlines()]
-    assert len(rows) < 50
+    rows = RunFolder(tmp_path).history()
+    accuracies = [row["valid_accuracy"] for row in rows]
+    assert len(rows) == accuracies.index(max(accuracies)) + 3 < 50
     best = max(range(len(rows)), key=lambda index: rows[index]["valid_accuracy"])
     assert (
         rows[recognizer.provenance["epoch"] - 1]["valid_accuracy"] == rows[best]["valid_accuracy"]
@@ -266,3 +267,51 @@ def test_both_precisions_learn(parts, precision):
     recognizer = fit(*parts, recipe(f"training.precision={precision}", "network.width=8",
                                     "training.max_epochs=4"))  # fmt: skip
     assert (recognizer.predict(parts[1]) == parts[1].names()).mean() > 0.9
+
+
+@pytest.mark.usefixtures("every_moment")
+def test_the_table_of_epochs_is_whole_after_a_stop(parts, tmp_path):
+    """All that is not a time must be equal, the learning rate of the last step included."""
+    fit(*parts, recipe(), out=tmp_path / "whole")
+    for steps in (10, 25, 30):
+        with pytest.raises(Interrupted):
+            fit(*parts, recipe(), out=tmp_path / "parts", resume=True, listener=StopAfter(steps))
+    fit(*parts, recipe(), out=tmp_path / "parts", resume=True)
+    tables = [
+        [
+            {key: value for key, value in row.items() if not key.endswith("_s")}
+            for row in RunFolder(tmp_path / run).history()
+        ]
+        for run in ("whole", "parts")
+    ]
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 2
+
+
+def test_a_kill_between_checkpoint_and_table_loses_no_row(parts, tmp_path):
+    fit(*parts, recipe(), out=tmp_path)
+    RunFolder(tmp_path).metrics.unlink()
+    fit(*parts, recipe(), out=tmp_path, resume=True)
+    assert [row["epoch"] for row in RunFolder(tmp_path).history()] == [1, 2]
+
+
+def test_a_run_that_stopped_early_stays_stopped(parts, tmp_path):
+    choices = [
+        "optimizer.learning_rate=1e-9", "schedule.name=constant", "training.ema_decay=none",
+        "training.patience_epochs=2",
+    ]  # fmt: skip
+    fit(*parts, recipe(*choices, "training.max_epochs=30"), out=tmp_path)
+    epochs = len(RunFolder(tmp_path).history())
+    assert 3 <= epochs < 30
+    fit(*parts, recipe(*choices, "training.max_epochs=40"), out=tmp_path, resume=True)
+    assert len(RunFolder(tmp_path).history()) == epochs
+
+
+def test_choices_that_cannot_work_leave_no_folder(parts, tmp_path):
+    small = [part.select(np.arange(len(part))) for part in parts]
+    shrunk = [
+        type(part)(part.images[:, :7, :7].copy(), part.labels, part.classes) for part in small
+    ]
+    with pytest.raises(RecipeError, match="its layers shrink 7 × 7"):
+        fit(*shrunk, recipe("network.name=deotte"), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -123,7 +123,7 @@ def _look_at(dataset: Dataset) -> FileReport:
     lowest, highest = images.min(axis=(1, 2)), images.max(axis=(1, 2))
     flat = lowest == highest
     border, centre = _border_and_centre(images)
-    counts = _class_counts(dataset)
+    counts = {} if dataset.labels is None else dataset.class_counts()
     chi_square, p = _chi_square(list(counts.values()))
     duplicates = _groups(images)
     return FileReport(
@@ -146,13 +146,6 @@ def _look_at(dataset: Dataset) -> FileReport:
         duplicates=duplicates,
         conflicts=_conflicts(duplicates, dataset.labels),
     )
-
-
-def _class_counts(dataset: Dataset) -> dict[str, int]:
-    if dataset.labels is None:
-        return {}
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    return {name: int(count) for name, count in zip(dataset.classes, counts, strict=True)}
 
 
 def _chi_square(counts: list[int]) -> tuple[float | None, float | None]:

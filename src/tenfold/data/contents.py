@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import struct
 import zipfile
 import zlib
@@ -27,6 +28,7 @@ _DAMAGED = (
     zipfile.BadZipFile,
     gzip.BadGzipFile,
     zlib.error,
+    lzma.LZMAError,
     struct.error,
     EOFError,
     RuntimeError,
@@ -84,7 +86,7 @@ def _unpacked(path: Path, file: IO[bytes]) -> bytes | NDArray[np.uint8]:
     if packed_bytes > LARGEST_BYTES:
         raise _too_large(path, LARGEST_BYTES)
     file.seek(0)
-    return np.fromfile(file, np.uint8)  # twice as quick as read(): its memory comes in huge pages
+    return np.fromfile(file, np.uint8)  # quicker than read(): its memory comes in huge pages
 
 
 def _only_csv(path: Path, archive: zipfile.ZipFile) -> IO[bytes]:

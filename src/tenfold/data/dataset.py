@@ -79,6 +79,15 @@ class Dataset:
         """
         return np.array(self.classes)[self.known_labels()]
 
+    def class_counts(self) -> dict[str, int]:
+        """Count the images of each class; classes without any are there with 0.
+
+        Raises:
+            DataError: the dataset has no labels.
+        """
+        counts = np.bincount(self.known_labels(), minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
     def without_labels(self) -> "Dataset":
         """Return the images alone, as the competition's test file has them."""
         return Dataset(self.images, name=self.name)

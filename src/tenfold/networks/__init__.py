@@ -34,7 +34,7 @@ def build(choices: Network, *, image_size: int, n_classes: int, seed: int) -> nn
     """
     constructor = NETWORKS[choices.name]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         try:
             network = constructor(image_size, n_classes, **choices.options)
             with torch.no_grad():

@@ -1,7 +1,7 @@
 """Our own network: no pooling, little work at full resolution, few weights.
 
-On two cores more than half of a training step is memory traffic, most of it at 28 × 28. So the
-first convolution already halves the image, and the only pooling is the global one at the end.
+On a CPU much of a training step is memory traffic, and most of that is at full resolution. So
+the first convolution already halves the image, and the only pooling is the global one at the end.
 """
 
 from collections import OrderedDict

@@ -11,7 +11,7 @@ from tenfold.networks.layers import initialize_like_keras
 def deotte(
     image_size: int, n_classes: int, *, width: int = 32, dropout: float = 0.4
 ) -> nn.Sequential:
-    """Build Deotte's network: float [N, 1, S, S] to logits [N, n_classes], S at least 24.
+    """Build Deotte's network: float [N, 1, S, S] to logits [N, n_classes], S at least 25.
 
     Learned downsampling (5 × 5, stride 2) takes the place of pooling; the last convolution
     leaves a single place. Normalisation comes after the activation, as he has it. 326,410

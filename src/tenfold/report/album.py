@@ -72,8 +72,10 @@ def draw_answers(
 
 def class_balance(train: Dataset, valid: Dataset | None = None) -> "Figure":
     """Draw how many images each class has."""
-    held_out = None if valid is None else _counts(valid)
-    return figures.class_balance(_counts(train), held_out, f"Images of each class: {train.name}")
+    held_out = None if valid is None else valid.class_counts()
+    return figures.class_balance(
+        train.class_counts(), held_out, f"Images of each class: {train.name}"
+    )
 
 
 def sample_sheet(dataset: Dataset) -> "Figure":
@@ -92,11 +94,6 @@ def augmentation_preview(image: NDArray[np.uint8], recipe: Recipe) -> "Figure":
 
 def _save(folder: RunFolder, name: str, figure: "Figure") -> None:
     figures.save(figure, folder.figures / f"{name}.png")
-
-
-def _counts(dataset: Dataset) -> dict[str, int]:
-    counts = np.bincount(dataset.known_labels(), minlength=len(dataset.classes))
-    return dict(zip(dataset.classes, counts.tolist(), strict=True))
 
 
 def _caption(augmentation: Augmentation) -> str:

@@ -195,7 +195,7 @@ def confusion_matrix(confusion: NDArray[np.int64], classes: Sequence[str]) -> Fi
     side = float(np.clip(0.45 * n_classes + 3, 6.5, 13))
     with drawing(side, side, _confusion_title(confusion, classes), note) as figure:
         axes = figure.subplots()
-        top = max(float(np.nanmax(wrong)), 1.0)
+        top = float(wrong[~np.isnan(wrong)].max(initial=1.0))
         axes.set_facecolor(FAINT)
         axes.imshow(np.ma.masked_invalid(wrong), cmap="Blues", vmin=0, vmax=1.3 * top)
         _write_counts(axes, confusion, floor, top)

@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tenfold.data.dataset import Dataset
 from tenfold.errors import OutputError
 from tenfold.files import RunFolder, output_folder, write_json, write_text
@@ -62,6 +60,7 @@ class Archive:
                 "or --resume to go on with that run"
             )
         checkpoint.restore(self.folder.checkpoint, state, self._identity)
+        self._write_metrics(state)  # a kill may have come between the two files
         return True
 
     def describe(self, machine: Machine, checks: Mapping[str, Any] | None) -> None:
@@ -94,33 +93,37 @@ class Archive:
             return
         started = time.monotonic()
         checkpoint.save(self.folder.checkpoint, state, self._identity)
-        rows = [json.dumps(asdict(row)) + "\n" for row in state.history]
-        write_text(self.folder.metrics, "".join(rows))
+        self._write_metrics(state)
         self._saved_at = time.monotonic()
         self._save_s = self._saved_at - started
 
-    def save_if_due(self, state: State) -> None:
-        """Save if the last time is long enough ago."""
+    def is_save_due(self) -> bool:
+        """Tell whether the last checkpoint is old enough for another within the epoch."""
         interval = max(CHECKPOINT_INTERVAL_S, self._save_s / CHECKPOINT_SHARE)
-        if time.monotonic() - self._saved_at >= interval:
-            self.save(state)
+        return time.monotonic() - self._saved_at >= interval
+
+    def _write_metrics(self, state: State) -> None:
+        assert self.folder is not None
+        rows = [json.dumps(asdict(row)) + "\n" for row in state.history]
+        write_text(self.folder.metrics, "".join(rows))
 
 
 def _identity(recipe: Recipe, train: Dataset, valid: Dataset | None) -> dict[str, Any]:
     """Say what must be equal for a run to go on: all choices but the length, and the data."""
+    choices = recipe.model_dump(mode="json", exclude={"name", "description", "measured"})
+    del choices["training"]["max_epochs"]
     return {
-        "recipe": recipe.model_dump(mode="json", exclude={"training": {"max_epochs"}}),
+        "recipe": choices,
         "training data": train.fingerprint(),
         "validation data": None if valid is None else valid.fingerprint(),
     }
 
 
 def _facts(dataset: Dataset) -> dict[str, Any]:
-    counts = np.bincount(dataset.known_labels(), minlength=len(dataset.classes))
     return {
         "name": dataset.name,
         "images": len(dataset),
         "image_size": dataset.image_size,
-        "classes": dict(zip(dataset.classes, counts.tolist(), strict=True)),
+        "classes": dataset.class_counts(),
         "sha256": dataset.fingerprint(),
     }

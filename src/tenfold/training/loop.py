@@ -65,7 +65,7 @@ def fit(
     listener = listener or Silence()
     _check_fit(train, valid, recipe)
     trainer = _Trainer(train, valid, recipe, None if out is None else Path(out), listener)
-    with torch.random.fork_rng():  # dropout draws from the global generator; leave it as it was
+    with trainer.machine.reproducible():
         return trainer.run(resume=resume, checks=checks)
 
 
@@ -114,7 +114,6 @@ class _Trainer:
         listener: Listener,
     ) -> None:
         self.train, self.valid, self.recipe, self.listener = train, valid, recipe, listener
-        self.archive = Archive(out, recipe, train, valid)
         self.machine = Machine.detect(recipe.training.precision)
         self.images = self.machine.tensor(train.images)
         self.labels = self.machine.tensor(train.known_labels())
@@ -140,6 +139,7 @@ class _Trainer:
             sums=torch.zeros(3, dtype=torch.float64, device=self.machine.device),
         )
         self._told_at = 0.0
+        self.archive = Archive(out, recipe, train, valid)  # last: bad choices leave no folder
 
     # The story of a run
 
@@ -151,6 +151,8 @@ class _Trainer:
                 while not self._finished():
                     self._train_epoch(stop)
                     self._finish_epoch(scalars)
+                if stop:
+                    self._interrupt()
         finally:
             self.listener.close()
         return self.archive.kept()
@@ -170,19 +172,23 @@ class _Trainer:
         order = torch.randperm(
             len(self.images), generator=self.generator, device=self.machine.device
         )
+        clock = time.perf_counter()
         for index in range(done, self.steps_per_epoch):
             if stop:
                 self._interrupt()
-            started = time.perf_counter()
             self._step(order[index * self.batch_size : (index + 1) * self.batch_size])
-            self.state.train_s += time.perf_counter() - started
-            self._tell_moment()
-            self.archive.save_if_due(self.state)
+            now = time.perf_counter()
+            self.state.train_s += now - clock
+            clock = now
+            self._tell_moment()  # waits for a GPU, so its time is training's
+            if self.archive.is_save_due():
+                self.archive.save(self.state)
+                clock = time.perf_counter()
 
     def _step(self, chosen: Tensor) -> None:
         """Change the weights once, by the images at `chosen`: int64 [batch]."""
         state, training = self.state, self.recipe.training
-        rate = self._learning_rate()
+        rate = self._learning_rate(state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
 
@@ -229,7 +235,7 @@ class _Trainer:
             train_accuracy=correct / count,
             valid_loss=valid_loss,
             valid_accuracy=valid_accuracy,
-            learning_rate=state.optimizer.param_groups[0]["lr"],
+            learning_rate=self._learning_rate(state.step - 1),
             images_per_s=count / state.train_s,
             train_s=state.train_s,
             valid_s=valid_s,
@@ -251,6 +257,10 @@ class _Trainer:
                 f"resumed after step {self.state.step:,} of {self.total_steps:,} "
                 f"({len(self.state.history)} epochs)"
             )
+            if self._finished():
+                self.listener.note(
+                    "nothing is left to train: the run is complete, or stopped early"
+                )
         self.archive.describe(self.machine, checks)
         self.listener.note(f"training on {self.machine}")
 
@@ -274,6 +284,7 @@ class _Trainer:
             preprocessing=self.preprocessing,
             classes=self.train.classes,
             image_size=self.train.image_size,
+            precision=self.recipe.training.precision,
             provenance={
                 "recipe": self.recipe.model_dump(mode="json"),
                 "data": self.train.name,
@@ -295,11 +306,11 @@ class _Trainer:
     def _accuracies(self) -> list[float]:
         return [row.valid_accuracy or 0.0 for row in self.state.history]
 
-    def _learning_rate(self) -> float:
+    def _learning_rate(self, step: int) -> float:
         return schedule.learning_rate(
             self.recipe.schedule,
             self.recipe.optimizer,
-            step=self.state.step,
+            step=step,
             total_steps=self.total_steps,
             steps_per_epoch=self.steps_per_epoch,
             accuracies=self._accuracies(),

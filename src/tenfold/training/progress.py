@@ -106,11 +106,11 @@ class Lines:
     def moment(self, moment: Moment) -> None:
         """Print a line if nothing was printed for a while."""
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._print(f"  {_describe(moment)}")
+            self._print(f"  {_moment_line(moment)}")
 
     def epoch(self, epoch: Epoch, max_epochs: int) -> None:
         """Print one line."""
-        self._print(describe(epoch, max_epochs))
+        self._print(_epoch_line(epoch, max_epochs))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -138,7 +138,7 @@ class Bar(Lines):
             self._task,
             completed=moment.step,
             total=moment.total_steps,
-            description=_describe(moment),
+            description=_moment_line(moment),
             refresh=True,
         )
 
@@ -152,15 +152,14 @@ def listener(console: Console) -> Listener:
     return Bar(console) if console.is_terminal else Lines(console)
 
 
-def _describe(moment: Moment) -> str:
+def _moment_line(moment: Moment) -> str:
     return (
         f"epoch {moment.epoch}/{moment.max_epochs}  accuracy {moment.accuracy:.4f}  "
         f"{moment.images_per_s:,.0f} images/s  {_clock(moment.seconds_left)} left"
     )
 
 
-def describe(epoch: Epoch, max_epochs: int) -> str:
-    """Say an epoch in one line."""
+def _epoch_line(epoch: Epoch, max_epochs: int) -> str:
     validation = (
         f"validation {epoch.valid_accuracy:.4f} (loss {epoch.valid_loss:.4f})  "
         if epoch.valid_accuracy is not None

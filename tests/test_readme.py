@@ -1,0 +1,49 @@
+"""What the README shows works as shown."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_python_example_runs(digits_csv, tmp_path, monkeypatch):
+    """Its six lines on real digits, with a recipe that takes seconds in place of minutes."""
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert example
+    code = example[1]
+    assert len([line for line in code.splitlines() if line and "import" not in line]) == 6
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / name).write_bytes((digits_csv / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code.replace('"quick"', '"lenet5"'), "README.md", "exec"), {})
+    rows = (tmp_path / "submission.csv").read_text().splitlines()
+    assert rows[0] == "ImageId,Label"
+    assert len(rows) == 801
+
+
+def test_every_command_in_the_table_is_there_and_no_other():
+    listed = re.findall(r"^\| `tenfold (\w+)", README, re.MULTILINE)
+    said = subprocess.run(
+        [sys.executable, "-m", "tenfold", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert listed == re.findall(r"^  (\w+)  ", said.split("Commands:")[1], re.MULTILINE)
+
+
+def test_the_tree_names_what_is_there():
+    tree = re.search(r"```text\nsrc/tenfold/\n(.*?)```", README, re.DOTALL)
+    assert tree
+    for line in tree[1].splitlines():
+        name = line.split()[0]
+        assert (ROOT / "src" / "tenfold" / name).exists(), name
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/results.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text("utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
