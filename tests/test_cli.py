@@ -52,7 +52,7 @@ def test_a_run_leaves_what_the_map_promises(run):
         "classes.png", "samples.png", "augmentation.png", "training.png", "confusion.png",
         "mistakes.png", "filters.png", "feature-maps.png",
     }  # fmt: skip
-    assert "expected score on new digits: 0." in said
+    assert "expected leaderboard score: 0." in said
     assert "800 answers written to" in said
     assert len(said.splitlines()) < 40
     assert json.loads((out / "run.json").read_text())["validation"]["n"] == 120

@@ -19,7 +19,7 @@ from tenfold.training.checkpoint import State
 
 # A checkpoint within an epoch is due after this many seconds, or later where saving is slow:
 # at most a twentieth of the time goes into it.
-CHECKPOINT_INTERVAL_S = 30.0
+CHECKPOINT_INTERVAL_S = 10.0
 CHECKPOINT_SHARE = 0.05
 
 
