@@ -33,7 +33,7 @@ ifdef UV
 else
 	$(PYTHON) -m venv .venv
 	@echo "installing into .venv: PyTorch is large, this takes a minute or more"
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
+	$(BIN)/python -m pip install --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[dev]'
 endif
 	@touch $@

@@ -3,6 +3,7 @@
 Heavy imports stand inside the commands: `tenfold --help` must not wait for torch.
 """
 
+import errno
 import io
 import json
 import os
@@ -351,6 +352,9 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
 def main() -> None:
     """Run the command line; every foreseen mistake becomes one line on stderr and an exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -368,6 +372,8 @@ def main() -> None:
         _drop_stdout()
         code = Interrupted.exit_code
     except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise  # a bug of ours, to be seen as one
         _drop_stdout()
         code = _complain(f"the output cannot be written ({reason(error)})", 2)
     except typer.TyperException as error:

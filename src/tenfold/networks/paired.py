@@ -32,9 +32,9 @@ def thelastdev(
 ) -> nn.Sequential:
     """Build thelastdev's network: float [N, 1, S, S] to logits [N, n_classes].
 
-    The article tells its training in words and its layers in a picture that we do not have. What
-    stands here is the usual shape of such a network, pairs of 3 × 3 convolutions and one dense
-    layer of 256: 870,634 parameters at 28 × 28 and ten classes.
+    A stand-in: the copy of the article that we could read ends before its layers. What stands
+    here is the usual shape of such a network, pairs of 3 × 3 convolutions and one dense layer of
+    256: 870,634 parameters at 28 × 28 and ten classes.
     """
     return _paired(image_size, n_classes, kernels=(3, 3), hidden=hidden, dropout=dropout)
 
