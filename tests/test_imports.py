@@ -15,7 +15,9 @@ SOURCE = Path(tenfold.__file__).parent
 FLOORS = {
     "errors": 0,
     "files": 1,
+    "interrupt": 1,
     "recipe": 2,
+    "jobs": 2,
     "data": 3,
     "networks": 3,
     "machine": 3,

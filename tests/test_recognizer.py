@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from tenfold.errors import DataError, OutputError, RecognizerError
 from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.recipe import Network
-from tenfold.recognizer import Preprocessing, Recognizer
+from tenfold.recognizer import Member, Preprocessing, Recognizer, tempered
 
 PLAIN = Machine(torch.device("cpu"), "fp32")
 
@@ -19,14 +21,10 @@ def recognizer():
     networks = [
         build(choice, image_size=28, n_classes=10, seed=seed) for seed, choice in enumerate(choices)
     ]
+    views = [Preprocessing(0.13, 0.31, 1.1), Preprocessing()]
+    members = [Member(*parts) for parts in zip(networks, choices, views, strict=True)]
     return Recognizer(
-        networks,
-        choices,
-        Preprocessing(0.13, 0.31, 1.1),
-        tuple("0123456789"),
-        28,
-        "fp32",
-        {"from": "test"},
+        members, tuple("0123456789"), 28, precision="fp32", provenance={"from": "test"}
     )
 
 
@@ -34,10 +32,9 @@ def test_probabilities_are_the_mean_of_the_members(recognizer, digits):
     images = digits.images[:300]  # more than one batch
     both = recognizer.probabilities(images, PLAIN)
     alone = [
-        Recognizer([network], [choice], recognizer.preprocessing, recognizer.classes, 28)
-        .probabilities(images, PLAIN)
-        for network, choice in zip(recognizer.networks, recognizer.choices, strict=True)
-    ]  # fmt: skip
+        Recognizer([member], recognizer.classes, 28).probabilities(images, PLAIN)
+        for member in recognizer.members
+    ]
     assert both.shape == (300, 10)
     assert both.dtype == np.float32
     np.testing.assert_allclose(both, (alone[0] + alone[1]) / 2, atol=1e-6)
@@ -54,13 +51,24 @@ def test_it_comes_back_from_disk_as_it_was(recognizer, digits, tmp_path):
     path = tmp_path / "recognizer.safetensors"
     recognizer.save(path)
     again = Recognizer.load(path)
-    assert again.preprocessing == recognizer.preprocessing
+    for ours, theirs in zip(again.members, recognizer.members, strict=True):
+        assert (ours.preprocessing, ours.choices) == (theirs.preprocessing, theirs.choices)
     assert again.classes == recognizer.classes
-    assert again.choices == recognizer.choices
     assert again.provenance == {"from": "test"}
     before, after = (r.probabilities(digits, PLAIN) for r in (recognizer, again))
     assert np.array_equal(before, after)
     assert Recognizer.load(tmp_path).classes == recognizer.classes  # by its folder
+
+
+def test_temperature_softens_without_changing_an_answer(recognizer, digits, tmp_path):
+    plain = recognizer.probabilities(digits, PLAIN)
+    warm = replace(recognizer, temperature=2.0)
+    warm.save(tmp_path / "warm.safetensors")
+    softer = Recognizer.load(tmp_path / "warm.safetensors").probabilities(digits, PLAIN)
+    np.testing.assert_array_equal(softer.argmax(axis=1), plain.argmax(axis=1))
+    np.testing.assert_allclose(softer.sum(axis=1), 1, atol=1e-5)
+    assert (softer.max(axis=1) < plain.max(axis=1)).all()
+    np.testing.assert_allclose(tempered(softer, 0.5), plain, atol=1e-5)
 
 
 def test_images_of_another_size_are_refused(recognizer):
@@ -114,10 +122,9 @@ def test_no_bit_of_the_file_can_change_unseen(recognizer, tmp_path):
 
 def test_a_file_whose_description_does_not_fit_is_refused(recognizer, tmp_path):
     path = tmp_path / "odd.safetensors"
-    odd = Recognizer(
-        recognizer.networks, recognizer.choices[::-1], recognizer.preprocessing,
-        recognizer.classes, 28,
-    )  # fmt: skip
+    first, second = recognizer.members
+    members = [replace(first, choices=second.choices), replace(second, choices=first.choices)]
+    odd = Recognizer(members, recognizer.classes, 28)
     odd.save(path)
     with pytest.raises(RecognizerError, match="does not fit its weights"):
         Recognizer.load(path)

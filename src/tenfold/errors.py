@@ -5,7 +5,8 @@
     ├── SourceError            a dataset cannot be fetched
     ├── RecipeError            a recipe cannot work; lists every problem
     ├── RecognizerError        a saved recognizer or run folder is damaged or does not fit
-    └── OutputError            a result cannot be written
+    ├── OutputError            a result cannot be written
+    └── JobError               one of several pieces of work failed; what is finished is kept
     Interrupted                stopped by Ctrl-C or SIGTERM, state saved; exits with 130
 
 Each message is one sentence that says what was found, where, and what was expected.
@@ -42,6 +43,10 @@ class RecognizerError(TenfoldError):
 
 class OutputError(TenfoldError):
     """A result cannot be written where it was asked for."""
+
+
+class JobError(TenfoldError):
+    """One of several pieces of work failed. What the others finished is kept."""
 
 
 class Interrupted(Exception):

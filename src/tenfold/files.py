@@ -129,6 +129,28 @@ class RunFolder:
         return self.path / "recognizer.safetensors"
 
     @property
+    def members(self) -> Path:
+        """Of an ensemble: a run folder for each member, named by its job."""
+        return self.path / "members"
+
+    @property
+    def held_out(self) -> Path:
+        """Of an ensemble: what its members said of the images they had held out."""
+        return self.path / "held-out.safetensors"
+
+    def check_is_free(self) -> None:
+        """Make sure that nothing was trained here, not even in part.
+
+        Raises:
+            OutputError: something was.
+        """
+        if self.checkpoint.exists() or self.members.exists():
+            raise OutputError(
+                f"{self.path}: already holds a run, expected an empty folder, or --resume to go "
+                "on with that run"
+            )
+
+    @property
     def submission(self) -> Path:
         """What the competition takes."""
         return self.path / "submission.csv"

@@ -28,6 +28,13 @@ NETWORK_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
     "compact": frozenset({"width", "dropout"}),
 }
 
+MOST_MEMBERS: Final = 1000  # of an ensemble: the seeds of members 0 to 999 are told apart by it
+
+# What the members of an ensemble may differ in; images and seeds follow from their number.
+VARIED: Final = frozenset(
+    {"preprocessing", "augmentation", "network", "optimizer", "schedule", "training"}
+)
+
 BATCH_NORMALIZED: Final = frozenset({"deotte", "compact"})
 
 NetworkName = Literal["mlp", "lenet5", "surma", "thelastdev", "deotte", "compact"]
@@ -56,6 +63,13 @@ class Data(Section):
     """Fraction held out, stratified by class; None trains on every row."""
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     """Seed of the division; None takes the recipe's."""
+    fold: Annotated[int, Field(ge=0)] | None = None
+    """Hold out this one of 1 / validation equal parts; None draws one part at random."""
+
+    @property
+    def folds(self) -> int | None:
+        """How many parts of the size of the one held out the data has."""
+        return None if self.validation is None else max(2, round(1 / self.validation))
 
 
 class Preprocessing(Section):
@@ -136,6 +150,14 @@ class Training(Section):
     """auto: bf16 where the hardware multiplies it natively, else fp32."""
 
 
+class Ensemble(Section):
+    """Several networks whose probabilities are averaged. Each holds out another fold."""
+
+    members: Annotated[int, Field(ge=1, le=MOST_MEMBERS)] = 1
+    variants: tuple[dict[str, dict[str, Any]], ...] = ()
+    """Members take turns with these: each a table of sections with the fields that differ."""
+
+
 class Recipe(Section):
     """Every choice of a training run."""
 
@@ -153,6 +175,7 @@ class Recipe(Section):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     training: Training = Training()
+    ensemble: Ensemble = Ensemble()
 
     @model_validator(mode="after")
     def _choices_fit_together(self) -> Self:
@@ -165,6 +188,23 @@ class Recipe(Section):
     def split_seed(self) -> int:
         """Seed of the division into training and validation."""
         return self.seed if self.data.split_seed is None else self.data.split_seed
+
+    def member(self, index: int) -> Self:
+        """Return the recipe of one network of the ensemble, counted from 0.
+
+        Its seed is its own, and of the images it holds out its own fold; after as many members
+        as there are folds, the division is drawn anew.
+        """
+        values = self.model_dump(exclude={"ensemble"})
+        values["seed"] = (self.seed * MOST_MEMBERS + index) % 2**32
+        if self.data.folds is not None:
+            repeat, fold = divmod(index, self.data.folds)
+            split_seed = (self.split_seed * MOST_MEMBERS + repeat) % 2**32
+            values["data"] |= {"fold": fold, "split_seed": split_seed}
+        variants = self.ensemble.variants
+        return self.model_validate(
+            _vary(values, variants[index % len(variants)] if variants else {})
+        )
 
     def to_toml(self) -> str:
         """Write every choice, defaults too, so that the file alone repeats the run."""
@@ -254,6 +294,16 @@ def _spell_none(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _vary(values: dict[str, Any], variant: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Lay the fields of `variant` over `values`; another network begins with its own sizes."""
+    for section, fields in variant.items():
+        kept = values.get(section, {})
+        if section == "network" and fields.get("name", kept["name"]) != kept["name"]:
+            kept = {}
+        values[section] = {**kept, **fields}
+    return values
+
+
 def _sentences(error: ValidationError) -> list[str]:
     sentences = []
     for detail in error.errors():
@@ -327,6 +377,21 @@ def _misfits(recipe: Recipe) -> list[str]:
         problems.append(
             f"training.batch_size is 1, but {network.name} normalises over the batch; "
             "expected at least 2"
+        )
+    for index, variant in enumerate(recipe.ensemble.variants):
+        place = f"ensemble.variants.{index}"
+        if odd := set(variant) - VARIED:
+            known = ", ".join(sorted(VARIED))
+            problems.append(f"{place} changes {', '.join(sorted(odd))}, expected only {known}")
+            continue
+        try:
+            recipe.model_validate(_vary(recipe.model_dump(exclude={"ensemble"}), variant))
+        except ValidationError as error:
+            problems += [f"{place}: {sentence}" for sentence in _sentences(error)]
+    if recipe.data.fold is not None and recipe.data.fold >= (recipe.data.folds or 0):
+        problems.append(
+            f"data.fold is {recipe.data.fold}, but data.validation makes {recipe.data.folds or 0} "
+            "folds, counted from 0"
         )
     if recipe.optimizer.name == "adamw" and recipe.optimizer.momentum:
         problems.append("optimizer.momentum applies to sgd and rmsprop, adamw has its own")

@@ -24,7 +24,7 @@ from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.recipe import Network
 
-FORMAT = "tenfold-recognizer-1"
+FORMAT = "tenfold-recognizer-2"
 # The activations of 256 images still fit a core's share of the cache.
 PREDICT_BATCH = 256
 
@@ -66,24 +66,43 @@ def plain_grid(size: int, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One trained network and what it must be fed.
+
+    Attributes:
+        network: float [N, 1, S, S] to logits [N, classes].
+        choices: how it is built.
+        preprocessing: applied to every image.
+    """
+
+    network: nn.Module
+    choices: Network
+    preprocessing: Preprocessing
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return float32 [N, classes] for uint8 [N, S, S]."""
+        logits: Tensor = self.network(self.preprocessing(images))
+        return logits.float().softmax(dim=1)
+
+
+@dataclass(frozen=True)
 class Recognizer:
     """One or more trained networks with all that is needed to use them.
 
     Attributes:
-        networks: the members; their probabilities are averaged.
-        choices: how each member is built, in the same order.
-        preprocessing: applied to every image.
+        members: their probabilities are averaged.
         classes: what each output is called.
         image_size: height and width in pixels of the images it was trained on.
+        temperature: divides the logarithms of the averaged probabilities; above 1 it makes the
+            recognizer less sure of itself. It changes no answer. See `tenfold.calibration`.
         precision: of its arithmetic, as the recipe chose it: "auto", "bf16" or "fp32".
         provenance: recipe, data and machine it came from, as JSON values.
     """
 
-    networks: Sequence[nn.Module]
-    choices: Sequence[Network]
-    preprocessing: Preprocessing
+    members: Sequence[Member]
     classes: tuple[str, ...]
     image_size: int
+    temperature: float = 1.0
     precision: str = "auto"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -102,15 +121,15 @@ class Recognizer:
         pixels = images.images if isinstance(images, Dataset) else images
         self._check_size(images, pixels)
         machine = machine or Machine.detect(self.precision)
-        members = [machine.place(network).eval() for network in self.networks]
+        for member in self.members:
+            machine.place(member.network).eval()
         result = torch.empty(len(pixels), len(self.classes))
         with torch.inference_mode(), machine.autocast():
             for start in range(0, len(pixels), PREDICT_BATCH):
                 batch = machine.tensor(np.ascontiguousarray(pixels[start : start + PREDICT_BATCH]))
-                seen = self.preprocessing(batch)
-                votes = [member(seen).float().softmax(dim=1) for member in members]
+                votes = [member.probabilities(batch) for member in self.members]
                 result[start : start + PREDICT_BATCH] = torch.stack(votes).mean(dim=0)
-        return result.numpy()
+        return tempered(result.numpy(), self.temperature)
 
     def predict(
         self, images: Dataset | NDArray[np.uint8], machine: Machine | None = None
@@ -138,15 +157,21 @@ class Recognizer:
             OutputError: the file cannot be written.
         """
         tensors = {
-            f"{member}.{name}": tensor.detach().cpu().contiguous()
-            for member, network in enumerate(self.networks)
-            for name, tensor in network.state_dict().items()
+            f"{index}.{name}": tensor.detach().cpu().contiguous()
+            for index, member in enumerate(self.members)
+            for name, tensor in member.network.state_dict().items()
         }
         about = {
-            "members": [choice.model_dump() for choice in self.choices],
-            "preprocessing": asdict(self.preprocessing),
+            "members": [
+                {
+                    "network": member.choices.model_dump(),
+                    "preprocessing": asdict(member.preprocessing),
+                }
+                for member in self.members
+            ],
             "classes": list(self.classes),
             "image_size": self.image_size,
+            "temperature": self.temperature,
             "precision": self.precision,
             "provenance": dict(self.provenance),
         }
@@ -164,20 +189,42 @@ class Recognizer:
             path = RunFolder(path).recognizer
         tensors, about = load_tensors(path, FORMAT)
         try:
-            choices = [Network.model_validate(member) for member in about["members"]]
-            size, classes = about["image_size"], tuple(about["classes"])
-            networks = []
-            for index, choice in enumerate(choices):
-                network = build(choice, image_size=size, n_classes=len(classes), seed=0)
-                network.load_state_dict(_with_prefix(tensors, f"{index}."))
-                networks.append(network.eval())
-            preprocessing = Preprocessing(**about["preprocessing"])
-            precision, provenance = about["precision"], about["provenance"]
+            members = [
+                _read_member(description, _with_prefix(tensors, f"{index}."), about)
+                for index, description in enumerate(about["members"])
+            ]
+            return cls(
+                members,
+                tuple(about["classes"]),
+                about["image_size"],
+                about["temperature"],
+                about["precision"],
+                about["provenance"],
+            )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RecognizerError(
                 f"{path}: its description does not fit its weights ({error})"
             ) from error
-        return cls(networks, choices, preprocessing, classes, size, precision, provenance)
+
+
+def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Divide the logarithms of float32 [N, classes] by `temperature` and normalise again."""
+    if temperature == 1.0:
+        return probabilities
+    tiny = np.finfo(np.float32).tiny
+    sharpened = np.maximum(probabilities, tiny).astype(np.float64) ** (1 / temperature)
+    normal: NDArray[np.float32] = (sharpened / sharpened.sum(axis=1, keepdims=True)).astype("f4")
+    return normal
+
+
+def _read_member(
+    description: Mapping[str, Any], tensors: Mapping[str, Tensor], about: Mapping[str, Any]
+) -> Member:
+    choices = Network.model_validate(description["network"])
+    size, n_classes = about["image_size"], len(about["classes"])
+    network = build(choices, image_size=size, n_classes=n_classes, seed=0)
+    network.load_state_dict(tensors)
+    return Member(network.eval(), choices, Preprocessing(**description["preprocessing"]))
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], kind: str, about: Any) -> None:

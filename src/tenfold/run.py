@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data import Dataset, check, split, write_submission
+from tenfold.data import Dataset, check, write_submission
 from tenfold.errors import DataError
 from tenfold.files import RunFolder, write_json
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.report import album
 from tenfold.report.metrics import Evaluation, Score, evaluate, score
-from tenfold.training.loop import fit
+from tenfold.training.ensemble import divide, learn
 from tenfold.training.progress import Listener
 
 
@@ -118,30 +118,25 @@ def train(
     for line in findings.lines():
         listener.note(line)
 
-    training, validation = labelled, None
-    if recipe.data.validation is not None:
-        training, validation = split(labelled, recipe.data.validation, recipe.split_seed)
-        listener.note(f"learning from {len(training):,}, held out {len(validation):,} to judge by")
-
-    recognizer = fit(
-        training,
-        validation,
-        recipe,
-        out=folder.path,
-        resume=resume,
-        checks=findings.to_json(),
-        listener=listener,
+    learned = learn(
+        labelled, recipe, folder, resume=resume, checks=findings.to_json(), listener=listener
     )
     listener.note("drawing the pictures")
-    history = folder.history()
-    album.draw_data(folder, training, validation, recipe)
-    album.draw_training(folder, history, recognizer, training.images[0])
+    album.draw_data(folder, *divide(labelled, recipe), recipe)
+    album.draw_training(folder, learned.history, learned.recognizer, labelled.images[0])
     expected = None
-    if validation is not None:
-        probabilities = recognizer.probabilities(validation)
-        expected = evaluate(probabilities, validation.known_labels(), validation.classes)
-        album.draw_answers(folder, validation, probabilities, expected)
-        chose = recipe.training.keep == "best"
-        flattery = "; a little flattering, for the same digits chose the epoch" if chose else ""
-        listener.note(f"expected leaderboard score: {expected.score}{flattery}")
-    return Trained(recognizer, expected, history[-1]["elapsed_s"])
+    if (held_out := learned.held_out) is not None:
+        known = held_out.dataset.known_labels()
+        expected = evaluate(held_out.probabilities, known, held_out.dataset.classes)
+        album.draw_answers(folder, held_out.dataset, held_out.probabilities, expected)
+        listener.note(f"expected leaderboard score: {expected.score}{_caution(recipe)}")
+    return Trained(learned.recognizer, expected, learned.train_s)
+
+
+def _caution(recipe: Recipe) -> str:
+    """Say in which way the held-out images do not tell what the leaderboard will."""
+    if recipe.ensemble.members > 1:
+        return "; each digit judged by the few members that held it out, so all together do better"
+    if recipe.training.keep == "best":
+        return "; a little flattering, for the same digits chose the epoch"
+    return ""

@@ -34,7 +34,7 @@ def parts(digits):
 
 
 def weights(recognizer):
-    return {name: t.numpy() for name, t in recognizer.networks[0].state_dict().items()}
+    return {name: t.numpy() for name, t in recognizer.members[0].network.state_dict().items()}
 
 
 def same(one, other):

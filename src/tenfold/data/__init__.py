@@ -4,7 +4,7 @@ from tenfold.data.checks import FileReport, Report, check
 from tenfold.data.dataset import DIGITS, Dataset
 from tenfold.data.kaggle import read, write_kaggle_folder
 from tenfold.data.sources import SOURCES, kaggle_shape, load, mnist
-from tenfold.data.splits import split
+from tenfold.data.splits import fold, split
 from tenfold.data.submission import read_submission, write_submission
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "FileReport",
     "Report",
     "check",
+    "fold",
     "kaggle_shape",
     "load",
     "mnist",

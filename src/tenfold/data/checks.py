@@ -152,7 +152,7 @@ def _chi_square(counts: list[int]) -> tuple[float | None, float | None]:
     """Return the statistic against equal counts and its p-value."""
     if len(counts) < 2 or not any(counts):
         return None, None
-    from scipy.stats import chisquare  # type: ignore[import-untyped]  # noqa: PLC0415 - slow
+    from scipy.stats import chisquare  # noqa: PLC0415 - slow to import
 
     statistic, p = chisquare(counts)
     return float(statistic), float(p)

@@ -1,8 +1,9 @@
-"""Setting some labelled images aside, class by class."""
+"""Setting some labelled images aside, class by class: once, or in turn."""
 
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError
@@ -56,3 +57,35 @@ def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Data
         dataset.select(train, f"{dataset.name} (training part)"),
         dataset.select(valid, f"{dataset.name} (validation part)"),
     )
+
+
+def fold(
+    dataset: Dataset, folds: int, index: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to learn from and the rows held out, each int64 and ascending.
+
+    Over `index` from 0 to `folds` - 1 every row is held out once; each class has the same share
+    of every fold.
+
+    Args:
+        dataset: labelled images.
+        folds: how many parts, from 2.
+        index: which part is held out.
+        seed: decides which images share a fold.
+
+    Raises:
+        DataError: there are no labels, or a class has fewer images than there are folds.
+    """
+    labels = dataset.known_labels()
+    counts = dataset.class_counts()
+    rarest, count = min((pair for pair in counts.items() if pair[1]), key=lambda pair: pair[1])
+    if count < folds:
+        raise DataError(
+            f"{dataset.name}: class {rarest!r} has {count} images, expected at least {folds} to "
+            f"hold some out in each of {folds} folds: add images of it or leave it out"
+        )
+    from sklearn.model_selection import StratifiedKFold  # noqa: PLC0415 - slow to import
+
+    division = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    train, valid = list(division.split(labels, labels))[index]
+    return train, valid

@@ -42,11 +42,12 @@ def draw_training(
     """
     curves = figures.training_curves(history, recognizer.provenance["epoch"])
     _save(folder, "training", curves)
-    network = recognizer.networks[0].cpu().eval()
+    member = recognizer.members[0]
+    network = member.network.cpu().eval()
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     if convolutions:
         first = convolutions[0].weight.detach()[:, 0].numpy()
-        stages = _feature_maps(network, convolutions, recognizer.preprocessing, image)
+        stages = _feature_maps(network, convolutions, member.preprocessing, image)
         _save(folder, "filters", figures.filters(first))
         _save(folder, "feature-maps", figures.feature_maps(image, stages))
 

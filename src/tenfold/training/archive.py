@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.data.dataset import Dataset
-from tenfold.errors import OutputError
 from tenfold.files import RunFolder, output_folder, write_json, write_text
 from tenfold.machine import Machine
 from tenfold.recipe import Recipe
@@ -52,13 +51,12 @@ class Archive:
             OutputError: the folder holds a run, and `resume` is not wanted.
             RecognizerError: the checkpoint is damaged or of another run.
         """
-        if self.folder is None or not self.folder.checkpoint.exists():
+        if self.folder is None:
             return False
         if not resume:
-            raise OutputError(
-                f"{self.folder.path}: already holds a run, expected an empty folder, "
-                "or --resume to go on with that run"
-            )
+            self.folder.check_is_free()
+        if not self.folder.checkpoint.exists():
+            return False
         checkpoint.restore(self.folder.checkpoint, state, self._identity)
         self._write_metrics(state)  # a kill may have come between the two files
         return True

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, Interrupted, RecipeError
+from tenfold.interrupt import StopRequest, stop_request
 from tenfold.machine import Machine
 from tenfold.networks import build as build_network
 from tenfold.recipe import Recipe
-from tenfold.recognizer import Preprocessing, Recognizer
+from tenfold.recognizer import Member, Preprocessing, Recognizer
 from tenfold.training import augment, average, optimizers, schedule
 from tenfold.training.archive import Archive
 from tenfold.training.checkpoint import State
-from tenfold.training.interrupt import StopRequest, stop_request
 from tenfold.training.progress import Epoch, Listener, Moment, Silence
 from tenfold.training.tensorboard import Scalars
 
@@ -62,7 +62,7 @@ def fit(
         Interrupted: Ctrl-C or SIGTERM, with the state saved in `out`.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    listener = listener or Silence()
+    listener = Silence() if listener is None else listener
     _check_fit(train, valid, recipe)
     trainer = _Trainer(train, valid, recipe, None if out is None else Path(out), listener)
     with trainer.machine.reproducible():
@@ -279,9 +279,13 @@ class _Trainer:
         """Wrap the network that is to be judged: the average where there is one."""
         state = self.state
         return Recognizer(
-            networks=[state.network if state.average is None else state.average],
-            choices=[self.recipe.network],
-            preprocessing=self.preprocessing,
+            members=[
+                Member(
+                    state.network if state.average is None else state.average,
+                    self.recipe.network,
+                    self.preprocessing,
+                )
+            ],
             classes=self.train.classes,
             image_size=self.train.image_size,
             precision=self.recipe.training.precision,
@@ -328,8 +332,7 @@ class _Trainer:
             Moment(
                 step=state.step,
                 total_steps=self.total_steps,
-                epoch=len(state.history) + 1,
-                max_epochs=self.recipe.training.max_epochs,
+                stage=f"epoch {len(state.history) + 1}/{self.recipe.training.max_epochs}",
                 accuracy=correct / count,
                 images_per_s=count / state.train_s,
                 seconds_left=done_s / state.step * (self.total_steps - state.step),

@@ -45,19 +45,18 @@ class Moment:
 
     Attributes:
         step, total_steps: steps done and planned.
-        epoch, max_epochs: the running epoch, counted from 1, and the last.
+        stage: which part is running: "epoch 3/7".
         accuracy: on the epoch's training batches so far.
         images_per_s: training speed of this epoch so far.
-        seconds_left: estimate for the remaining steps.
+        seconds_left: estimate for the remaining steps; None while it would be a guess.
     """
 
     step: int
     total_steps: int
-    epoch: int
-    max_epochs: int
+    stage: str
     accuracy: float
     images_per_s: float
-    seconds_left: float
+    seconds_left: float | None
 
 
 class Listener(Protocol):
@@ -153,9 +152,9 @@ def listener(console: Console) -> Listener:
 
 
 def _moment_line(moment: Moment) -> str:
+    left = "" if moment.seconds_left is None else f"  {_clock(moment.seconds_left)} left"
     return (
-        f"epoch {moment.epoch}/{moment.max_epochs}  accuracy {moment.accuracy:.4f}  "
-        f"{moment.images_per_s:,.0f} images/s  {_clock(moment.seconds_left)} left"
+        f"{moment.stage}  accuracy {moment.accuracy:.4f}  {moment.images_per_s:,.0f} images/s{left}"
     )
 
 

@@ -1,0 +1,364 @@
+"""Learning by a whole recipe: one network or several, calibrated on the images held out.
+
+Each member of an ensemble is a job (`tenfold.jobs`) with a run folder of its own. It holds out
+another fold, so in the end nearly every labelled image has been judged by a network that never
+saw it: these out-of-fold probabilities set the temperature and foretell the score.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from tenfold.data.dataset import Dataset
+from tenfold.data.splits import fold, split
+from tenfold.errors import DataError, RecipeError
+from tenfold.files import RunFolder
+from tenfold.jobs import Job, Message, Tell, run_jobs
+from tenfold.machine import Machine
+from tenfold.networks import build
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Recognizer, load_tensors, save_tensors, tempered
+from tenfold.training.archive import Archive
+from tenfold.training.calibration import best_temperature
+from tenfold.training.loop import fit
+from tenfold.training.progress import Listener, Moment, Silence
+
+HELD_OUT_FORMAT = "tenfold-held-out-1"
+LABELLED, LABELLED_FORMAT = "labelled.safetensors", "tenfold-labelled-1"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Labelled images judged by networks that did not learn from them.
+
+    Attributes:
+        dataset: the images.
+        probabilities: float32 [N, classes]; in an ensemble the mean over the members that held
+            an image out, which are far fewer than all.
+    """
+
+    dataset: Dataset
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a recipe made of labelled images.
+
+    Attributes:
+        recognizer: calibrated.
+        held_out: None if the recipe holds nothing out.
+        history: the epochs of the network, or of the first member.
+        train_s: seconds of training and validation; of an ensemble, as long as it took this time.
+    """
+
+    recognizer: Recognizer
+    held_out: HeldOut | None
+    history: Sequence[Mapping[str, Any]]
+    train_s: float
+
+
+def learn(
+    labelled: Dataset,
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    checks: Mapping[str, Any] | None = None,
+    listener: Listener | None = None,
+) -> Learned:
+    """Train what the recipe asks for, on the part of `labelled` that it does not hold out.
+
+    Args:
+        labelled: labelled images.
+        recipe: every choice.
+        folder: the run folder to leave.
+        resume: go on with the run in `folder`; finished members are kept.
+        checks: what the checks of the data found, kept in `data.json`.
+        listener: is told how it goes.
+
+    Raises:
+        TenfoldError: as `tenfold.training.loop.fit`; and JobError for a member that failed.
+        Interrupted: Ctrl-C or SIGTERM, with everything saved.
+    """
+    listener = Silence() if listener is None else listener
+    learn_networks = _learn_one if recipe.ensemble.members == 1 else _learn_members
+    raw = learn_networks(labelled, recipe, folder, resume=resume, checks=checks, listener=listener)
+    if raw.held_out is None:
+        return raw
+    found = raw.held_out
+    temperature = best_temperature(found.probabilities, found.dataset.known_labels())
+    recognizer = replace(raw.recognizer, temperature=temperature)
+    recognizer.save(folder.recognizer)
+    calibrated = replace(found, probabilities=tempered(found.probabilities, temperature))
+    return replace(raw, recognizer=recognizer, held_out=calibrated)
+
+
+def divide(labelled: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """Return the images to learn from and those held out, as a recipe for one network says."""
+    if recipe.data.validation is None:
+        return labelled, None
+    if recipe.data.fold is None:
+        return split(labelled, recipe.data.validation, recipe.split_seed)
+    train, valid = _fold_rows(labelled, recipe)
+    return (
+        labelled.select(train, f"{labelled.name} (training part)"),
+        labelled.select(valid, f"{labelled.name} (validation part)"),
+    )
+
+
+def _fold_rows(labelled: Dataset, member: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    assert member.data.folds is not None
+    assert member.data.fold is not None
+    return fold(labelled, member.data.folds, member.data.fold, member.split_seed)
+
+
+def _learn_one(
+    labelled: Dataset,
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    checks: Mapping[str, Any] | None,
+    listener: Listener,
+) -> Learned:
+    training, validation = divide(labelled, recipe)
+    if validation is not None:
+        listener.note(f"learning from {len(training):,}, held out {len(validation):,} to judge by")
+    kept = fit(
+        training,
+        validation,
+        recipe,
+        out=folder.path,
+        resume=resume,
+        checks=checks,
+        listener=listener,
+    )
+    recognizer = replace(kept, temperature=1.0)  # a resumed run may have had one already
+    held_out = None
+    if validation is not None:
+        held_out = HeldOut(validation, recognizer.probabilities(validation))
+    history = folder.history()
+    return Learned(recognizer, held_out, history, history[-1]["elapsed_s"])
+
+
+def _learn_members(
+    labelled: Dataset,
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    checks: Mapping[str, Any] | None,
+    listener: Listener,
+) -> Learned:
+    started = time.perf_counter()
+    members = [recipe.member(index) for index in range(recipe.ensemble.members)]
+    machine = Machine.detect(recipe.training.precision)
+    _check_memory(members, labelled, recipe.name)
+    if not resume:
+        folder.check_is_free()
+    Archive(folder.path, recipe, labelled, None).describe(machine, checks)
+    jobs = [_job(member, index, len(members), labelled) for index, member in enumerate(members)]
+    progress = _Progress(jobs, members, listener)
+    listener.note(f"training {len(jobs)} members on {machine}")
+    try:
+        with _shared(labelled, folder.members):
+            workers = 1 if machine.device.type == "cuda" else None
+            results = run_jobs(jobs, folder.members, hear=progress.hear, workers=workers)
+    finally:
+        listener.close()
+
+    runs = [RunFolder(folder.members / job.id) for job in jobs]
+    alone = [Recognizer.load(run.path) for run in runs]
+    recognizer = replace(
+        alone[0],
+        members=[recognizer.members[0] for recognizer in alone],
+        provenance={
+            "recipe": recipe.model_dump(mode="json"),
+            "data": labelled.name,
+            "epoch": alone[0].provenance["epoch"],
+            "members": results,
+        },
+    )
+    recognizer.save(folder.recognizer)
+    held_out = None
+    if recipe.data.validation is not None:
+        held_out = _out_of_fold(labelled, runs, members, folder)
+    return Learned(recognizer, held_out, runs[0].history(), time.perf_counter() - started)
+
+
+# Before the members
+
+
+def _check_memory(members: Sequence[Recipe], labelled: Dataset, name: str) -> None:
+    """Refuse an ensemble whose weights alone would not fit: it could be trained, never used.
+
+    Raises:
+        RecipeError: the weights of all members need more memory than is free.
+    """
+    size, n_classes = labelled.image_size, len(labelled.classes)
+    of_choice = {
+        choice: sum(
+            weight.numel() * weight.element_size()
+            for weight in build(choice, image_size=size, n_classes=n_classes, seed=0).parameters()
+        )
+        for choice in {member.network for member in members}
+    }
+    needed = sum(of_choice[member.network] for member in members)
+    free = psutil.virtual_memory().available
+    if needed > free:
+        problem = (
+            f"ensemble.members is {len(members)}, whose weights need {needed / 2**30:.1f} GiB of "
+            f"memory, and {free / 2**30:.1f} GiB are free; expected fewer or smaller members"
+        )
+        raise RecipeError(name, [problem])
+
+
+def _job(member: Recipe, index: int, count: int, labelled: Dataset) -> Job:
+    about = {"name", "description", "measured"}  # words about a recipe change no result
+    description = {
+        "recipe": member.model_dump(mode="json", exclude=about),
+        "data": labelled.fingerprint(),
+    }
+    return Job("tenfold.training.ensemble:train_member", description, f"member {index + 1}/{count}")
+
+
+@contextmanager
+def _shared(labelled: Dataset, folder: Path) -> Iterator[None]:
+    """Lay the labelled images where every member's process finds them; tidy up on success."""
+    path = folder / LABELLED
+    tensors = {
+        "images": torch.from_numpy(np.ascontiguousarray(labelled.images)),
+        "labels": torch.from_numpy(labelled.known_labels()),
+    }
+    about = {"classes": labelled.classes, "name": labelled.name}
+    save_tensors(path, tensors, LABELLED_FORMAT, about)
+    yield
+    path.unlink(missing_ok=True)
+
+
+# A member, in a process of its own
+
+
+def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
+    """Train one member in `folder` and judge the images that it held out: a job.
+
+    Args:
+        description: "recipe" of one network, and "data", the fingerprint of the labelled images
+            that lie beside `folder`.
+        folder: becomes a run folder; an unfinished run in it goes on.
+        tell: is sent {"moment": ...} now and then.
+
+    Returns:
+        "correct" and "n" on the held-out images (0 of 0 if there are none), "epochs", "train_s".
+    """
+    recipe = Recipe.model_validate(description["recipe"])
+    tensors, about = load_tensors(folder.parent / LABELLED, LABELLED_FORMAT)
+    images, labels = tensors["images"].numpy(), tensors["labels"].numpy()
+    labelled = Dataset(images, labels, tuple(about["classes"]), about["name"])
+    if labelled.fingerprint() != description["data"]:
+        raise DataError(f"{folder.parent / LABELLED}: holds other images than the job is about")
+    run = RunFolder(folder)
+    learned = _learn_one(labelled, recipe, run, resume=True, checks=None, listener=_Teller(tell))
+    correct, n = 0, 0
+    if learned.held_out is not None:
+        held_out = learned.held_out
+        answers = held_out.probabilities.argmax(axis=1)
+        correct, n = int((answers == held_out.dataset.known_labels()).sum()), len(answers)
+        probabilities = {"probabilities": torch.from_numpy(held_out.probabilities)}
+        save_tensors(run.held_out, probabilities, HELD_OUT_FORMAT, {})
+    epochs = len(learned.history)
+    return {"correct": correct, "n": n, "epochs": epochs, "train_s": learned.train_s}
+
+
+class _Teller(Silence):
+    """Sends the moments of training to the process that waits for this one."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+
+    def moment(self, moment: Moment) -> None:
+        """Send it."""
+        self._tell({"moment": asdict(moment)})
+
+
+class _Progress:
+    """What the processes of all members say, told as one training."""
+
+    def __init__(self, jobs: Sequence[Job], members: Sequence[Recipe], listener: Listener) -> None:
+        self._listener = listener
+        self._epochs = {
+            job: member.training.max_epochs for job, member in zip(jobs, members, strict=True)
+        }
+        self._passed = dict.fromkeys(jobs, 0.0)  # epochs, in fractions
+        self._running: dict[Job, Moment] = {}
+        self._done = 0
+        self._started: float | None = None
+        self._passed_before = 0.0
+
+    def hear(self, job: Job, message: Message) -> None:
+        """Take what the process of `job` says."""
+        if "done" in message:
+            self._finish(job, message["done"])
+        elif "moment" in message:
+            self._move(job, Moment(**message["moment"]))
+        elif "note" in message:
+            self._listener.note(f"{job.name}: {message['note']}")
+
+    def _finish(self, job: Job, result: Mapping[str, Any]) -> None:
+        self._done += 1
+        self._running.pop(job, None)
+        self._passed[job] = self._epochs[job]
+        score = f"{result['correct'] / result['n']:.4f} on its fold, " if result["n"] else ""
+        self._listener.note(
+            f"{job.name}: {score}{result['epochs']} epochs in {result['train_s']:.0f} s"
+        )
+
+    def _move(self, job: Job, moment: Moment) -> None:
+        self._running[job] = moment
+        self._passed[job] = self._epochs[job] * moment.step / moment.total_steps
+        passed, total = sum(self._passed.values()), sum(self._epochs.values())
+        if self._started is None:
+            self._started, self._passed_before = time.monotonic(), passed
+        rate = (passed - self._passed_before) / max(time.monotonic() - self._started, 1e-9)
+        running = list(self._running.values())
+        self._listener.moment(
+            Moment(
+                step=round(100 * passed),
+                total_steps=100 * total,
+                stage=f"{self._done} of {len(self._passed)} members done",
+                accuracy=sum(one.accuracy for one in running) / len(running),
+                images_per_s=sum(one.images_per_s for one in running),
+                seconds_left=(total - passed) / rate if rate else None,
+            )
+        )
+
+
+# After the members
+
+
+def _out_of_fold(
+    labelled: Dataset, runs: Sequence[RunFolder], members: Sequence[Recipe], folder: RunFolder
+) -> HeldOut:
+    """Gather what each member said of the images it had held out, and keep it in `folder`."""
+    sums = np.zeros((len(labelled), len(labelled.classes)))
+    votes = np.zeros(len(labelled), np.int64)
+    for run, member in zip(runs, members, strict=True):
+        _, rows = _fold_rows(labelled, member)
+        tensors, _ = load_tensors(run.held_out, HELD_OUT_FORMAT)
+        sums[rows] += tensors["probabilities"].numpy()
+        votes[rows] += 1
+    judged = np.flatnonzero(votes)
+    mean = (sums[judged] / votes[judged, None]).astype(np.float32)
+    arrays = {"rows": judged, "votes": votes[judged], "probabilities": mean}
+    kept = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    save_tensors(folder.held_out, kept, HELD_OUT_FORMAT, {"data": labelled.fingerprint()})
+    return HeldOut(labelled.select(judged, f"{labelled.name} (out of fold)"), mean)

@@ -1,0 +1,177 @@
+"""Jobs of a few lines each, in real processes that die, fail and are stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tenfold.errors import Interrupted, JobError
+from tenfold.jobs import Job, run_jobs, usable_cores
+
+TASKS = '''
+import os, signal, sys, time
+from tenfold.errors import DataError
+
+def double(about, folder, tell):
+    with (folder / "runs.txt").open("a") as file:
+        file.write("x")
+    print("a library that talks")
+    tell({"half": about["n"]})
+    return 2 * about["n"]
+
+def die(about, folder, tell):
+    with (folder / "runs.txt").open("a") as file:
+        file.write("x")
+    if len((folder / "runs.txt").read_text()) <= about["times"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+def refuse(about, folder, tell):
+    raise DataError("digits.csv: is no good, expected better")
+
+def stumble(about, folder, tell):
+    return 1 / 0
+
+def where(about, folder, tell):
+    time.sleep(0.3)
+    return sorted(os.sched_getaffinity(0))
+
+def wait(about, folder, tell):
+    (folder / "begun").touch()
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        (folder / "saved").touch()
+        raise
+'''
+
+
+@pytest.fixture(autouse=True)
+def tasks(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "toy_tasks.py").write_text(TASKS)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+def job(task: str, **about: object) -> Job:
+    return Job(f"toy_tasks:{task}", about, name=task)
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} never came"
+        time.sleep(0.02)
+
+
+def test_results_come_in_order_and_equal_jobs_are_done_once(tmp_path):
+    jobs = [job("double", n=n) for n in (3, 1, 3)]
+    heard = []
+    assert run_jobs(jobs, tmp_path, hear=lambda who, what: heard.append((who, what))) == [6, 2, 6]
+    assert (tmp_path / jobs[0].id / "runs.txt").read_text() == "x"
+    for each, n in ((jobs[0], 3), (jobs[1], 1)):
+        assert [what for who, what in heard if who == each] == [{"half": n}, {"done": 2 * n}]
+
+
+def test_what_is_done_is_not_repeated_but_told(tmp_path):
+    jobs = [job("double", n=n) for n in (1, 2)]
+    run_jobs(jobs[:1], tmp_path)
+    heard = []
+    assert run_jobs(jobs, tmp_path, hear=lambda _, what: heard.append(what)) == [2, 4]
+    assert (tmp_path / jobs[0].id / "runs.txt").read_text() == "x"
+    assert heard[0] == {"done": 2}
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"id": "of another", "result": 1}'])
+def test_a_manifest_that_is_damaged_or_foreign_counts_as_none(tmp_path, content):
+    one = job("double", n=1)
+    (tmp_path / one.id).mkdir()
+    (tmp_path / one.id / "manifest.json").write_text(content)
+    assert run_jobs([one], tmp_path) == [2]
+
+
+def test_the_id_comes_from_the_content_alone():
+    assert job("double", a=1, b=2).id == job("double", b=2, a=1).id
+    assert Job("m:f", {"n": 1}, "one") == Job("m:f", {"n": 1}, "other")
+    assert len({job("double", n=n).id for n in range(50)} | {job("die", n=1).id}) == 51
+
+
+def test_a_killed_process_is_started_again(tmp_path):
+    heard = []
+    assert run_jobs([job("die", times=2)], tmp_path, hear=lambda _, m: heard.append(m)) == ["alive"]
+    assert sum("was killed" in message.get("note", "") for message in heard) == 2
+
+
+def test_a_process_that_is_always_killed_ends_in_a_sentence(tmp_path):
+    fine = job("double", n=1)
+    run_jobs([fine], tmp_path)
+    with pytest.raises(JobError, match=r"die: its process was killed 3 times, .* memory"):
+        run_jobs([fine, job("die", times=99)], tmp_path)
+    assert fine.result(tmp_path) == 2
+
+
+def test_a_mistake_of_the_caller_is_told_and_not_tried_again(tmp_path):
+    with pytest.raises(JobError, match=r"refuse: digits\.csv: is no good, expected better"):
+        run_jobs([job("refuse")], tmp_path)
+
+
+def test_a_bug_in_a_job_names_itself(tmp_path):
+    with pytest.raises(JobError, match=r"stumble: ended with code 1 \(ZeroDivisionError"):
+        run_jobs([job("stumble")], tmp_path)
+
+
+@pytest.mark.skipif(len(usable_cores()) < 2, reason="one core cannot be divided")
+def test_each_process_has_cores_of_its_own(tmp_path):
+    jobs = [job("where", n=n) for n in range(2)]
+    first, second = run_jobs(jobs, tmp_path)
+    assert first
+    assert second
+    assert not set(first) & set(second)
+    assert run_jobs([job("where", n=2)], tmp_path) == [usable_cores()]
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tenfold.jobs import Job, run_jobs
+from tenfold.errors import Interrupted
+try:
+    run_jobs([Job("toy_tasks:wait", {}, "wait"), Job("toy_tasks:double", {"n": 4})], Path(sys.argv[1]))
+except Interrupted as error:
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_driver_that_is_stopped_or_killed_stops_its_processes(tmp_path, how):
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)])
+    slow, quick = tmp_path / job("wait").id, tmp_path / job("double", n=4).id
+    wait_for(slow / "begun")
+    wait_for(quick / "manifest.json")
+    driver.send_signal(how)
+    assert driver.wait(30) == (-how if how == signal.SIGKILL else Interrupted.exit_code)
+    wait_for(slow / "saved")
+    assert not (slow / "manifest.json").exists()
+    assert json.loads((quick / "manifest.json").read_text())["result"] == 8
+
+
+def test_two_drivers_never_do_the_same_job_at_once(tmp_path):
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)])
+    folder = tmp_path / job("wait").id
+    wait_for(folder / "begun")
+    other = subprocess.Popen(
+        [sys.executable, "-m", "tenfold.jobs", str(folder)], stdin=subprocess.PIPE
+    )
+    (folder / "begun").unlink()
+    time.sleep(1)
+    assert not (folder / "begun").exists()  # the second waits for the first
+    driver.kill()
+    driver.wait(30)
+    wait_for(folder / "begun")
+    os.kill(other.pid, signal.SIGKILL)
+    other.communicate()

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from tenfold.recognizer import tempered
+from tenfold.training.calibration import best_temperature
+
+
+def honest(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities, and labels that are drawn by them."""
+    probabilities = rng.dirichlet(np.full(10, 0.2), n).astype(np.float32)
+    labels = np.array([rng.choice(10, p=row / row.sum()) for row in probabilities.astype(float)])
+    return probabilities, labels
+
+
+@pytest.mark.parametrize("wrong_by", [0.5, 1.0, 2.5])
+def test_it_undoes_a_known_temperature(wrong_by):
+    probabilities, labels = honest(np.random.default_rng(0), 4000)
+    distorted = tempered(probabilities, 1 / wrong_by)
+    assert best_temperature(distorted, labels) == pytest.approx(wrong_by, rel=0.05)
+
+
+def test_certainty_without_a_mistake_stays_finite():
+    sure = np.eye(10, dtype=np.float32)[np.arange(500) % 10]
+    temperature = best_temperature(sure, np.arange(500) % 10)
+    assert 0.05 <= temperature <= 20
+    assert np.isfinite(tempered(sure, temperature)).all()
+
+
+def test_a_handful_of_images_changes_nothing():
+    probabilities, labels = honest(np.random.default_rng(1), 99)
+    assert best_temperature(probabilities, labels) == 1.0

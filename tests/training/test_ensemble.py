@@ -1,0 +1,168 @@
+"""Small ensembles of real networks on real digits, each member in a process of its own."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+
+from tenfold.errors import DataError, JobError, OutputError, RecipeError
+from tenfold.files import RunFolder
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Recognizer, load_tensors
+from tenfold.training.ensemble import HELD_OUT_FORMAT, divide, learn
+
+SMALL = (
+    "network.name=mlp", "network.hidden=[32]", "network.width=none", "training.max_epochs=2",
+    "data.validation=0.5", "ensemble.members=3",
+)  # fmt: skip
+
+
+def recipe_of(*overrides: str) -> Recipe:
+    return Recipe.load("quick", overrides=[*SMALL, *overrides])
+
+
+class Notes(list):
+    """A listener that remembers what it was told."""
+
+    def note(self, sentence):
+        self.append(sentence)
+
+    def moment(self, moment):
+        pass
+
+    def epoch(self, epoch, max_epochs):
+        pass
+
+    def close(self):
+        self.append("closed")
+
+
+@pytest.fixture(scope="module")
+def trained(digits, tmp_path_factory):
+    """Three members on two folds: every digit is held out, half of them twice."""
+    folder = RunFolder(tmp_path_factory.mktemp("ensemble") / "run")
+    notes = Notes()
+    learned = learn(digits, recipe_of(), folder, listener=notes)
+    return folder, learned, notes
+
+
+def test_members_are_networks_of_their_own(trained, digits):
+    folder, learned, _ = trained
+    again = Recognizer.load(folder.path)
+    assert len(again.members) == 3
+    weights = [next(member.network.parameters()).detach() for member in again.members]
+    assert not np.array_equal(weights[0], weights[1])
+    np.testing.assert_array_equal(
+        again.probabilities(digits), learned.recognizer.probabilities(digits)
+    )
+
+
+def test_every_digit_is_judged_by_members_that_never_saw_it(trained, digits):
+    folder, learned, _ = trained
+    held_out = learned.held_out
+    assert len(held_out.dataset) == len(digits)
+    accuracy = (held_out.probabilities.argmax(axis=1) == digits.labels).mean()
+    assert 0.6 < accuracy < 0.99
+    tensors, about = load_tensors(folder.held_out, HELD_OUT_FORMAT)
+    assert sorted(np.unique(tensors["votes"].numpy())) == [1, 2]
+    assert about["data"] == digits.fingerprint()
+
+
+def test_the_held_out_probabilities_are_those_of_the_members_folds(trained, digits):
+    folder, learned, _ = trained
+    member = recipe_of().member(1)
+    _, valid = divide(digits, member)
+    manifests = [json.loads(path.read_text()) for path in folder.members.glob("*/manifest.json")]
+    assert {manifest["result"]["n"] for manifest in manifests} == {len(valid)} == {1000}
+    own = Recognizer.load(folder.path).members[1]
+    alone = Recognizer([own], digits.classes, 28).probabilities(valid)
+    n_right = int((alone.argmax(axis=1) == valid.labels).sum())
+    assert n_right in {manifest["result"]["correct"] for manifest in manifests}
+
+
+def test_it_says_what_each_member_reached_and_tidies_up(trained):
+    folder, _, notes = trained
+    assert sum(" on its fold, 2 epochs in " in note for note in notes) == 3
+    assert notes[-1] == "closed"
+    assert not list(folder.members.glob("*.safetensors"))
+
+
+def test_the_temperature_is_found_and_kept(trained):
+    folder, learned, _ = trained
+    assert learned.recognizer.temperature != 1
+    assert Recognizer.load(folder.path).temperature == learned.recognizer.temperature
+
+
+def test_resuming_repeats_no_member_and_may_add_some(trained, digits):
+    folder, learned, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in folder.members.glob("*/manifest.json")}
+    again = learn(digits, recipe_of("ensemble.members=4"), folder, resume=True)
+    assert len(again.recognizer.members) == 4
+    manifests = list(folder.members.glob("*/manifest.json"))
+    assert len(manifests) == 4
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    same = learn(digits, recipe_of(), folder, resume=True)
+    assert same.recognizer.temperature == learned.recognizer.temperature
+
+
+def test_a_folder_in_use_is_refused(trained, digits):
+    folder, _, _ = trained
+    with pytest.raises(OutputError, match="already holds a run"):
+        learn(digits, recipe_of(), folder)
+    with pytest.raises(OutputError, match="already holds a run"):
+        learn(digits, recipe_of("ensemble.members=1"), folder)
+
+
+def test_members_may_differ_in_architecture(digits, tmp_path):
+    recipe = recipe_of("data.validation=none", "training.keep=last", "ensemble.members=2")
+    variants = {"ensemble": {"members": 2, "variants": [{}, {"network": {"name": "lenet5"}}]}}
+    recipe = Recipe.model_validate(recipe.model_dump() | variants)
+    learned = learn(digits, recipe, RunFolder(tmp_path / "run"))
+    assert [m.choices.name for m in learned.recognizer.members] == ["mlp", "lenet5"]
+    assert learned.held_out is None
+    assert learned.recognizer.temperature == 1
+
+
+def test_more_members_than_memory(digits, tmp_path, monkeypatch):
+    free = SimpleNamespace(available=2**18)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    with pytest.raises(RecipeError, match=r"ensemble.members is 3, whose weights need .* are free"):
+        learn(digits, recipe_of(), RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_member_that_cannot_be_trained_is_a_sentence(digits, tmp_path):
+    with pytest.raises(JobError, match=r"member \d/3: recipe custom: training diverged"):
+        learn(
+            digits,
+            recipe_of("optimizer.name=sgd", "optimizer.learning_rate=10", "optimizer.momentum=0.99",
+                      "training.precision=fp32", "training.label_smoothing=0",
+                      "training.max_epochs=30"),
+            RunFolder(tmp_path / "run"),
+        )  # fmt: skip
+
+
+def test_a_class_too_rare_for_the_folds(digits, tmp_path):
+    few = digits.select(np.flatnonzero(digits.labels != 3)[:300])
+    one = np.append(np.arange(300), 0)
+    labels = few.labels[one].copy()
+    labels[-1] = 3
+    odd = type(few)(few.images[one], labels, few.classes, "odd.csv")
+    with pytest.raises((DataError, JobError), match=r"odd.csv: class '3' has 1 image"):
+        learn(odd, recipe_of(), RunFolder(tmp_path / "run"))
+
+
+def test_one_network_is_calibrated_too_and_resuming_changes_nothing(digits, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    recipe = recipe_of("ensemble.members=1")
+    learned = learn(digits, recipe, folder)
+    again = learn(digits, recipe, folder, resume=True)
+    assert learned.recognizer.temperature == again.recognizer.temperature != 1
+    np.testing.assert_array_equal(learned.held_out.probabilities, again.held_out.probabilities)
+    np.testing.assert_allclose(
+        learned.held_out.probabilities,
+        learned.recognizer.probabilities(learned.held_out.dataset),
+        atol=1e-6,
+    )
