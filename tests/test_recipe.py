@@ -1,4 +1,6 @@
 import inspect
+import re
+import tomllib
 
 import pytest
 from pydantic import ValidationError
@@ -113,3 +115,67 @@ def test_recipes_and_constructors_agree_on_the_options():
         parameters = inspect.signature(constructor).parameters.values()
         options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
         assert options == NETWORK_OPTIONS[name], name
+
+
+def ensemble(**choices):
+    return Recipe.model_validate({"name": "many", "seed": 7, "ensemble": choices})
+
+
+def test_members_differ_in_seed_and_fold():
+    recipe = ensemble(members=25)
+    members = [recipe.member(index) for index in range(25)]
+    assert len({member.seed for member in members}) == 25
+    assert [member.data.fold for member in members] == [*range(10), *range(10), *range(5)]
+    assert len({(member.split_seed, member.data.fold) for member in members}) == 25
+    assert {member.ensemble.members for member in members} == {1}
+    other = Recipe.model_validate(recipe.model_dump() | {"seed": 8})
+    assert not {m.seed for m in members} & {other.member(index).seed for index in range(25)}
+
+
+def test_members_without_validation_have_no_fold():
+    recipe = Recipe.model_validate(
+        {"data": {"validation": None}, "training": {"keep": "last"}, "ensemble": {"members": 2}}
+    )
+    assert recipe.member(1).data == recipe.data
+
+
+def test_members_take_turns_with_the_variants():
+    wide = {"network": {"width": 48}, "training": {"max_epochs": 3}}
+    other = {"network": {"name": "deotte"}}
+    recipe = Recipe.model_validate(
+        {"network": {"width": 24}, "ensemble": {"members": 4, "variants": [wide, other]}}
+    )
+    found = [recipe.member(index) for index in range(4)]
+    assert [member.network.name for member in found] == ["compact", "deotte"] * 2
+    assert [member.network.width for member in found] == [48, None] * 2  # its own sizes
+    assert [member.training.max_epochs for member in found] == [3, 10] * 2
+    assert Recipe.model_validate(tomllib.loads(recipe.to_toml())) == recipe
+
+
+@pytest.mark.parametrize(
+    ("variant", "sentence"),
+    [
+        ({"data": {"validation": 0.3}}, "ensemble.variants.0 changes data, expected only augment"),
+        ({"network": {"name": "lenet5", "width": 3}}, "variants.0: network.width does not apply"),
+        ({"training": {"max_epochs": 0}}, "variants.0: training.max_epochs is 0, expected"),
+        ({"training": {"epochs": 5}}, "variants.0: training.epochs is not a known field"),
+    ],
+)
+def test_a_variant_that_cannot_work_is_told_beforehand(variant, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        ensemble(members=2, variants=[variant])
+
+
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        ("optimizer.name=muon network.name=mlp network.width=none", "fixes the length of filters"),
+        ("training.small_size=20 network.name=deotte", "deotte takes one size alone"),
+        ("data.fold=10", "data.fold is 10, but data.validation makes 10 folds"),
+        ("data.fold=0 data.validation=none training.keep=last", "makes 0 folds"),
+        ("ensemble.members=1001", "ensemble.members is 1001, expected"),
+    ],
+)
+def test_choices_about_members_that_do_not_fit(choices, sentence):
+    with pytest.raises(RecipeError, match=re.escape(sentence)):
+        Recipe.load("quick", overrides=choices.split())

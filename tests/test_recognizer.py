@@ -156,3 +156,10 @@ def test_zoom_enlarges_the_centre(digits):
     plain, zoomed = Preprocessing()(images), Preprocessing(zoom=1.25)(images)
     assert zoomed.sum() / plain.sum() == pytest.approx(1.25**2, rel=0.05)
     assert torch.allclose(zoomed.flip(3), Preprocessing(zoom=1.25)(images.flip(2)), atol=1e-5)
+
+
+def test_the_network_may_see_another_size(digits):
+    images = torch.from_numpy(digits.images[:50])
+    seen = Preprocessing(size=20)(images)
+    assert seen.shape == (50, 1, 20, 20)
+    assert seen.mean() == pytest.approx(Preprocessing()(images).mean().item(), rel=0.05)

@@ -263,7 +263,8 @@ def _show_recipe(recipe: "Recipe", console: "Console") -> None:
     from tenfold.networks import build
     from tenfold.networks.summary import summarize
 
-    layers = summarize(build(recipe.network, image_size=28, n_classes=10, seed=0), 28)
+    size = recipe.preprocessing.size or 28
+    layers = summarize(build(recipe.network, image_size=size, n_classes=10, seed=0), size)
     table = Table("layer", "kind", "output", box=None, pad_edge=False)
     table.add_column("parameters", justify="right")
     table.add_column("multiply-adds", justify="right")
@@ -277,7 +278,8 @@ def _show_recipe(recipe: "Recipe", console: "Console") -> None:
     _say(
         console,
         f"\n{sum(layer.parameters for layer in layers):,} parameters, "
-        f"{sum(layer.multiply_adds for layer in layers):,} multiply-adds for one 28 × 28 image",
+        f"{sum(layer.multiply_adds for layer in layers):,} multiply-adds "
+        f"for one {size} × {size} image",
     )
 
 

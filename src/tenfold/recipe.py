@@ -36,6 +36,7 @@ VARIED: Final = frozenset(
 )
 
 BATCH_NORMALIZED: Final = frozenset({"deotte", "compact"})
+ANY_SIZE: Final = frozenset({"compact"})  # these end in a global maximum
 
 NetworkName = Literal["mlp", "lenet5", "surma", "thelastdev", "deotte", "compact"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -79,6 +80,8 @@ class Preprocessing(Section):
     """Subtract the training pixels' mean and divide by their standard deviation; else 0 to 1."""
     zoom: Annotated[float, Field(ge=1, le=2)] | None = None
     """Enlarge the centre by this factor: MNIST leaves an empty margin of four pixels."""
+    size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    """Height and width in pixels of what the network sees; None is the image's own."""
 
 
 class Augmentation(Section):
@@ -112,12 +115,14 @@ class Network(Section):
 class Optimizer(Section):
     """The rule that changes the weights."""
 
-    name: Literal["adamw", "rmsprop", "sgd"] = "adamw"
+    name: Literal["adamw", "muon", "rmsprop", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     """The peak, where the schedule has one."""
+    filter_learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.1
+    """muon: the peak for the filters of convolutions; all other weights take the one above."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     momentum: Fraction = 0.0
-    """For sgd (Nesterov) and rmsprop."""
+    """For sgd (Nesterov), rmsprop, and the filters under muon (Nesterov)."""
 
 
 class Schedule(Section):
@@ -142,6 +147,10 @@ class Training(Section):
     label_smoothing: Fraction = 0.0
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Validate and keep an exponential moving average of the weights; None: the weights."""
+    small_size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    """Height and width in pixels of what the network sees at first; None: the same all along."""
+    small_until: Fraction = 0.5
+    """The fraction of all steps that see images of `small_size`."""
     patience_epochs: Count | None = None
     """Stop early after this many epochs without a better validation accuracy."""
     keep: Literal["best", "last"] = "best"
@@ -392,6 +401,17 @@ def _misfits(recipe: Recipe) -> list[str]:
         problems.append(
             f"data.fold is {recipe.data.fold}, but data.validation makes {recipe.data.folds or 0} "
             "folds, counted from 0"
+        )
+    if recipe.optimizer.name == "muon" and network.name not in BATCH_NORMALIZED:
+        problems.append(
+            "optimizer.name = 'muon' fixes the length of filters, which batch normalisation "
+            f"forgives, and {network.name} has none; "
+            f"expected {' or '.join(sorted(BATCH_NORMALIZED))}"
+        )
+    if recipe.training.small_size is not None and network.name not in ANY_SIZE:
+        problems.append(
+            f"training.small_size changes what the network sees, and {network.name} takes one size "
+            f"alone; expected {' or '.join(sorted(ANY_SIZE))}"
         )
     if recipe.optimizer.name == "adamw" and recipe.optimizer.momentum:
         problems.append("optimizer.momentum applies to sgd and rmsprop, adamw has its own")

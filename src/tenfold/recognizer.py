@@ -36,24 +36,27 @@ class Preprocessing:
     Attributes:
         mean, std: of the training images' pixels on the scale 0 to 1; 0 and 1 leave that scale.
         zoom: enlarge the centre by this factor; None leaves the image as it is.
+        size: height and width in pixels of what the network sees; None leaves the image's own.
     """
 
     mean: float = 0.0
     std: float = 1.0
     zoom: float | None = None
+    size: int | None = None
 
     def __call__(self, images: Tensor, warp: Tensor | None = None) -> Tensor:
-        """Turn uint8 [N, S, S] into float32 [N, 1, S, S].
+        """Turn uint8 [N, S, S] into float32 [N, 1, size, size].
 
         Args:
             images: pixels from 0 to 255.
-            warp: where augmentation wants each output pixel sampled, float [N, S, S, 2] in the
-                coordinates of `torch.nn.functional.grid_sample`. It is joined with the zoom, so
-                an image is interpolated once.
+            warp: where augmentation wants each output pixel sampled, float [N, size, size, 2] in
+                the coordinates of `torch.nn.functional.grid_sample`. It is joined with the zoom,
+                so an image is interpolated once.
         """
         scaled = images[:, None].float() / 255
-        if warp is None and self.zoom is not None:
-            warp = plain_grid(images.shape[-1], images.device).expand(len(images), -1, -1, -1)
+        if warp is None and (self.zoom is not None or self.size is not None):
+            size = self.size or images.shape[-1]
+            warp = plain_grid(size, images.device).expand(len(images), -1, -1, -1)
         if warp is not None:
             scaled = F.grid_sample(scaled, warp / (self.zoom or 1.0), align_corners=False)
         return (scaled - self.mean) / self.std
@@ -221,10 +224,11 @@ def _read_member(
     description: Mapping[str, Any], tensors: Mapping[str, Tensor], about: Mapping[str, Any]
 ) -> Member:
     choices = Network.model_validate(description["network"])
-    size, n_classes = about["image_size"], len(about["classes"])
+    preprocessing = Preprocessing(**description["preprocessing"])
+    size, n_classes = preprocessing.size or about["image_size"], len(about["classes"])
     network = build(choices, image_size=size, n_classes=n_classes, seed=0)
     network.load_state_dict(tensors)
-    return Member(network.eval(), choices, Preprocessing(**description["preprocessing"]))
+    return Member(network.eval(), choices, preprocessing)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], kind: str, about: Any) -> None:

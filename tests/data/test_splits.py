@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tenfold.data import Dataset, split
+from tenfold.data import Dataset, fold, split
 from tenfold.errors import DataError
 
 
@@ -69,3 +69,25 @@ def test_a_part_too_small_for_every_class(fraction):
 def test_a_class_without_images_is_no_obstacle():
     train, valid = split(of_counts(10, 0, 10), 0.2, seed=0)
     assert (len(train), len(valid)) == (16, 4)
+
+
+def test_over_all_folds_every_image_is_held_out_once(digits):
+    parts = [fold(digits, 10, index, seed=3) for index in range(10)]
+    held_out = np.concatenate([valid for _, valid in parts])
+    assert sorted(held_out) == list(range(2000))
+    for train, valid in parts:
+        assert not set(train) & set(valid)
+        assert len(train) + len(valid) == 2000
+        shares = np.bincount(digits.labels[valid], minlength=10)
+        assert np.abs(shares - np.bincount(digits.labels) / 10).max() <= 1
+
+
+def test_the_seed_decides_who_shares_a_fold(digits):
+    first, again, other = (fold(digits, 5, 0, seed)[1] for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_class_too_rare_for_the_folds():
+    with pytest.raises(DataError, match=r"few\.csv: class 'b' has 3 images, expected at least 5"):
+        fold(of_counts(20, 3, 0, 20), 5, 0, seed=0)

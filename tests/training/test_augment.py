@@ -132,3 +132,15 @@ def test_zoomed_preprocessing_and_warp_are_one_sampling(digits):
     moved = drawn(Augmentation(shift_pixels=2), image, 3, Preprocessing(zoom=1.2))[0]
     distance = np.abs(centre(moved) - centre(zoomed))
     assert 0 < distance.max() <= 2.1
+
+
+def test_a_smaller_view_shows_the_same_change(digits):
+    """The amounts are in pixels of the image, whatever the network sees of it."""
+    augmentation = Augmentation(rotation_degrees=20, shift_pixels=3, elastic_pixels=1)
+    images = torch.from_numpy(digits.images[:50])
+    whole = warp(augmentation, 50, 28, generator())
+    half = warp(augmentation, 50, 28, generator(), seen_size=14)
+    large, small = Preprocessing()(images, whole), Preprocessing()(images, half)
+    assert small.shape == (50, 1, 14, 14)
+    shrunk = torch.nn.functional.avg_pool2d(large, 2)
+    assert (small - shrunk).abs().mean() < 0.04 < (small - shrunk.roll(1, 0)).abs().mean()

@@ -18,6 +18,7 @@ from tenfold.errors import (
 )
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
+from tenfold.recognizer import Preprocessing
 from tenfold.training.loop import fit, kept_epoch
 from tenfold.training.progress import Epoch, Silence
 
@@ -93,13 +94,13 @@ def test_a_run_folder_holds_everything(parts, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("name", ["adamw", "rmsprop", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "rmsprop", "sgd"])
 @pytest.mark.parametrize("steps", [7, 25, 30])
 @pytest.mark.usefixtures("every_moment")
 def test_a_stopped_run_goes_on_to_the_same_weights(parts, tmp_path, name, steps):
     """25 steps are one epoch: the stop falls within epochs and right between them."""
     choices = recipe(f"optimizer.name={name}", "optimizer.learning_rate=0.003",
-                     "network.dropout=0.3")  # fmt: skip
+                     "network.dropout=0.3", "training.small_size=20")  # fmt: skip
     whole = fit(*parts, choices, out=tmp_path / "whole")
     with pytest.raises(Interrupted, match=f"stopped after step {steps} of 50; .* --resume"):
         fit(*parts, choices, out=tmp_path / "parts", listener=StopAfter(steps))
@@ -315,3 +316,20 @@ def test_choices_that_cannot_work_leave_no_folder(parts, tmp_path):
     with pytest.raises(RecipeError, match="its layers shrink 7 × 7"):
         fit(*shrunk, recipe("network.name=deotte"), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_small_images_come_first_and_then_the_size_that_prediction_sees(parts, monkeypatch):
+    seen = []
+    real = Preprocessing.__call__
+
+    def watch(self, images, warp=None):
+        result = real(self, images, warp)
+        seen.append(result.shape[-1])
+        return result
+
+    monkeypatch.setattr(Preprocessing, "__call__", watch)
+    sizes = ["preprocessing.size=24", "training.small_size=16", "training.small_until=0.3"]
+    recognizer = fit(*parts, recipe(*sizes))
+    assert seen[:15] == [16] * 15
+    assert set(seen[15:]) == {24}
+    assert recognizer.members[0].preprocessing.size == 24

@@ -20,26 +20,34 @@ ELASTIC_POINTS = 5
 
 
 def warp(
-    augmentation: Augmentation, count: int, size: int, generator: torch.Generator
+    augmentation: Augmentation,
+    count: int,
+    size: int,
+    generator: torch.Generator,
+    *,
+    seen_size: int | None = None,
 ) -> Tensor | None:
-    """Draw where each pixel of each image is sampled from.
+    """Draw where each pixel that the network will see is sampled from.
 
     Args:
         augmentation: largest changes.
         count: number of images.
-        size: their height and width in pixels.
+        size: their height and width in pixels, the unit of `augmentation`.
         generator: draws everything; its device is where the grid is made.
+        seen_size: height and width of what the network will see; None is `size`.
 
     Returns:
-        float32 [count, size, size, 2] for `torch.nn.functional.grid_sample`, or None if nothing
-        is to change.
+        float32 [count, seen_size, seen_size, 2] for `torch.nn.functional.grid_sample`, or None if
+        nothing is to change.
     """
     if not any(augmentation.model_dump().values()):
         return None
+    seen_size = seen_size or size
     affine = _affine(augmentation, count, size, generator)
-    grid = F.affine_grid(affine, [count, 1, size, size], align_corners=False)
+    grid = F.affine_grid(affine, [count, 1, seen_size, seen_size], align_corners=False)
     if augmentation.elastic_pixels:
-        grid = grid + _displacement(augmentation.elastic_pixels, count, size, generator)
+        bend = _displacement(count, seen_size, generator)
+        grid = grid + bend * (augmentation.elastic_pixels * 2 / size)
     return grid
 
 
@@ -67,9 +75,9 @@ def _affine(
     return torch.stack([top, bottom], dim=1)
 
 
-def _displacement(pixels: float, count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Draw smooth displacement fields in grid coordinates: float32 [count, size, size, 2]."""
+def _displacement(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Draw smooth fields of standard deviation near 1: float32 [count, size, size, 2]."""
     shape = (count, 2, ELASTIC_POINTS, ELASTIC_POINTS)
     coarse = torch.randn(shape, generator=generator, device=generator.device)
     smooth = F.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
-    return smooth.permute(0, 2, 3, 1) * (pixels * 2 / size)
+    return smooth.permute(0, 2, 3, 1)

@@ -6,6 +6,7 @@ saw it: these out-of-fold probabilities set the temperature and foretell the sco
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +25,7 @@ from tenfold.files import RunFolder
 from tenfold.jobs import Job, Message, Tell, run_jobs
 from tenfold.machine import Machine
 from tenfold.networks import build
-from tenfold.recipe import Recipe
+from tenfold.recipe import Network, Recipe
 from tenfold.recognizer import Recognizer, load_tensors, save_tensors, tempered
 from tenfold.training.archive import Archive
 from tenfold.training.calibration import best_temperature
@@ -204,15 +205,14 @@ def _check_memory(members: Sequence[Recipe], labelled: Dataset, name: str) -> No
     Raises:
         RecipeError: the weights of all members need more memory than is free.
     """
-    size, n_classes = labelled.image_size, len(labelled.classes)
-    of_choice = {
-        choice: sum(
-            weight.numel() * weight.element_size()
-            for weight in build(choice, image_size=size, n_classes=n_classes, seed=0).parameters()
-        )
-        for choice in {member.network for member in members}
-    }
-    needed = sum(of_choice[member.network] for member in members)
+
+    def weigh(choice: Network, size: int | None) -> int:
+        size = size or labelled.image_size
+        network = build(choice, image_size=size, n_classes=len(labelled.classes), seed=0)
+        return sum(weight.numel() * weight.element_size() for weight in network.parameters())
+
+    kinds = Counter((member.network, member.preprocessing.size) for member in members)
+    needed = sum(count * weigh(*kind) for kind, count in kinds.items())
     free = psutil.virtual_memory().available
     if needed > free:
         problem = (

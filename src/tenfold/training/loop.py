@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def fit(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     listener = Silence() if listener is None else listener
     _check_fit(train, valid, recipe)
-    trainer = _Trainer(train, valid, recipe, None if out is None else Path(out), listener)
+    trainer = Trainer(train, valid, recipe, None if out is None else Path(out), listener)
     with trainer.machine.reproducible():
         return trainer.run(resume=resume, checks=checks)
 
@@ -102,7 +103,7 @@ def kept_epoch(history: Sequence[Epoch], keep: str) -> int:
     return max(history, key=lambda row: (row.valid_accuracy or 0, -(row.valid_loss or 0))).epoch
 
 
-class _Trainer:
+class Trainer:
     """One training run, from the first step to the last."""
 
     def __init__(
@@ -126,7 +127,7 @@ class _Trainer:
 
         network = build_network(
             recipe.network,
-            image_size=train.image_size,
+            image_size=self.preprocessing.size or train.image_size,
             n_classes=len(train.classes),
             seed=recipe.seed,
         )
@@ -176,7 +177,7 @@ class _Trainer:
         for index in range(done, self.steps_per_epoch):
             if stop:
                 self._interrupt()
-            self._step(order[index * self.batch_size : (index + 1) * self.batch_size])
+            self.step(order[index * self.batch_size : (index + 1) * self.batch_size])
             now = time.perf_counter()
             self.state.train_s += now - clock
             clock = now
@@ -185,19 +186,11 @@ class _Trainer:
                 self.archive.save(self.state)
                 clock = time.perf_counter()
 
-    def _step(self, chosen: Tensor) -> None:
+    def step(self, chosen: Tensor) -> None:
         """Change the weights once, by the images at `chosen`: int64 [batch]."""
         state, training = self.state, self.recipe.training
-        rate = self._learning_rate(state.step)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-
-        self.generator.manual_seed(seed_of(self.recipe.seed, AUGMENTATION, state.step))
-        warp = augment.warp(
-            self.recipe.augmentation, len(chosen), self.train.image_size, self.generator
-        )
-        seen = self.preprocessing(self.images[chosen], warp)
-        labels = self.labels[chosen]
+        optimizers.set_learning_rate(state.optimizer, self._learning_rate(state.step))
+        seen, labels = self._batch(chosen)
 
         torch.manual_seed(seed_of(self.recipe.seed, DROPOUT, state.step))
         with self.machine.autocast():
@@ -213,6 +206,22 @@ class _Trainer:
         state.sums[1] += (logits.argmax(dim=1) == labels).sum()
         state.sums[2] += len(chosen)
         state.step += 1
+
+    def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the network sees of the images at `chosen`, and their labels."""
+        preprocessing, training = self.preprocessing, self.recipe.training
+        if training.small_size is not None and self._progress() < training.small_until:
+            preprocessing = replace(preprocessing, size=training.small_size)
+        self.generator.manual_seed(seed_of(self.recipe.seed, AUGMENTATION, self.state.step))
+        size = self.train.image_size
+        warp = augment.warp(
+            self.recipe.augmentation,
+            len(chosen),
+            size,
+            self.generator,
+            seen_size=preprocessing.size,
+        )
+        return preprocessing(self.images[chosen], warp), self.labels[chosen]
 
     def _finish_epoch(self, scalars: Scalars) -> None:
         state = self.state
@@ -320,6 +329,9 @@ class _Trainer:
             accuracies=self._accuracies(),
         )
 
+    def _progress(self) -> float:
+        return self.state.step / self.total_steps
+
     def _tell_moment(self) -> None:
         now = time.monotonic()
         if now - self._told_at < SECONDS_BETWEEN_MOMENTS:
@@ -341,11 +353,11 @@ class _Trainer:
 
 
 def _preprocessing(recipe: Recipe, train: Dataset) -> Preprocessing:
-    zoom = recipe.preprocessing.zoom
+    plain = Preprocessing(zoom=recipe.preprocessing.zoom, size=recipe.preprocessing.size)
     if not recipe.preprocessing.standardize:
-        return Preprocessing(zoom=zoom)
+        return plain
     mean, std = float(train.images.mean() / 255), float(train.images.std() / 255)
-    return Preprocessing(mean, std or 1.0, zoom)
+    return replace(plain, mean=mean, std=std or 1.0)
 
 
 def _validate(

@@ -1,11 +1,16 @@
-"""From a recipe's words to PyTorch's optimizers."""
+"""From a recipe's words to PyTorch's optimizers, and the one that PyTorch lacks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tenfold.recipe import Optimizer
+
+# K. Jordan's coefficients: five terms of a polynomial that pulls every singular value towards 1.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_STEPS = 3  # as airbench has it; the singular values end between about 0.7 and 1.2
 
 
 def build(choices: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
@@ -14,18 +19,97 @@ def build(choices: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
     Weight decay spares biases and normalisation: pulling a scale towards zero regularises
     nothing. RMSprop smooths by 0.9 with epsilon 1e-8, as Keras and both articles have it.
     """
-    groups = _groups(network.parameters(), choices.weight_decay)
+    groups = _groups(network, choices)
     rate, momentum = choices.learning_rate, choices.momentum
-    if choices.name == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, fused=True)
-    if choices.name == "rmsprop":
-        return torch.optim.RMSprop(groups, lr=rate, alpha=0.9, eps=1e-8, momentum=momentum)
-    return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
+    match choices.name:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=rate, fused=True)
+        case "muon":
+            return Muon(groups, lr=rate, filter_momentum=momentum)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=rate, alpha=0.9, eps=1e-8, momentum=momentum)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
 
 
-def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    everything = list(parameters)
-    return [
-        {"params": [p for p in everything if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in everything if p.ndim <= 1], "weight_decay": 0.0},
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of every group; filters under Muon have a multiple of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["times_rate"]
+
+
+def _groups(network: nn.Module, choices: Optimizer) -> list[dict[str, Any]]:
+    filters: list[nn.Parameter] = []
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for weight in network.parameters():
+        if choices.name == "muon" and weight.ndim == 4 and weight.shape[1] > 1:
+            filters.append(weight)
+        else:
+            (matrices if weight.ndim > 1 else vectors).append(weight)
+    times = choices.filter_learning_rate / choices.learning_rate
+    groups = [
+        {"params": matrices, "weight_decay": choices.weight_decay, "times_rate": 1.0},
+        {"params": vectors, "weight_decay": 0.0, "times_rate": 1.0},
     ]
+    if filters:
+        groups.append({"params": filters, "weight_decay": 0.0, "times_rate": times})
+    return groups
+
+
+class Muon(torch.optim.AdamW):
+    """AdamW for all but the filters of convolutions; those move by orthogonal matrices.
+
+    A filter bank [out, in, k, k] is read as a matrix [out, in · k · k]; the direction of its step
+    is the momentum's nearest orthogonal matrix, so that every combination of inputs learns at the
+    same rate, the rare ones too. Its length is fixed, for batch normalisation divides it out
+    anyway (K. Jordan et al., 'Muon: an optimizer for hidden layers in neural networks', 2024, in
+    the form of his airbench, arXiv 2404.00498). The first convolution has one input channel,
+    nothing to make orthogonal, and stays with AdamW. `torch.optim.Muon` takes matrices alone.
+
+    Args:
+        groups: those with "times_rate" other than 1 hold the filters.
+        lr: the peak for everything else.
+        filter_momentum: what is left of a filter's old momentum at each step.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, filter_momentum: float) -> None:
+        super().__init__(groups, lr=lr, fused=True)
+        self._momentum = filter_momentum
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take one step; gradients of the filters are used up."""
+        *_, filters = self.param_groups
+        gradients = [weight.grad for weight in filters["params"]]
+        for weight in filters["params"]:
+            weight.grad = None  # AdamW leaves weights without a gradient alone
+        loss: float | None = super().step(closure)
+        for weight, gradient in zip(filters["params"], gradients, strict=True):
+            if gradient is not None:
+                self._move(weight, gradient, filters["lr"])
+        return loss
+
+    def _move(self, weight: Tensor, gradient: Tensor, rate: float) -> None:
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        momentum = state["momentum"].mul_(self._momentum).add_(gradient)
+        ahead = gradient.add(momentum, alpha=self._momentum)  # Nesterov's
+        weight.mul_(len(weight) ** 0.5 / weight.norm())
+        # channels_last memory is [out, k, k, in]: read that way, the matrix needs no copy.
+        matrix = orthogonal(ahead.permute(0, 2, 3, 1).flatten(1))
+        out, inputs, height, width = weight.shape
+        weight.sub_(matrix.view(out, height, width, inputs).permute(0, 3, 1, 2), alpha=rate)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Return roughly the nearest matrix with singular values of 1: float32 [rows, columns]."""
+    a, b, c = NEWTON_SCHULZ
+    is_wide = matrix.shape[0] <= matrix.shape[1]
+    wide: Tensor = matrix if is_wide else matrix.T
+    wide = wide / (wide.norm() + 1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        square = wide @ wide.T
+        wide = a * wide + (b * square + c * square @ square) @ wide
+    return wide if is_wide else wide.T

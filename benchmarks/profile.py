@@ -1,0 +1,209 @@
+"""Claim: where the time of a training step goes, and how near its convolutions are to the machine.
+
+Two accounts of the same step, on one pinned core with one thread, as a member of an ensemble is
+trained. By kind: the profiler's own time of each operation over some real steps of the recipe;
+what is left of the clock is Python and the profiler itself. By convolution: forward, input
+gradient and weight gradient of each layer alone, against what a matrix product of 1024 × 1024
+reaches here in the same precision.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# This folder goes to the end of the path: torch imports the standard library's own `profile`.
+sys.path.append(sys.path.pop(0))
+
+import machine
+import ours
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity
+
+from tenfold.data import kaggle_shape, mnist
+from tenfold.recipe import Recipe
+from tenfold.training.loop import Trainer
+from tenfold.training.progress import Silence
+
+# The first kind whose word is in an operation's name takes it.
+KINDS = {
+    "convolution, backward": ("convolution_backward",),
+    "convolution, forward": ("convolution",),
+    "normalisation": ("batch_norm",),
+    "pooling": ("pool", "amax", "max_values"),
+    "activation": ("relu", "threshold", "clamp_min"),
+    "augmentation": ("grid_sampl", "affine_grid", "upsample", "uniform", "normal", "index", "rand"),
+    "optimizer and average": ("adam", "foreach", "lerp", "norm", "sub_", "bmm", "mul_", "addcmul"),
+    "products and loss": ("addmm", "mm", "softmax", "nll", "dropout"),
+    "copies and layout": ("copy_", "to", "contiguous", "clone", "fill_", "zero", "cat"),
+}
+OTHER, PYTHON = "other operations", "Python, dispatch and profiler"
+REPEATS = 20
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Median time of `work`, after it has warmed up."""
+    for _ in range(3):
+        work()
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def product_rate(dtype: torch.dtype) -> float:
+    """What a matrix product of 1024 × 1024 reaches, in FLOP/s."""
+    one, other = (torch.randn(1024, 1024).to(dtype) for _ in range(2))
+    return 2 * 1024**3 / seconds(lambda: one @ other)
+
+
+def make_trainer(recipe: Recipe) -> tuple[Trainer, Callable[[], None]]:
+    """A trainer on 42,000 real digits, and a function that takes one step with it."""
+    labelled, _ = kaggle_shape(*mnist(), 0)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"validation": None})})
+    trainer = Trainer(labelled, None, recipe, None, Silence())
+    trainer.state.network.train()
+    rows = torch.randperm(len(labelled), generator=torch.Generator().manual_seed(0))
+
+    def step() -> None:
+        start = trainer.state.step * trainer.batch_size % (len(rows) - trainer.batch_size)
+        trainer.step(rows[start : start + trainer.batch_size])
+
+    return trainer, step
+
+
+def by_kind(step: Callable[[], None], steps: int) -> tuple[float, dict[str, float]]:
+    """Milliseconds of a whole step by the clock, and of each kind of operation."""
+    clock = seconds(step) * 1e3
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as profile:
+        started = time.perf_counter()
+        for _ in range(steps):
+            step()
+        profiled = (time.perf_counter() - started) / steps * 1e3
+    kinds = dict.fromkeys([*KINDS, OTHER], 0.0)
+    for event in profile.key_averages():
+        if event.key.startswith(("aten::", "torch_dnnl")):
+            kinds[kind_of(event.key)] += event.self_cpu_time_total / steps / 1e3
+    kinds[PYTHON] = profiled - sum(kinds.values())
+    return clock, kinds
+
+
+def kind_of(operation: str) -> str:
+    return next(
+        (kind for kind, words in KINDS.items() if any(word in operation for word in words)), OTHER
+    )
+
+
+def by_convolution(trainer: Trainer, step: Callable[[], None]) -> list[dict]:
+    """Time each convolution of the network alone, at the shapes that the last step gave it."""
+    inputs: dict[str, Tensor] = {}
+    convolutions = {
+        name: layer
+        for name, layer in trainer.state.network.named_modules()
+        if isinstance(layer, nn.Conv2d)
+    }
+    handles = [
+        layer.register_forward_hook(lambda _, given, __, name=name: inputs.update({name: given[0]}))
+        for name, layer in convolutions.items()
+    ]
+    step()
+    for handle in handles:
+        handle.remove()
+    dtype = torch.bfloat16 if trainer.machine.precision == "bf16" else torch.float32
+    return [
+        {"layer": name, **time_convolution(layer, inputs[name].detach().to(dtype))}
+        for name, layer in convolutions.items()
+    ]
+
+
+def time_convolution(layer: nn.Conv2d, given: Tensor) -> dict:
+    """Seconds and FLOP/s of one convolution's three products."""
+    given = given.contiguous(memory_format=torch.channels_last)
+    weight = layer.weight.detach().to(given.dtype)
+    stride, padding = list(layer.stride), [int(side) for side in layer.padding]
+
+    def forward() -> Tensor:
+        return torch.nn.functional.conv2d(given, weight, None, layer.stride, layer.padding)
+
+    result = forward()
+    above = torch.randn_like(result)
+
+    def backward(wanted: list[bool]) -> Callable[[], object]:
+        return lambda: torch.ops.aten.convolution_backward(
+            above, given, weight, None, stride, padding, [1, 1], False, [0, 0], 1, wanted
+        )
+
+    flop = 2 * result.numel() * weight[0].numel()
+    times = {"forward": seconds(forward), "weights": seconds(backward([False, True, False]))}
+    if given.shape[1] > 1:  # nobody asks for the gradient of the image
+        times["input"] = seconds(backward([True, False, False]))
+    shape = f"{' × '.join(map(str, given.shape[1:]))} → {' × '.join(map(str, result.shape[1:]))}"
+    return {"shape": shape, "flop": flop, "seconds": times}
+
+
+def print_kinds(clock: float, kinds: dict[str, float], batch: int) -> None:
+    print(f"\na step of {batch} images: {clock:.1f} ms, {batch / clock * 1e3:,.0f} images/s")
+    total = sum(kinds.values())
+    for kind, milliseconds in sorted(kinds.items(), key=lambda pair: -pair[1]):
+        print(f"{kind:<32}{milliseconds:>9.2f} ms{milliseconds / total:>8.1%}")
+
+
+def print_convolutions(rows: list[dict], rate: float) -> None:
+    print(
+        f"\n{'layer':<10}{'from → to':<28}"
+        + "".join(f"{w:>16}" for w in ("forward", "weights", "input"))
+    )
+    for row in rows:
+        cells = ""
+        for kind in ("forward", "weights", "input"):
+            if kind in row["seconds"]:
+                took = row["seconds"][kind]
+                cells += f"{took * 1e3:>7.2f} ms {row['flop'] / took / rate:>4.0%}"
+                cells += " "
+        print(f"{row['layer']:<10}{row['shape']:<28}   {cells}")
+    flop = sum(row["flop"] * len(row["seconds"]) for row in rows)
+    took = sum(sum(row["seconds"].values()) for row in rows)
+    print(
+        f"all of them: {flop / 1e9:.2f} GFLOP in {took * 1e3:.1f} ms, "
+        f"{flop / took / 1e12:.3f} TFLOP/s, {flop / took / rate:.0%} of a matrix product's"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Where a training step's time goes.")
+    parser.add_argument("--recipe", default="quick", help="name or file (default quick)")
+    parser.add_argument("--steps", type=int, default=30, help="profiled steps (default 30)")
+    parser.add_argument("--core", type=int, help="pin to this core (default: the last one)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        core = max(os.sched_getaffinity(0)) if options.core is None else options.core
+        os.sched_setaffinity(0, {core})
+    torch.set_num_threads(1)
+
+    here = machine.describe()
+    machine.print_machine(here)
+    trainer, step = make_trainer(Recipe.load(options.recipe))
+    dtype = torch.bfloat16 if trainer.machine.precision == "bf16" else torch.float32
+    rate = product_rate(dtype)
+    print(f"a product of 1024 × 1024 in {trainer.machine.precision}: {rate / 1e12:.3f} TFLOP/s")
+    clock, kinds = by_kind(step, options.steps)
+    print_kinds(clock, kinds, trainer.batch_size)
+    rows = by_convolution(trainer, step)
+    print_convolutions(rows, rate)
+    flop = sum(row["flop"] * len(row["seconds"]) for row in rows)
+    print(f"the whole step: {flop / clock / 1e9:.3f} TFLOP/s of convolutions")
+    if options.json:
+        record = {"machine": here, "recipe": options.recipe, "product_flop_s": rate}
+        record |= {"step_ms": clock, "kinds_ms": kinds, "convolutions": rows}
+        ours.save_json(record, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+import pytest
+import torch
+from torch import nn
+
+from tenfold.networks import build as build_network
+from tenfold.recipe import Network, Optimizer
+from tenfold.training import optimizers
+
+MUON = Optimizer(name="muon", learning_rate=0.01, filter_learning_rate=0.1, momentum=0.6)
+
+
+@pytest.fixture
+def network():
+    choices = Network(name="compact", width=8)
+    network = build_network(choices, image_size=28, n_classes=10, seed=0)
+    return network.to(memory_format=torch.channels_last)
+
+
+def step(network, optimizer, rate=0.01):
+    torch.manual_seed(1)
+    optimizers.set_learning_rate(optimizer, rate)
+    optimizer.zero_grad()
+    network(torch.rand(32, 1, 28, 28)).square().mean().backward()
+    optimizer.step()
+
+
+def test_orthogonal_evens_out_what_each_direction_gets():
+    matrix = torch.randn(20, 50, generator=torch.Generator().manual_seed(0))
+    matrix[0] *= 30  # one direction that would drown the others
+    before, after = torch.linalg.svdvals(matrix), torch.linalg.svdvals(optimizers.orthogonal(matrix))
+    assert before.max() / before.min() > 30
+    assert 0.3 < after.min() < after.max() < 1.4
+    torch.testing.assert_close(
+        optimizers.orthogonal(matrix.T), optimizers.orthogonal(matrix).T, rtol=0, atol=1e-5
+    )
+
+
+def test_muon_moves_filters_by_orthogonal_steps_of_the_chosen_length(network):
+    weight = network.get_submodule("conv3.0").weight
+    optimizer = optimizers.build(MUON, network)
+    before = weight.detach().clone()
+    step(network, optimizer)
+    before *= len(before) ** 0.5 / before.norm()  # the length that it fixes first
+    moved = (before - weight.detach()).permute(0, 2, 3, 1).flatten(1)
+    values = torch.linalg.svdvals(moved)
+    assert 0.3 * 0.1 < values.min() < values.max() < 1.4 * 0.1  # the filters' rate is 10 × 0.01
+
+
+def test_all_other_weights_move_as_adamw_moves_them(network):
+    twin = build_network(Network(name="compact", width=8), image_size=28, n_classes=10, seed=0)
+    twin.to(memory_format=torch.channels_last)
+    adamw = Optimizer(learning_rate=0.01)
+    for each, choices in ((network, MUON), (twin, adamw)):
+        step(each, optimizers.build(choices, each))
+    ours, theirs = network.state_dict(), twin.state_dict()
+    assert torch.equal(ours["conv1.0.weight"], theirs["conv1.0.weight"])
+    assert torch.equal(ours["classes.weight"], theirs["classes.weight"])
+    assert not torch.equal(ours["conv2.0.weight"], theirs["conv2.0.weight"])
+
+
+def test_filters_without_a_gradient_stay(network):
+    optimizer = optimizers.build(MUON, network)
+    before = network.get_submodule("conv2.0").weight.detach().clone()
+    optimizers.set_learning_rate(optimizer, 0.01)
+    optimizer.step()
+    assert torch.equal(network.get_submodule("conv2.0").weight, before)
+
+
+def test_the_rates_keep_their_ratio(network):
+    optimizer = optimizers.build(MUON, network)
+    optimizers.set_learning_rate(optimizer, 0.002)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.002, 0.002, 0.02])
+
+
+@pytest.mark.parametrize("name", ["adamw", "rmsprop", "sgd"])
+def test_weight_decay_spares_biases_and_scales(name):
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    optimizer = optimizers.build(Optimizer(name=name, weight_decay=0.1), network)
+    decayed, spared = optimizer.param_groups
+    assert [weight.ndim for weight in decayed["params"]] == [4]
+    assert all(weight.ndim == 1 for weight in spared["params"])
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
