@@ -13,7 +13,7 @@ import pytest
 from tenfold.errors import Interrupted, JobError
 from tenfold.jobs import Job, run_jobs, usable_cores
 
-TASKS = '''
+TASKS = """
 import os, signal, sys, time
 from tenfold.errors import DataError
 
@@ -48,7 +48,7 @@ def wait(about, folder, tell):
     except KeyboardInterrupt:
         (folder / "saved").touch()
         raise
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,8 @@ from pathlib import Path
 from tenfold.jobs import Job, run_jobs
 from tenfold.errors import Interrupted
 try:
-    run_jobs([Job("toy_tasks:wait", {}, "wait"), Job("toy_tasks:double", {"n": 4})], Path(sys.argv[1]))
+    jobs = [Job("toy_tasks:wait", {}, "wait"), Job("toy_tasks:double", {"n": 4})]
+    run_jobs(jobs, Path(sys.argv[1]))
 except Interrupted as error:
     sys.exit(error.exit_code)
 """

@@ -11,6 +11,7 @@ from tenfold.networks import build
 from tenfold.recipe import Network
 from tenfold.recognizer import Member, Preprocessing, Recognizer, tempered
 
+NEIGHBOURS = ((1, 1), (-1, 1), (1, 2), (-1, 2))
 PLAIN = Machine(torch.device("cpu"), "fp32")
 
 
@@ -62,13 +63,24 @@ def test_it_comes_back_from_disk_as_it_was(recognizer, digits, tmp_path):
 
 def test_temperature_softens_without_changing_an_answer(recognizer, digits, tmp_path):
     plain = recognizer.probabilities(digits, PLAIN)
-    warm = replace(recognizer, temperature=2.0)
+    warm = replace(recognizer, temperature=2.0, view_shift=None)
     warm.save(tmp_path / "warm.safetensors")
     softer = Recognizer.load(tmp_path / "warm.safetensors").probabilities(digits, PLAIN)
     np.testing.assert_array_equal(softer.argmax(axis=1), plain.argmax(axis=1))
     np.testing.assert_allclose(softer.sum(axis=1), 1, atol=1e-5)
     assert (softer.max(axis=1) < plain.max(axis=1)).all()
     np.testing.assert_allclose(tempered(softer, 0.5), plain, atol=1e-5)
+
+
+def test_five_views_are_the_image_and_its_four_neighbours(recognizer, digits):
+    images = digits.images[:40]
+    moved = [np.roll(images, shift, axis) for shift, axis in ((0, 1), *NEIGHBOURS)]
+    bare = [replace(member, preprocessing=Preprocessing()) for member in recognizer.members]
+    plain = replace(recognizer, members=bare)
+    expected = np.mean([plain.probabilities(each, PLAIN) for each in moved], axis=0)
+    found = replace(plain, view_shift=1.0).probabilities(images, PLAIN)
+    np.testing.assert_allclose(found, expected, atol=1e-4)  # no ink at the edges wraps around
+    assert not np.allclose(found, plain.probabilities(images, PLAIN), atol=1e-4)
 
 
 def test_images_of_another_size_are_refused(recognizer):

@@ -159,6 +159,13 @@ class Training(Section):
     """auto: bf16 where the hardware multiplies it natively, else fp32."""
 
 
+class Prediction(Section):
+    """How the trained network is asked."""
+
+    view_shift_pixels: Annotated[float, Field(gt=0, le=14)] | None = None
+    """Average over five views of an image: in place, and moved by so much to each side."""
+
+
 class Ensemble(Section):
     """Several networks whose probabilities are averaged. Each holds out another fold."""
 
@@ -184,6 +191,7 @@ class Recipe(Section):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     training: Training = Training()
+    prediction: Prediction = Prediction()
     ensemble: Ensemble = Ensemble()
 
     @model_validator(mode="after")

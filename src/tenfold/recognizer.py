@@ -82,9 +82,26 @@ class Member:
     choices: Network
     preprocessing: Preprocessing
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Return float32 [N, classes] for uint8 [N, S, S]."""
-        logits: Tensor = self.network(self.preprocessing(images))
+    def probabilities(self, images: Tensor, view_shift: float | None = None) -> Tensor:
+        """Return float32 [N, classes] for uint8 [N, S, S].
+
+        With `view_shift` it is the mean over five views: the image in place, and moved by so many
+        of its pixels to each side.
+        """
+        if view_shift is None:
+            return self._answers(self.preprocessing(images))
+        size = images.shape[-1]
+        grid = plain_grid(self.preprocessing.size or size, images.device)
+        step = view_shift * 2 / size  # grid coordinates run from -1 to 1
+        moves = torch.tensor([[0, 0], [step, 0], [-step, 0], [0, step], [0, -step]])
+        views = [
+            self._answers(self.preprocessing(images, (grid + move).expand(len(images), -1, -1, -1)))
+            for move in moves.to(images.device)
+        ]
+        return torch.stack(views).mean(dim=0)
+
+    def _answers(self, seen: Tensor) -> Tensor:
+        logits: Tensor = self.network(seen)
         return logits.float().softmax(dim=1)
 
 
@@ -98,6 +115,8 @@ class Recognizer:
         image_size: height and width in pixels of the images it was trained on.
         temperature: divides the logarithms of the averaged probabilities; above 1 it makes the
             recognizer less sure of itself. It changes no answer. See `tenfold.calibration`.
+        view_shift: in pixels; where it is not None, answers are averaged over five views of an
+            image, in place and moved by so much to each side.
         precision: of its arithmetic, as the recipe chose it: "auto", "bf16" or "fp32".
         provenance: recipe, data and machine it came from, as JSON values.
     """
@@ -106,6 +125,7 @@ class Recognizer:
     classes: tuple[str, ...]
     image_size: int
     temperature: float = 1.0
+    view_shift: float | None = None
     precision: str = "auto"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -130,7 +150,7 @@ class Recognizer:
         with torch.inference_mode(), machine.autocast():
             for start in range(0, len(pixels), PREDICT_BATCH):
                 batch = machine.tensor(np.ascontiguousarray(pixels[start : start + PREDICT_BATCH]))
-                votes = [member.probabilities(batch) for member in self.members]
+                votes = [member.probabilities(batch, self.view_shift) for member in self.members]
                 result[start : start + PREDICT_BATCH] = torch.stack(votes).mean(dim=0)
         return tempered(result.numpy(), self.temperature)
 
@@ -175,6 +195,7 @@ class Recognizer:
             "classes": list(self.classes),
             "image_size": self.image_size,
             "temperature": self.temperature,
+            "view_shift": self.view_shift,
             "precision": self.precision,
             "provenance": dict(self.provenance),
         }
@@ -201,6 +222,7 @@ class Recognizer:
                 tuple(about["classes"]),
                 about["image_size"],
                 about["temperature"],
+                about["view_shift"],
                 about["precision"],
                 about["provenance"],
             )

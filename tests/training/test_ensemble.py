@@ -71,7 +71,7 @@ def test_every_digit_is_judged_by_members_that_never_saw_it(trained, digits):
 
 
 def test_the_held_out_probabilities_are_those_of_the_members_folds(trained, digits):
-    folder, learned, _ = trained
+    folder, _learned, _ = trained
     member = recipe_of().member(1)
     _, valid = divide(digits, member)
     manifests = [json.loads(path.read_text()) for path in folder.members.glob("*/manifest.json")]

@@ -27,7 +27,10 @@ def step(network, optimizer, rate=0.01):
 def test_orthogonal_evens_out_what_each_direction_gets():
     matrix = torch.randn(20, 50, generator=torch.Generator().manual_seed(0))
     matrix[0] *= 30  # one direction that would drown the others
-    before, after = torch.linalg.svdvals(matrix), torch.linalg.svdvals(optimizers.orthogonal(matrix))
+    before, after = (
+        torch.linalg.svdvals(matrix),
+        torch.linalg.svdvals(optimizers.orthogonal(matrix)),
+    )
     assert before.max() / before.min() > 30
     assert 0.3 < after.min() < after.max() < 1.4
     torch.testing.assert_close(

@@ -104,7 +104,7 @@ def kept_epoch(history: Sequence[Epoch], keep: str) -> int:
 
 
 class Trainer:
-    """One training run, from the first step to the last."""
+    """One training run, from the first step to the last; `fit` is the way in."""
 
     def __init__(
         self,
@@ -145,6 +145,7 @@ class Trainer:
     # The story of a run
 
     def run(self, *, resume: bool, checks: Mapping[str, Any] | None) -> Recognizer:
+        """Train to the end, or until asked to stop, and return the recognizer that is kept."""
         self._start(resume=resume, checks=checks)
         done = len(self.state.history)
         try:
@@ -235,7 +236,8 @@ class Trainer:
                 ],
             )
         started = time.perf_counter()
-        valid_loss, valid_accuracy = _validate(self._recognizer(), self.valid, self.machine)
+        judged = replace(self._recognizer(), view_shift=None)  # five views would take five times
+        valid_loss, valid_accuracy = _validate(judged, self.valid, self.machine)
         valid_s = time.perf_counter() - started
         before_s = state.history[-1].elapsed_s if state.history else 0.0
         row = Epoch(
@@ -297,6 +299,7 @@ class Trainer:
             ],
             classes=self.train.classes,
             image_size=self.train.image_size,
+            view_shift=self.recipe.prediction.view_shift_pixels,
             precision=self.recipe.training.precision,
             provenance={
                 "recipe": self.recipe.model_dump(mode="json"),
