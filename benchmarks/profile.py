@@ -1,10 +1,10 @@
 """Claim: where the time of a training step goes, and how near its convolutions are to the machine.
 
-Two accounts of the same step, on one pinned core with one thread, as a member of an ensemble is
-trained. By kind: the profiler's own time of each operation over some real steps of the recipe;
-what is left of the clock is Python and the profiler itself. By convolution: forward, input
-gradient and weight gradient of each layer alone, against what a matrix product of 1024 × 1024
-reaches here in the same precision.
+Two accounts of the same step; unless told otherwise on one pinned core with one thread, as a
+member of an ensemble is trained. By kind: the profiler's own time of each operation over some
+real steps of the recipe; what is left of the clock is Python and the profiler itself. By
+convolution: forward, input gradient and weight gradient of each layer alone, against what a
+matrix product of 1024 × 1024 reaches here in the same precision.
 """
 
 import argparse
@@ -179,13 +179,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Where a training step's time goes.")
     parser.add_argument("--recipe", default="quick", help="name or file (default quick)")
     parser.add_argument("--steps", type=int, default=30, help="profiled steps (default 30)")
-    parser.add_argument("--core", type=int, help="pin to this core (default: the last one)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads, each on a core of its own (default 1)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
-        core = max(os.sched_getaffinity(0)) if options.core is None else options.core
-        os.sched_setaffinity(0, {core})
-    torch.set_num_threads(1)
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-options.threads :])
+    torch.set_num_threads(options.threads)
 
     here = machine.describe()
     machine.print_machine(here)

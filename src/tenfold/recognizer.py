@@ -5,7 +5,7 @@ cannot drift apart; one published pipeline fell from 0.966 to 0.82 on exactly th
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tenfold.errors import DataError, RecognizerError
 from tenfold.files import RunFolder, atomic_path
 from tenfold.machine import Machine
 from tenfold.networks import build
+from tenfold.networks.layers import folded
 from tenfold.recipe import Network
 
 FORMAT = "tenfold-recognizer-2"
@@ -92,7 +93,8 @@ class Member:
             return self._answers(self.preprocessing(images))
         size = images.shape[-1]
         grid = plain_grid(self.preprocessing.size or size, images.device)
-        step = view_shift * 2 / size  # grid coordinates run from -1 to 1
+        # Grid coordinates run from -1 to 1, and preprocessing divides them by its zoom.
+        step = view_shift * 2 / size * (self.preprocessing.zoom or 1.0)
         moves = torch.tensor([[0, 0], [step, 0], [-step, 0], [0, step], [0, -step]])
         views = [
             self._answers(self.preprocessing(images, (grid + move).expand(len(images), -1, -1, -1)))
@@ -144,13 +146,15 @@ class Recognizer:
         pixels = images.images if isinstance(images, Dataset) else images
         self._check_size(images, pixels)
         machine = machine or Machine.detect(self.precision)
-        for member in self.members:
-            machine.place(member.network).eval()
+        members = [
+            replace(member, network=machine.place(folded(member.network)))
+            for member in self.members
+        ]
         result = torch.empty(len(pixels), len(self.classes))
         with torch.inference_mode(), machine.autocast():
             for start in range(0, len(pixels), PREDICT_BATCH):
                 batch = machine.tensor(np.ascontiguousarray(pixels[start : start + PREDICT_BATCH]))
-                votes = [member.probabilities(batch, self.view_shift) for member in self.members]
+                votes = [member.probabilities(batch, self.view_shift) for member in members]
                 result[start : start + PREDICT_BATCH] = torch.stack(votes).mean(dim=0)
         return tempered(result.numpy(), self.temperature)
 

@@ -3,6 +3,7 @@ import torch
 
 from tenfold.errors import RecipeError
 from tenfold.networks import NETWORKS, build
+from tenfold.networks.layers import folded
 from tenfold.networks.summary import summarize
 from tenfold.recipe import Network
 
@@ -63,3 +64,25 @@ def test_the_summary_counts_what_is_there():
     assert first.multiply_adds == 14 * 14 * 8 * 16
     assert layers[-1].shape == (10,)
     assert network.training
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_folding_normalisation_away_changes_no_answer(name):
+    network = build(Network(name=name), image_size=28, n_classes=10, seed=0)
+    images = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    network(images)  # moves the running statistics
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(layer.weight, 0.5, 2)
+            torch.nn.init.uniform_(layer.bias, -1, 1)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with torch.inference_mode():
+        answers = folded(network)(images)
+        torch.testing.assert_close(answers, network.eval()(images), rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_folding_leaves_no_normalisation_after_a_convolution():
+    network = build(Network(name="compact"), image_size=28, n_classes=10, seed=0)
+    assert not [x for x in folded(network).modules() if isinstance(x, torch.nn.BatchNorm2d)]
+    assert [x for x in network.modules() if isinstance(x, torch.nn.BatchNorm2d)]

@@ -1,6 +1,10 @@
 """The few pieces that several networks share."""
 
+import copy
+from itertools import pairwise
+
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def conv_norm_relu(
@@ -32,3 +36,20 @@ def initialize_like_keras(network: nn.Module) -> None:
         elif isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 0.01
             layer.eps = 1e-3
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """Return a copy for prediction in which convolutions do the normalisation that follows them.
+
+    With fixed statistics, batch normalisation only scales and shifts each filter's answer; so
+    do a scaled filter and a bias, without another walk through memory.
+    """
+    network = copy.deepcopy(network).eval()
+    for block in network.modules():
+        if not isinstance(block, nn.Sequential):
+            continue
+        for index, (first, second) in enumerate(pairwise(block)):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                block[index] = fuse_conv_bn_eval(first, second)
+                block[index + 1] = nn.Identity()
+    return network

@@ -199,7 +199,8 @@ class Trainer:
         loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
         state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        state.optimizer.step()
+        with self.machine.autocast():  # Muon's products too
+            state.optimizer.step()
 
         if state.average is not None and training.ema_decay is not None:
             average.move(state.average, state.network, training.ema_decay, state.step)

@@ -1,0 +1,138 @@
+"""Claim: training time grows in proportion to the images, and to members divided by cores.
+
+Images: the training seconds of two epochs on the first 5,000, 10,000, 20,000 and 40,000 rows of
+train.csv. Members: the wall time of whole ensembles on 5,000 rows, on one core and on all of
+them. A straight line is fitted to each, and its largest relative miss printed.
+"""
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+import machine
+import numpy as np
+import ours
+
+IMAGES = (5_000, 10_000, 20_000, 40_000)
+MEMBERS = (2, 4, 6, 8)
+EPOCHS = "training.max_epochs=2"
+
+
+def first_rows(source: Path, rows: int, folder: Path) -> Path:
+    """A CSV of the header and the first rows of `source`."""
+    path = folder / f"{rows}.csv"
+    with source.open() as whole, path.open("w") as part:
+        part.writelines(islice(whole, rows + 1))
+    return path
+
+
+def time_images(source: Path, recipe: str, folder: Path) -> list[dict]:
+    """Training seconds against the number of images; all cores work on one network."""
+    rows = []
+    for images in IMAGES:
+        out = folder / f"run-{images}"
+        data = first_rows(source, images, folder)
+        ours.call(ours.command("train", data, "--recipe", recipe, "--set", EPOCHS, "--out", out))
+        seconds = sum(row["train_s"] for row in ours.read_metrics(out))
+        rows.append({"images": images, "seconds": seconds})
+        print(f"{images:>8,} images {seconds:>8.1f} s", flush=True)
+    return rows
+
+
+def time_members(source: Path, recipe: str, folder: Path, cores: list[int]) -> list[dict]:
+    """Wall seconds of whole ensembles on these cores alone."""
+    data, rows = first_rows(source, IMAGES[0], folder), []
+    for members in MEMBERS:
+        out = folder / f"run-{members}-on-{len(cores)}"
+        command = ours.command(
+            *("train", data, "--recipe", recipe, "--set", EPOCHS, "--out", out),
+            *("--set", f"ensemble.members={members}"),
+        )
+        started = time.perf_counter()
+        subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+        seconds = time.perf_counter() - started
+        rows.append({"members": members, "cores": len(cores), "seconds": seconds})
+        print(f"{members:>8} members on {len(cores)} cores {seconds:>8.1f} s", flush=True)
+    return rows
+
+
+def straight_line(rows: list[dict], key: str) -> dict:
+    """Least squares through the points, and how far the worst one lies off, in proportion."""
+    x, y = (np.array([row[name] for row in rows], float) for name in (key, "seconds"))
+    slope, start = np.polyfit(x, y, 1)
+    miss = float(np.abs((slope * x + start) / y - 1).max())
+    print(f"{start:.1f} s + {slope:.4g} s for each of the {key}, off by at most {miss:.0%}")
+    return {"start_s": float(start), "slope_s": float(slope), "worst_miss": miss}
+
+
+def draw(images: list[dict], members: list[list[dict]], path: Path) -> None:
+    """Both growths as lines, in the style of the other figures."""
+    from tenfold.report.figures import save
+    from tenfold.report.style import AMBER, BLUE, drawing
+
+    title = "Training time grows in a straight line"
+    note = "Two epochs each. Left: one network on all cores. Right: 5,000 images, whole command."
+    with drawing(9, 4, title, note) as figure:
+        left, right = figure.subplots(1, 2)
+        left.plot(
+            *zip(*((r["images"], r["seconds"]) for r in images), strict=True), "o-", color=BLUE
+        )
+        left.set(xlabel="images", ylabel="seconds of training", ylim=(0, None), xlim=(0, None))
+        for rows, color in zip(members, (AMBER, BLUE), strict=True):
+            points = [(row["members"], row["seconds"]) for row in rows]
+            right.plot(*zip(*points, strict=True), "o-", color=color)
+            cores = rows[0]["cores"]
+            right.annotate(
+                f"{cores} core{'s' if cores > 1 else ''}",
+                points[-1],
+                textcoords="offset points",
+                xytext=(-6, 8),
+                ha="right",
+                color=color,
+            )
+        right.set(xlabel="members", ylabel="seconds", ylim=(0, None), xlim=(0, None))
+    save(figure, path)
+    print(f"saved {path}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Training time against images and members.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.csv")
+    parser.add_argument("--recipe", default="quick", help="name or file (default quick)")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw both as PNG")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")
+    options = parser.parse_args()
+    source = options.data / "train.csv"
+    if not source.exists():
+        parser.error(f"{source} is missing: tenfold data mnist --kaggle DIR")
+
+    here = machine.describe()
+    machine.print_machine(here)
+    cores = sorted(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        images = time_images(source, options.recipe, folder)
+        by_images = straight_line(images, "images")
+        members, by_members = [], []
+        for share in (cores[:1], cores):
+            members.append(time_members(source, options.recipe, folder, share))
+            by_members.append(straight_line(members[-1], "members"))
+    if options.figure:
+        draw(images, members, options.figure)
+    if options.json:
+        record = {"machine": here, "images": images, "members": members}
+        record |= {"lines": {"images": by_images, "members": by_members}}
+        ours.save_json(record, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Claim: images answered per second, ours against Keras's `predict` on the same network.
+
+Each round trains the network for an epoch on 2,000 rows on both sides, which settles its weights
+and its layout, and then times the answers to all of test.csv: the file is read before, the
+pixels go in as they are stored, probabilities come out. Ours is the median of five; Keras's is
+one pass after one that builds its graph, at its own batch size. Both use all cores.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# This folder goes to the end of the path: torch imports the standard library's own `profile`.
+sys.path.append(sys.path.pop(0))
+
+import machine
+import ours
+from epoch_time import PEERS, peer_python
+from growth import first_rows
+
+from tenfold.data import read
+from tenfold.recognizer import Recognizer
+
+ROWS = 2_000
+REPEATS = 5
+
+
+def rate_of_ours(recipe: str, train: Path, test: Path, folder: Path) -> float:
+    """Images per second of the recognizer that one epoch of `recipe` makes."""
+    ours.call(
+        ours.command(
+            *("train", train, "--recipe", recipe, "--out", folder),
+            *("--set", "training.max_epochs=1"),
+        )
+    )
+    recognizer, unlabelled = Recognizer.load(folder), read(test, labels=False)
+    recognizer.probabilities(unlabelled.images[:1000])
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        recognizer.probabilities(unlabelled)
+        times.append(time.perf_counter() - started)
+    return len(unlabelled) / statistics.median(times)
+
+
+def rate_of_keras(python: Path, network: str, train: Path, test: Path) -> float:
+    """Images per second that the Keras original reports of its own predict."""
+    output = ours.call(
+        [
+            *(str(python), str(PEERS / "keras_peer.py"), "--json", "--network", network),
+            *("--train", str(train), "--test", str(test), "--epochs", "1"),
+        ],
+    )
+    rate: float = json.loads(output.splitlines()[-1])["predict_images_per_second"]
+    return rate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Images answered per second, against Keras.")
+    parser.add_argument("network", choices=("surma", "deotte"))
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, test.csv")
+    parser.add_argument("--also", nargs="*", default=["quick"], help="recipes of ours beside it")
+    parser.add_argument("--rounds", type=int, default=3, help="turns for each side (default 3)")
+    parser.add_argument("--peer-python", type=Path, help="use this environment for Keras")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")
+    options = parser.parse_args()
+    for name in ("train.csv", "test.csv"):
+        if not (options.data / name).exists():
+            parser.error(f"{options.data / name} is missing: tenfold data mnist --kaggle DIR")
+
+    python = options.peer_python or peer_python()
+    here = machine.describe()
+    machine.print_machine(here)
+    test, rounds = options.data / "test.csv", []
+    for turn in range(options.rounds):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            train = first_rows(options.data / "train.csv", ROWS, folder)
+            keras = rate_of_keras(python, options.network, train, test)
+            rates = {
+                recipe: rate_of_ours(recipe, train, test, folder / recipe)
+                for recipe in (options.network, *options.also)
+            }
+        rounds.append({"keras": keras, "ours": rates})
+        said = ", ".join(f"{k} {v:,.0f} ({v / keras:.1f}×)" for k, v in rates.items())
+        print(f"round {turn + 1}: Keras {keras:,.0f} images/s; ours: {said}", flush=True)
+    for recipe in (options.network, *options.also):
+        ratios = [one["ours"][recipe] / one["keras"] for one in rounds]
+        print(
+            f"{recipe} against {options.network} in Keras: median {statistics.median(ratios):.2f}× "
+            f"(n = {len(ratios)}, {min(ratios):.2f}–{max(ratios):.2f}×)"
+        )
+    if options.json:
+        ours.save_json(
+            {"machine": here, "network": options.network, "rounds": rounds}, options.json
+        )
+
+
+if __name__ == "__main__":
+    main()
