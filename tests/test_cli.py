@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
@@ -128,6 +129,14 @@ def test_data_writes_the_competitions_files(tmp_path):
     }  # fmt: skip
 
 
+def test_data_writes_the_canonical_split_too(tmp_path, mnist):
+    done = tenfold("data", "mnist", "--kaggle", tmp_path, "--canonical")
+    assert done.returncode == 0, done.stderr
+    truth = np.loadtxt(tmp_path / "truth.csv", int, delimiter=",", skiprows=1)
+    assert np.array_equal(truth[:, 1], mnist[1].labels)
+    assert (tmp_path / "train.csv").read_bytes().count(b"\n") == 60_001
+
+
 def test_recipes_are_listed_and_shown():
     listed = tenfold("recipes").stdout
     for name in ("quick", "logbook-mlp", "surma", "thelastdev", "deotte"):
@@ -194,6 +203,7 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
         (["train", "x.csv", "--recipe", "quikc"], "no such file or recipe"),
         (["train", "x.csv", "--set", "training.max_epochs=0"], "training.max_epochs is 0"),
         (["train", "x.csv", "--seed", "-1"], "seed"),
+        (["train", "x.csv", "--set", "data.pseudo_confidence=0.9"], "needs images to predict"),
         (["predict", "nowhere", "x.csv"], "nowhere"),
         (["score", "missing.csv", "missing.csv"], "missing.csv"),
         (["data", "cifar", "--kaggle", "x"], "cifar"),

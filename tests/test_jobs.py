@@ -37,6 +37,9 @@ def refuse(about, folder, tell):
 def stumble(about, folder, tell):
     return 1 / 0
 
+def nothing(about, folder, tell):
+    return None
+
 def where(about, folder, tell):
     time.sleep(0.3)
     return sorted(os.sched_getaffinity(0))
@@ -85,6 +88,13 @@ def test_what_is_done_is_not_repeated_but_told(tmp_path):
     assert run_jobs(jobs, tmp_path, hear=lambda _, what: heard.append(what)) == [2, 4]
     assert (tmp_path / jobs[0].id / "runs.txt").read_text() == "x"
     assert heard[0] == {"done": 2}
+
+
+def test_nothing_is_a_result_too(tmp_path):
+    one = job("nothing")
+    assert not one.is_done(tmp_path)
+    assert run_jobs([one], tmp_path) == [None]
+    assert one.is_done(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"id": "of another", "result": 1}'])

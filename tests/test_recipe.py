@@ -36,9 +36,8 @@ def test_a_bad_value_within_a_list_is_told_once():
 
 def test_overrides_and_seed_take_effect():
     recipe = Recipe.load(
-        "quick",
-        overrides=["training.max_epochs=3", "network.name=mlp", "network.width=none",
-                   "network.hidden=[64, 32]"],
+        "lenet5",
+        overrides=["training.max_epochs=3", "network.name=mlp", "network.hidden=[64, 32]"],
         seed=7,
     )  # fmt: skip
     assert recipe.training.max_epochs == 3
@@ -53,11 +52,11 @@ def test_the_logbook_keeps_its_own_split_seed():
 def test_every_problem_is_told_at_once():
     with pytest.raises(RecipeError) as caught:
         Recipe.load(
-            "quick",
+            "deotte",
             overrides=[
                 "training.max_epoch=3",  # misspelt
                 "optimizer.learning_rate=-1",  # out of range
-                "network.name=mlp",  # takes no width
+                "network.hidden=[3]",  # takes no hidden layers
                 "data.validation=none",
                 "training.patience_epochs=2",  # needs validation
                 "nonsense",
@@ -68,7 +67,7 @@ def test_every_problem_is_told_at_once():
     text = str(caught.value)
     assert "did you mean max_epochs?" in text
     assert "optimizer.learning_rate is -1, expected" in text
-    assert "network.width does not apply to mlp, which takes dropout, hidden" in text
+    assert "network.hidden does not apply to deotte, which takes dropout, width" in text
     assert "training.patience_epochs needs validation images" in text
     assert "'nonsense': expected key=value" in text
     assert "\n" not in text
@@ -170,7 +169,7 @@ def test_a_variant_that_cannot_work_is_told_beforehand(variant, sentence):
     ("choices", "sentence"),
     [
         ("optimizer.name=muon network.name=mlp network.width=none", "fixes the length of filters"),
-        ("training.small_size=20 network.name=deotte", "deotte takes one size alone"),
+        ("training.small_sizes=[20] network.name=deotte", "deotte takes one size alone"),
         ("data.fold=10", "data.fold is 10, but data.validation makes 10 folds"),
         ("data.fold=0 data.validation=none training.keep=last", "makes 0 folds"),
         ("ensemble.members=1001", "ensemble.members is 1001, expected"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from tenfold.errors import DataError, Interrupted, TenfoldError
+from tenfold.errors import DataError, Interrupted, RecipeError, TenfoldError
 from tenfold.files import reason
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ def train_command(
     """Train a recognizer and leave a run folder."""
     console = _console()
     chosen, folder = _plan(recipe, set_, seed, out, resume)
+    if chosen.data.pseudo_confidence is not None:
+        problem = "data.pseudo_confidence needs images to predict, expected `tenfold run`"
+        raise RecipeError(chosen.name, [problem])
     labelled = _read(train, labels=True, console=console)
 
     from tenfold.files import RunFolder
@@ -222,12 +225,16 @@ def data_command(
     name: Annotated[str, Argument(metavar="NAME", help="mnist")],
     kaggle: Annotated[Path, Option("--kaggle", metavar="DIR", help="Where the four CSV files go.")],
     seed: Annotated[int, Option("--seed", help="Of the split 42,000 / 28,000.", min=0)] = 0,
+    canonical: Annotated[
+        bool, Option("--canonical", help="MNIST's own 60,000 / 10,000 instead.")
+    ] = False,
 ) -> None:
     """Write a dataset as the competition hands it out, with the truth beside it."""
     console = _console()
     from tenfold.data import kaggle_shape, load, write_kaggle_folder
 
-    train, test = kaggle_shape(*load(name, on_note=_note(console)), seed)
+    both = load(name, on_note=_note(console))
+    train, test = both if canonical else kaggle_shape(*both, seed)
     write_kaggle_folder(kaggle, train, test)
     _say(
         console,

@@ -138,13 +138,23 @@ class RunFolder:
         """Of an ensemble: what its members said of the images they had held out."""
         return self.path / "held-out.safetensors"
 
+    @property
+    def teacher(self) -> Path:
+        """The run folder of the recognizer that this one learned from, if it was trained for it."""
+        return self.path / "teacher"
+
+    @property
+    def first(self) -> Path:
+        """The run folder of the first training, where a second one learned from its answers."""
+        return self.path / "first"
+
     def check_is_free(self) -> None:
         """Make sure that nothing was trained here, not even in part.
 
         Raises:
             OutputError: something was.
         """
-        if self.checkpoint.exists() or self.members.exists():
+        if any(part.exists() for part in (self.checkpoint, self.members, self.teacher, self.first)):
             raise OutputError(
                 f"{self.path}: already holds a run, expected an empty folder, or --resume to go "
                 "on with that run"

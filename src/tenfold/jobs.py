@@ -68,10 +68,13 @@ class Job:
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def result(self, folder: Path) -> Any | None:
-        """Return what the job left under `folder`, or None if it is not done."""
-        manifest = _read_manifest(folder / self.id)
-        return manifest["result"] if manifest.get("id") == self.id else None
+    def is_done(self, folder: Path) -> bool:
+        """Tell whether the job has left its result under `folder`."""
+        return _read_manifest(folder / self.id).get("id") == self.id
+
+    def result(self, folder: Path) -> Any:
+        """Return what the job left under `folder`, once it is done."""
+        return _read_manifest(folder / self.id)["result"]
 
 
 def run_jobs(
@@ -99,12 +102,13 @@ def run_jobs(
     """
     output_folder(folder)
     unique = list(dict.fromkeys(jobs))
+    todo = [job for job in unique if not job.is_done(folder)]
     for job in unique:
-        if (result := job.result(folder)) is not None:
-            hear(job, {"done": result})
+        if job not in todo:
+            hear(job, {"done": job.result(folder)})
     crew = _Crew(folder, _shares(len(unique), workers))
     with stop_request() as stop:
-        crew.run([job for job in unique if job.result(folder) is None], hear, stop)
+        crew.run(todo, hear, stop)
     return [job.result(folder) for job in jobs]
 
 
@@ -158,7 +162,7 @@ class _Crew:
         if real:
             raise real[0]
         if failures or stop:
-            raise Interrupted("stopped, with every finished piece of work and every state saved")
+            raise Interrupted("stopped, with all finished work and every state saved")
 
     def _pass_on(self, hear: Callable[[Job, Message], None]) -> None:
         """Hand over what was said, waiting a moment for the first word."""
@@ -173,15 +177,16 @@ class _Crew:
         try:
             for _attempt in range(ATTEMPTS):
                 code, last_words = self._attempt(job, cores)
-                if (result := job.result(self._folder)) is not None:
-                    self._heard.put((job, {"done": result}))
+                if job.is_done(self._folder):
+                    self._heard.put((job, {"done": job.result(self._folder)}))
                     return
                 if code == TenfoldError.exit_code:
                     raise JobError(f"{job.name}: {last_words}")
                 if code > 0 and code != Interrupted.exit_code:
                     trouble = _last_line(self._folder / job.id / "stderr.txt")
                     raise JobError(f"{job.name}: ended with code {code} ({trouble})")
-                self._heard.put((job, {"note": f"was killed ({code}), begins again"}))
+                if not self._stopping.is_set():
+                    self._heard.put((job, {"note": f"was killed ({code}), begins again"}))
             raise JobError(
                 f"{job.name}: its process was killed {ATTEMPTS} times, the last time with {code}; "
                 "memory that runs out is the usual reason: use fewer workers or smaller networks"

@@ -7,7 +7,7 @@ so there it is written "none".
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -66,6 +66,10 @@ class Data(Section):
     """Seed of the division; None takes the recipe's."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """Hold out this one of 1 / validation equal parts; None draws one part at random."""
+
+    pseudo_confidence: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Learn a second time, then also from the images to be predicted, where the first answer was
+    at least this sure. None, the default, learns from labelled images alone."""
 
     @property
     def folds(self) -> int | None:
@@ -147,16 +151,27 @@ class Training(Section):
     label_smoothing: Fraction = 0.0
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Validate and keep an exponential moving average of the weights; None: the weights."""
-    small_size: Annotated[int, Field(ge=4, le=1024)] | None = None
-    """Height and width in pixels of what the network sees at first; None: the same all along."""
-    small_until: Fraction = 0.5
-    """The fraction of all steps that see images of `small_size`."""
+    small_sizes: tuple[Annotated[int, Field(ge=4, le=1024)], ...] = ()
+    """Heights and widths in pixels of what the network sees at first, one after the other."""
+    small_until: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The fraction of all steps that `small_sizes` share equally."""
     patience_epochs: Count | None = None
     """Stop early after this many epochs without a better validation accuracy."""
     keep: Literal["best", "last"] = "best"
     """Which epoch the recognizer comes from; best is by validation accuracy, then loss."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto: bf16 where the hardware multiplies it natively, else fp32."""
+
+
+class Distillation(Section):
+    """Learning from a better recognizer besides the labels."""
+
+    teacher: str | None = None
+    """A recipe by name, which is trained first, or the folder of a run; None learns alone."""
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """How much the teacher counts; the labels count the rest."""
+    temperature: Annotated[float, Field(ge=1, le=20)] = 2.0
+    """Above 1 the teacher tells more of what else a digit might have been."""
 
 
 class Prediction(Section):
@@ -191,6 +206,7 @@ class Recipe(Section):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     training: Training = Training()
+    distillation: Distillation = Distillation()
     prediction: Prediction = Prediction()
     ensemble: Ensemble = Ensemble()
 
@@ -212,7 +228,7 @@ class Recipe(Section):
         Its seed is its own, and of the images it holds out its own fold; after as many members
         as there are folds, the division is drawn anew.
         """
-        values = self.model_dump(exclude={"ensemble"})
+        values = self.model_dump(exclude={"ensemble", "distillation"})
         values["seed"] = (self.seed * MOST_MEMBERS + index) % 2**32
         if self.data.folds is not None:
             repeat, fold = divmod(index, self.data.folds)
@@ -377,11 +393,28 @@ def _nearest(location: Sequence[str | int]) -> str:
 
 def _misfits(recipe: Recipe) -> list[str]:
     """Find choices that are fine alone and impossible together."""
-    problems = []
-    network = recipe.network
+    kinds = (_network_misfits, _validation_misfits, _optimizer_misfits, _ensemble_misfits)
+    return [problem for misfits in kinds for problem in misfits(recipe)]
+
+
+def _network_misfits(recipe: Recipe) -> Iterator[str]:
+    network, training = recipe.network, recipe.training
     for option in sorted(set(network.options) - NETWORK_OPTIONS[network.name]):
         takes = ", ".join(sorted(NETWORK_OPTIONS[network.name])) or "no options"
-        problems.append(f"network.{option} does not apply to {network.name}, which takes {takes}")
+        yield f"network.{option} does not apply to {network.name}, which takes {takes}"
+    if training.batch_size == 1 and network.name in BATCH_NORMALIZED:
+        yield (
+            f"training.batch_size is 1, but {network.name} normalises over the batch; "
+            "expected at least 2"
+        )
+    if training.small_sizes and network.name not in ANY_SIZE:
+        yield (
+            f"training.small_sizes changes what the network sees, and {network.name} takes one "
+            f"size alone; expected {' or '.join(sorted(ANY_SIZE))}"
+        )
+
+
+def _validation_misfits(recipe: Recipe) -> Iterator[str]:
     if recipe.data.validation is None:
         for place, is_set in (
             ("training.keep = 'best'", recipe.training.keep == "best"),
@@ -389,38 +422,40 @@ def _misfits(recipe: Recipe) -> list[str]:
             ("schedule.name = 'plateau'", recipe.schedule.name == "plateau"),
         ):
             if is_set:
-                problems.append(f"{place} needs validation images, but data.validation is off")
-    if recipe.training.batch_size == 1 and network.name in BATCH_NORMALIZED:
-        problems.append(
-            f"training.batch_size is 1, but {network.name} normalises over the batch; "
-            "expected at least 2"
-        )
-    for index, variant in enumerate(recipe.ensemble.variants):
-        place = f"ensemble.variants.{index}"
-        if odd := set(variant) - VARIED:
-            known = ", ".join(sorted(VARIED))
-            problems.append(f"{place} changes {', '.join(sorted(odd))}, expected only {known}")
-            continue
-        try:
-            recipe.model_validate(_vary(recipe.model_dump(exclude={"ensemble"}), variant))
-        except ValidationError as error:
-            problems += [f"{place}: {sentence}" for sentence in _sentences(error)]
+                yield f"{place} needs validation images, but data.validation is off"
     if recipe.data.fold is not None and recipe.data.fold >= (recipe.data.folds or 0):
-        problems.append(
+        yield (
             f"data.fold is {recipe.data.fold}, but data.validation makes {recipe.data.folds or 0} "
             "folds, counted from 0"
         )
-    if recipe.optimizer.name == "muon" and network.name not in BATCH_NORMALIZED:
-        problems.append(
+
+
+def _optimizer_misfits(recipe: Recipe) -> Iterator[str]:
+    optimizer, network = recipe.optimizer, recipe.network
+    if optimizer.name == "adamw" and optimizer.momentum:
+        yield "optimizer.momentum applies to muon, rmsprop and sgd; adamw has its own"
+    if optimizer.name == "muon" and network.name not in BATCH_NORMALIZED:
+        yield (
             "optimizer.name = 'muon' fixes the length of filters, which batch normalisation "
             f"forgives, and {network.name} has none; "
             f"expected {' or '.join(sorted(BATCH_NORMALIZED))}"
         )
-    if recipe.training.small_size is not None and network.name not in ANY_SIZE:
-        problems.append(
-            f"training.small_size changes what the network sees, and {network.name} takes one size "
-            f"alone; expected {' or '.join(sorted(ANY_SIZE))}"
+
+
+def _ensemble_misfits(recipe: Recipe) -> Iterator[str]:
+    ensemble = recipe.ensemble
+    for index, variant in enumerate(ensemble.variants):
+        place = f"ensemble.variants.{index}"
+        if odd := set(variant) - VARIED:
+            known = ", ".join(sorted(VARIED))
+            yield f"{place} changes {', '.join(sorted(odd))}, expected only {known}"
+            continue
+        try:
+            Recipe.model_validate(_vary(recipe.model_dump(exclude={"ensemble"}), variant))
+        except ValidationError as error:
+            yield from (f"{place}: {sentence}" for sentence in _sentences(error))
+    if recipe.distillation.teacher is not None and ensemble.members > 1:
+        yield (
+            "distillation.teacher teaches one network, but ensemble.members is "
+            f"{ensemble.members}; expected 1"
         )
-    if recipe.optimizer.name == "adamw" and recipe.optimizer.momentum:
-        problems.append("optimizer.momentum applies to sgd and rmsprop, adamw has its own")
-    return problems

@@ -183,11 +183,6 @@ class Recognizer:
         Raises:
             OutputError: the file cannot be written.
         """
-        tensors = {
-            f"{index}.{name}": tensor.detach().cpu().contiguous()
-            for index, member in enumerate(self.members)
-            for name, tensor in member.network.state_dict().items()
-        }
         about = {
             "members": [
                 {
@@ -203,7 +198,18 @@ class Recognizer:
             "precision": self.precision,
             "provenance": dict(self.provenance),
         }
-        save_tensors(path, tensors, FORMAT, about)
+        save_tensors(path, self._tensors(), FORMAT, about)
+
+    def fingerprint(self) -> str:
+        """Sha256 over all weights: equal networks, equal fingerprint."""
+        return _checksum("", self._tensors())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{index}.{name}": tensor.detach().cpu().contiguous()
+            for index, member in enumerate(self.members)
+            for name, tensor in member.network.state_dict().items()
+        }
 
     @classmethod
     def load(cls, path: Path | str) -> "Recognizer":

@@ -17,7 +17,7 @@ from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.report import album
 from tenfold.report.metrics import Evaluation, Score, evaluate, score
-from tenfold.training.ensemble import divide, learn
+from tenfold.training.ensemble import divide, learn, pseudo_labelled
 from tenfold.training.progress import Listener
 
 
@@ -65,8 +65,18 @@ def run(
     started = time.perf_counter()
     folder = RunFolder(out)
 
+    if not resume:
+        folder.check_is_free()
+
+    extra = _pseudo_labels(labelled, unlabelled, recipe, folder, listener)
     trained = train(
-        labelled, recipe, folder, listener=listener, resume=resume, unlabelled=unlabelled
+        labelled,
+        recipe,
+        folder,
+        listener=listener,
+        resume=True,
+        unlabelled=unlabelled,
+        extra=extra,
     )
 
     answers = trained.recognizer.predict(unlabelled)
@@ -98,6 +108,7 @@ def train(
     listener: Listener,
     resume: bool = False,
     unlabelled: Dataset | None = None,
+    extra: Dataset | None = None,
 ) -> Trained:
     """Check, split, fit and judge: the part of the main job before prediction.
 
@@ -108,6 +119,7 @@ def train(
         listener: is told how it goes.
         resume: go on with the run in `folder`.
         unlabelled: what will be predicted; checked for overlap with `labelled`, never learned.
+        extra: images to learn from besides, with the labels that a first training gave them.
     """
     if unlabelled is not None and unlabelled.image_size != labelled.image_size:
         raise DataError(
@@ -119,7 +131,13 @@ def train(
         listener.note(line)
 
     learned = learn(
-        labelled, recipe, folder, resume=resume, checks=findings.to_json(), listener=listener
+        labelled,
+        recipe,
+        folder,
+        resume=resume,
+        extra=extra,
+        checks=findings.to_json(),
+        listener=listener,
     )
     listener.note("drawing the pictures")
     album.draw_data(folder, *divide(labelled, recipe), recipe)
@@ -131,6 +149,22 @@ def train(
         album.draw_answers(folder, held_out.dataset, held_out.probabilities, expected)
         listener.note(f"expected leaderboard score: {expected.score}{_caution(recipe)}")
     return Trained(learned.recognizer, expected, learned.train_s)
+
+
+def _pseudo_labels(
+    labelled: Dataset, unlabelled: Dataset, recipe: Recipe, folder: RunFolder, listener: Listener
+) -> Dataset | None:
+    """Train a first time, if the recipe asks for it, and return what is then surely answered."""
+    confidence = recipe.data.pseudo_confidence
+    if confidence is None:
+        return None
+    first = train(labelled, recipe, RunFolder(folder.first), listener=listener, resume=True)
+    extra = pseudo_labelled(first.recognizer, unlabelled, confidence)
+    listener.note(
+        f"learning again, now also from the {len(extra):,} of {len(unlabelled):,} images to "
+        f"predict whose first answers were at least {confidence:g} sure"
+    )
+    return extra
 
 
 def _caution(recipe: Recipe) -> str:

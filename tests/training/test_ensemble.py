@@ -125,6 +125,18 @@ def test_members_may_differ_in_architecture(digits, tmp_path):
     assert learned.recognizer.temperature == 1
 
 
+def test_members_learn_from_extra_images_too(digits, tmp_path):
+    labelled, extra = digits.select(np.arange(600)), digits.select(np.arange(600, 1000), "extra")
+    learned = learn(labelled, recipe_of(), RunFolder(tmp_path / "run"), extra=extra)
+    counts = [
+        json.loads(path.read_text())["train"]["images"]
+        for path in (tmp_path / "run" / "members").glob("*/data.json")
+    ]
+    assert counts == [700] * 3
+    assert len(learned.held_out.dataset) == 600
+    assert not list((tmp_path / "run" / "members").glob("*.safetensors"))
+
+
 def test_more_members_than_memory(digits, tmp_path, monkeypatch):
     free = SimpleNamespace(available=2**18)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)

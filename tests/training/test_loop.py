@@ -100,7 +100,7 @@ def test_a_run_folder_holds_everything(parts, tmp_path):
 def test_a_stopped_run_goes_on_to_the_same_weights(parts, tmp_path, name, steps):
     """25 steps are one epoch: the stop falls within epochs and right between them."""
     choices = recipe(f"optimizer.name={name}", "optimizer.learning_rate=0.003",
-                     "network.dropout=0.3", "training.small_size=20")  # fmt: skip
+                     "network.dropout=0.3", "training.small_sizes=[20]")  # fmt: skip
     whole = fit(*parts, choices, out=tmp_path / "whole")
     with pytest.raises(Interrupted, match=f"stopped after step {steps} of 50; .* --resume"):
         fit(*parts, choices, out=tmp_path / "parts", listener=StopAfter(steps))
@@ -328,8 +328,8 @@ def test_small_images_come_first_and_then_the_size_that_prediction_sees(parts, m
         return result
 
     monkeypatch.setattr(Preprocessing, "__call__", watch)
-    sizes = ["preprocessing.size=24", "training.small_size=16", "training.small_until=0.3"]
+    sizes = ["preprocessing.size=24", "training.small_sizes=[16, 20]", "training.small_until=0.4"]
     recognizer = fit(*parts, recipe(*sizes))
-    assert seen[:15] == [16] * 15
-    assert set(seen[15:]) == {24}
+    assert seen[:20] == [16] * 10 + [20] * 10  # of 50 steps
+    assert set(seen[20:]) == {24}
     assert recognizer.members[0].preprocessing.size == 24

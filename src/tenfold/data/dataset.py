@@ -101,6 +101,18 @@ class Dataset:
             name=name or self.name,
         )
 
+    def joined(self, other: "Dataset") -> "Dataset":
+        """Return these images followed by those of `other`, which has the same classes.
+
+        Raises:
+            DataError: classes or sizes differ, or labels are missing.
+        """
+        if (self.classes, self.image_size) != (other.classes, other.image_size):
+            raise DataError(f"{other.name}: its classes or image size are not those of {self.name}")
+        labels = np.concatenate([self.known_labels(), other.known_labels()])
+        images = np.concatenate([self.images, other.images])
+        return Dataset(images, labels, self.classes, f"{self.name} and {other.name}")
+
     def fingerprint(self) -> str:
         """Sha256 over size, pixels, labels and classes: equal data, equal fingerprint."""
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())

@@ -30,17 +30,23 @@ class Archive:
         recipe: of the run.
         train: the images that are learned.
         valid: the images held out, or None.
+        teacher: whom the run learns from besides, or None.
 
     Raises:
         OutputError: the folder cannot be written to.
     """
 
     def __init__(
-        self, out: Path | None, recipe: Recipe, train: Dataset, valid: Dataset | None
+        self,
+        out: Path | None,
+        recipe: Recipe,
+        train: Dataset,
+        valid: Dataset | None,
+        teacher: Recognizer | None = None,
     ) -> None:
         self.folder = None if out is None else RunFolder(output_folder(out))
         self._recipe, self._train, self._valid = recipe, train, valid
-        self._identity = _identity(recipe, train, valid) if out is not None else {}
+        self._identity = {} if out is None else _identity(recipe, train, valid, teacher)
         self._in_memory: Recognizer | None = None
         self._saved_at, self._save_s = time.monotonic(), 0.0
 
@@ -106,7 +112,9 @@ class Archive:
         write_text(self.folder.metrics, "".join(rows))
 
 
-def _identity(recipe: Recipe, train: Dataset, valid: Dataset | None) -> dict[str, Any]:
+def _identity(
+    recipe: Recipe, train: Dataset, valid: Dataset | None, teacher: Recognizer | None
+) -> dict[str, Any]:
     """Say what must be equal for a run to go on: all choices but the length, and the data."""
     choices = recipe.model_dump(mode="json", exclude={"name", "description", "measured"})
     del choices["training"]["max_epochs"]
@@ -114,6 +122,7 @@ def _identity(recipe: Recipe, train: Dataset, valid: Dataset | None) -> dict[str
         "recipe": choices,
         "training data": train.fingerprint(),
         "validation data": None if valid is None else valid.fingerprint(),
+        "teacher": None if teacher is None else teacher.fingerprint(),
     }
 
 

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
 from tenfold.data.splits import fold, split
-from tenfold.errors import DataError, RecipeError
+from tenfold.errors import DataError, Interrupted, RecipeError
 from tenfold.files import RunFolder
 from tenfold.jobs import Job, Message, Tell, run_jobs
 from tenfold.machine import Machine
 from tenfold.networks import build
-from tenfold.recipe import Network, Recipe
+from tenfold.recipe import Network, Recipe, names
 from tenfold.recognizer import Recognizer, load_tensors, save_tensors, tempered
 from tenfold.training.archive import Archive
 from tenfold.training.calibration import best_temperature
@@ -33,7 +33,8 @@ from tenfold.training.loop import fit
 from tenfold.training.progress import Listener, Moment, Silence
 
 HELD_OUT_FORMAT = "tenfold-held-out-1"
-LABELLED, LABELLED_FORMAT = "labelled.safetensors", "tenfold-labelled-1"
+DATASET_FORMAT = "tenfold-dataset-1"
+LABELLED, EXTRA = "labelled.safetensors", "extra.safetensors"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def learn(
     folder: RunFolder,
     *,
     resume: bool = False,
+    extra: Dataset | None = None,
     checks: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
 ) -> Learned:
@@ -83,6 +85,7 @@ def learn(
         recipe: every choice.
         folder: the run folder to leave.
         resume: go on with the run in `folder`; finished members are kept.
+        extra: images to learn from besides, never held out: see `pseudo_labelled`.
         checks: what the checks of the data found, kept in `data.json`.
         listener: is told how it goes.
 
@@ -91,8 +94,23 @@ def learn(
         Interrupted: Ctrl-C or SIGTERM, with everything saved.
     """
     listener = Silence() if listener is None else listener
-    learn_networks = _learn_one if recipe.ensemble.members == 1 else _learn_members
-    raw = learn_networks(labelled, recipe, folder, resume=resume, checks=checks, listener=listener)
+    if not resume:
+        folder.check_is_free()
+    if recipe.ensemble.members > 1:
+        raw = _learn_members(
+            labelled, recipe, folder, extra=extra, checks=checks, listener=listener
+        )
+    else:
+        teacher = _teacher(labelled, recipe, folder, listener)
+        raw = _learn_one(
+            labelled,
+            recipe,
+            folder,
+            teacher=teacher,
+            extra=extra,
+            checks=checks,
+            listener=listener,
+        )
     if raw.held_out is None:
         return raw
     found = raw.held_out
@@ -101,6 +119,18 @@ def learn(
     recognizer.save(folder.recognizer)
     calibrated = replace(found, probabilities=tempered(found.probabilities, temperature))
     return replace(raw, recognizer=recognizer, held_out=calibrated)
+
+
+def pseudo_labelled(recognizer: Recognizer, unlabelled: Dataset, confidence: float) -> Dataset:
+    """Return the images that `recognizer` is at least so sure of, labelled with its answers.
+
+    D.-H. Lee, 'Pseudo-Label: the simple and efficient semi-supervised learning method', 2013.
+    """
+    probabilities = recognizer.probabilities(unlabelled)
+    sure = np.flatnonzero(probabilities.max(axis=1) >= confidence)
+    labels = probabilities[sure].argmax(axis=1).astype(np.int64)
+    name = f"{unlabelled.name} (pseudo-labels)"
+    return Dataset(unlabelled.images[sure], labels, recognizer.classes, name)
 
 
 def divide(labelled: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
@@ -122,24 +152,42 @@ def _fold_rows(labelled: Dataset, member: Recipe) -> tuple[NDArray[np.int64], ND
     return fold(labelled, member.data.folds, member.data.fold, member.split_seed)
 
 
+def _teacher(
+    labelled: Dataset, recipe: Recipe, folder: RunFolder, listener: Listener
+) -> Recognizer | None:
+    """Return whom the recipe wants to learn from: trained now, if it names a recipe."""
+    wanted = recipe.distillation.teacher
+    if wanted is None:
+        return None
+    if wanted not in names():
+        return Recognizer.load(wanted)
+    listener.note(f"training the teacher first, by recipe {wanted}")
+    of_teacher = Recipe.load(wanted, seed=recipe.seed)
+    return learn(
+        labelled, of_teacher, RunFolder(folder.teacher), resume=True, listener=listener
+    ).recognizer
+
+
 def _learn_one(
     labelled: Dataset,
     recipe: Recipe,
     folder: RunFolder,
     *,
-    resume: bool,
-    checks: Mapping[str, Any] | None,
     listener: Listener,
+    teacher: Recognizer | None = None,
+    extra: Dataset | None = None,
+    checks: Mapping[str, Any] | None = None,
 ) -> Learned:
     training, validation = divide(labelled, recipe)
     if validation is not None:
         listener.note(f"learning from {len(training):,}, held out {len(validation):,} to judge by")
     kept = fit(
-        training,
+        training if extra is None else training.joined(extra),
         validation,
         recipe,
         out=folder.path,
-        resume=resume,
+        resume=True,  # `learn` has looked whether it may
+        teacher=teacher,
         checks=checks,
         listener=listener,
     )
@@ -156,7 +204,7 @@ def _learn_members(
     recipe: Recipe,
     folder: RunFolder,
     *,
-    resume: bool,
+    extra: Dataset | None,
     checks: Mapping[str, Any] | None,
     listener: Listener,
 ) -> Learned:
@@ -164,16 +212,20 @@ def _learn_members(
     members = [recipe.member(index) for index in range(recipe.ensemble.members)]
     machine = Machine.detect(recipe.training.precision)
     _check_memory(members, labelled, recipe.name)
-    if not resume:
-        folder.check_is_free()
     Archive(folder.path, recipe, labelled, None).describe(machine, checks)
-    jobs = [_job(member, index, len(members), labelled) for index, member in enumerate(members)]
+    shared = {LABELLED: labelled} | ({} if extra is None else {EXTRA: extra})
+    prints = {name: dataset.fingerprint() for name, dataset in shared.items()}
+    jobs = [_job(member, index, len(members), prints) for index, member in enumerate(members)]
     progress = _Progress(jobs, members, listener)
     listener.note(f"training {len(jobs)} members on {machine}")
     try:
-        with _shared(labelled, folder.members):
+        with _shared(shared, folder.members):
             workers = 1 if machine.device.type == "cuda" else None
             results = run_jobs(jobs, folder.members, hear=progress.hear, workers=workers)
+    except Interrupted as stopped:
+        raise Interrupted(
+            f"{stopped}; the same command with --resume --out {folder.path} goes on from there"
+        ) from stopped
     finally:
         listener.close()
 
@@ -222,27 +274,34 @@ def _check_memory(members: Sequence[Recipe], labelled: Dataset, name: str) -> No
         raise RecipeError(name, [problem])
 
 
-def _job(member: Recipe, index: int, count: int, labelled: Dataset) -> Job:
+def _job(member: Recipe, index: int, count: int, data: Mapping[str, str]) -> Job:
     about = {"name", "description", "measured"}  # words about a recipe change no result
-    description = {
-        "recipe": member.model_dump(mode="json", exclude=about),
-        "data": labelled.fingerprint(),
-    }
+    description = {"recipe": member.model_dump(mode="json", exclude=about), "data": data}
     return Job("tenfold.training.ensemble:train_member", description, f"member {index + 1}/{count}")
 
 
 @contextmanager
-def _shared(labelled: Dataset, folder: Path) -> Iterator[None]:
-    """Lay the labelled images where every member's process finds them; tidy up on success."""
-    path = folder / LABELLED
-    tensors = {
-        "images": torch.from_numpy(np.ascontiguousarray(labelled.images)),
-        "labels": torch.from_numpy(labelled.known_labels()),
-    }
-    about = {"classes": labelled.classes, "name": labelled.name}
-    save_tensors(path, tensors, LABELLED_FORMAT, about)
+def _shared(datasets: Mapping[str, Dataset], folder: Path) -> Iterator[None]:
+    """Lay labelled images where every member's process finds them; tidy up on success."""
+    for name, dataset in datasets.items():
+        tensors = {
+            "images": torch.from_numpy(np.ascontiguousarray(dataset.images)),
+            "labels": torch.from_numpy(dataset.known_labels()),
+        }
+        about = {"classes": dataset.classes, "name": dataset.name}
+        save_tensors(folder / name, tensors, DATASET_FORMAT, about)
     yield
-    path.unlink(missing_ok=True)
+    for name in datasets:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read_shared(path: Path, fingerprint: str) -> Dataset:
+    tensors, about = load_tensors(path, DATASET_FORMAT)
+    images, labels = tensors["images"].numpy(), tensors["labels"].numpy()
+    dataset = Dataset(images, labels, tuple(about["classes"]), about["name"])
+    if dataset.fingerprint() != fingerprint:
+        raise DataError(f"{path}: holds other images than the job is about")
+    return dataset
 
 
 # A member, in a process of its own
@@ -252,7 +311,7 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
     """Train one member in `folder` and judge the images that it held out: a job.
 
     Args:
-        description: "recipe" of one network, and "data", the fingerprint of the labelled images
+        description: "recipe" of one network, and "data", the fingerprints of the files of images
             that lie beside `folder`.
         folder: becomes a run folder; an unfinished run in it goes on.
         tell: is sent {"moment": ...} now and then.
@@ -261,13 +320,12 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
         "correct" and "n" on the held-out images (0 of 0 if there are none), "epochs", "train_s".
     """
     recipe = Recipe.model_validate(description["recipe"])
-    tensors, about = load_tensors(folder.parent / LABELLED, LABELLED_FORMAT)
-    images, labels = tensors["images"].numpy(), tensors["labels"].numpy()
-    labelled = Dataset(images, labels, tuple(about["classes"]), about["name"])
-    if labelled.fingerprint() != description["data"]:
-        raise DataError(f"{folder.parent / LABELLED}: holds other images than the job is about")
+    data = {
+        name: _read_shared(folder.parent / name, fingerprint)
+        for name, fingerprint in description["data"].items()
+    }
     run = RunFolder(folder)
-    learned = _learn_one(labelled, recipe, run, resume=True, checks=None, listener=_Teller(tell))
+    learned = _learn_one(data[LABELLED], recipe, run, extra=data.get(EXTRA), listener=_Teller(tell))
     correct, n = 0, 0
     if learned.held_out is not None:
         held_out = learned.held_out

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tenfold.training import augment, average, optimizers, schedule
 from tenfold.training.archive import Archive
 from tenfold.training.checkpoint import State
 from tenfold.training.progress import Epoch, Listener, Moment, Silence
+from tenfold.training.teacher import Teacher
 from tenfold.training.tensorboard import Scalars
 
 SECONDS_BETWEEN_MOMENTS = 0.2
@@ -38,10 +40,11 @@ def fit(
     *,
     out: Path | str | None = None,
     resume: bool = False,
+    teacher: Recognizer | None = None,
     checks: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
 ) -> Recognizer:
-    """Train a recognizer.
+    """Train a recognizer of one network; `tenfold.training.ensemble.learn` trains all recipes.
 
     Args:
         train: labelled images.
@@ -52,6 +55,7 @@ def fit(
         resume: go on from the folder's checkpoint, if it has one. The result is the one that an
             uninterrupted run would have had, bit for bit on the same machine. The recipe may
             differ from the folder's in `training.max_epochs` alone.
+        teacher: what `recipe.distillation` calls for, trained already.
         checks: what the checks of the data found, kept in `data.json`.
         listener: is told how it goes.
 
@@ -64,13 +68,25 @@ def fit(
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     listener = Silence() if listener is None else listener
-    _check_fit(train, valid, recipe)
-    trainer = Trainer(train, valid, recipe, None if out is None else Path(out), listener)
+    _check_fit(train, valid, recipe, teacher)
+    folder = None if out is None else Path(out)
+    trainer = Trainer(train, valid, recipe, folder, listener, teacher=teacher)
     with trainer.machine.reproducible():
         return trainer.run(resume=resume, checks=checks)
 
 
-def _check_fit(train: Dataset, valid: Dataset | None, recipe: Recipe) -> None:
+def _check_fit(
+    train: Dataset, valid: Dataset | None, recipe: Recipe, teacher: Recognizer | None
+) -> None:
+    if (recipe.distillation.teacher is None) != (teacher is None):
+        named = recipe.distillation.teacher or "none"
+        problem = f"distillation.teacher is {named}, expected just that to be given to `fit`"
+        raise RecipeError(recipe.name, [problem])
+    if teacher is not None and (teacher.classes, teacher.image_size) != (
+        train.classes,
+        train.image_size,
+    ):
+        raise DataError(f"{train.name}: its classes or image size are not those of the teacher")
     train.known_labels()
     if len(train) < 2:
         raise DataError(f"{train.name}: has {len(train)} images, expected at least 2 to train on")
@@ -113,6 +129,8 @@ class Trainer:
         recipe: Recipe,
         out: Path | None,
         listener: Listener,
+        *,
+        teacher: Recognizer | None = None,
     ) -> None:
         self.train, self.valid, self.recipe, self.listener = train, valid, recipe, listener
         self.machine = Machine.detect(recipe.training.precision)
@@ -140,7 +158,12 @@ class Trainer:
             sums=torch.zeros(3, dtype=torch.float64, device=self.machine.device),
         )
         self._told_at = 0.0
-        self.archive = Archive(out, recipe, train, valid)  # last: bad choices leave no folder
+        self.teacher = None
+        if teacher is not None:
+            self.teacher = Teacher(teacher, self.machine, recipe.distillation.temperature)
+        self.archive = Archive(
+            out, recipe, train, valid, teacher
+        )  # last: bad choices leave no folder
 
     # The story of a run
 
@@ -197,6 +220,11 @@ class Trainer:
         with self.machine.autocast():
             logits = state.network(seen).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
+        if self.teacher is not None:
+            said = self.teacher.says(self.images[chosen], partial(self._warp, len(chosen)))
+            loss = torch.lerp(
+                loss, self.teacher.loss(logits, said), self.recipe.distillation.weight
+            )
         state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         with self.machine.autocast():  # Muon's products too
@@ -211,19 +239,20 @@ class Trainer:
 
     def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the network sees of the images at `chosen`, and their labels."""
-        preprocessing, training = self.preprocessing, self.recipe.training
-        if training.small_size is not None and self._progress() < training.small_until:
-            preprocessing = replace(preprocessing, size=training.small_size)
+        sizes, until = self.recipe.training.small_sizes, self.recipe.training.small_until
+        preprocessing = self.preprocessing
+        if (stage := int(len(sizes) * self.state.step / self.total_steps / until)) < len(sizes):
+            preprocessing = replace(preprocessing, size=sizes[stage])
+        warp = self._warp(len(chosen), preprocessing.size)
+        return preprocessing(self.images[chosen], warp), self.labels[chosen]
+
+    def _warp(self, count: int, seen_size: int | None) -> Tensor | None:
+        """Draw this step's augmentation, the same for whatever size is to be seen."""
         self.generator.manual_seed(seed_of(self.recipe.seed, AUGMENTATION, self.state.step))
         size = self.train.image_size
-        warp = augment.warp(
-            self.recipe.augmentation,
-            len(chosen),
-            size,
-            self.generator,
-            seen_size=preprocessing.size,
+        return augment.warp(
+            self.recipe.augmentation, count, size, self.generator, seen_size=seen_size
         )
-        return preprocessing(self.images[chosen], warp), self.labels[chosen]
 
     def _finish_epoch(self, scalars: Scalars) -> None:
         state = self.state
@@ -332,9 +361,6 @@ class Trainer:
             steps_per_epoch=self.steps_per_epoch,
             accuracies=self._accuracies(),
         )
-
-    def _progress(self) -> float:
-        return self.state.step / self.total_steps
 
     def _tell_moment(self) -> None:
         now = time.monotonic()

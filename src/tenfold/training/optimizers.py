@@ -94,6 +94,7 @@ class Muon(torch.optim.AdamW):
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
+            state["step"] = torch.zeros(())  # AdamW looks for one when a state is loaded
         momentum = state["momentum"].mul_(self._momentum).add_(gradient)
         ahead = gradient.add(momentum, alpha=self._momentum)  # Nesterov's
         weight.mul_(len(weight) ** 0.5 / weight.norm())

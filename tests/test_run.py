@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from tenfold.errors import OutputError
+from tenfold.files import RunFolder
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Recognizer
+from tenfold.run import run
+from tenfold.training.ensemble import pseudo_labelled
+from tenfold.training.progress import Silence
+
+SMALL = ("network.width=6", "training.max_epochs=3", "training.batch_size=64")
+
+
+class Notes(Silence):
+    def __init__(self):
+        self.said = []
+
+    def note(self, sentence):
+        self.said.append(sentence)
+
+
+@pytest.fixture(scope="module")
+def twice(digits, tmp_path_factory):
+    """A run that learned a second time, from its own sure answers too."""
+    labelled = digits.select(np.arange(1000), "train.csv")
+    rest = digits.select(np.arange(1000, 2000), "test.csv")
+    recipe = Recipe.load("quick", overrides=[*SMALL, "data.pseudo_confidence=0.6"])
+    folder, notes = tmp_path_factory.mktemp("twice") / "run", Notes()
+    score = run(labelled, rest.without_labels(), recipe, folder, truth=rest.names(), listener=notes)
+    return labelled, rest, recipe, RunFolder(folder), notes, score
+
+
+def test_the_second_training_learns_from_sure_answers_too(twice):
+    labelled, rest, _, folder, notes, score = twice
+    first = Recognizer.load(folder.first)
+    extra = pseudo_labelled(first, rest, 0.6)
+    assert 100 < len(extra) < 1000
+    assert extra.classes == labelled.classes
+    accuracy = (extra.labels == rest.labels[first.probabilities(rest).max(axis=1) >= 0.6]).mean()
+    assert accuracy > score.accuracy - 0.02
+    assert sum(f"also from the {len(extra)} of 1,000 images" in note for note in notes.said) == 1
+    data = folder.data.read_text()
+    assert f'"images": {900 + len(extra)}' in data  # a tenth of the labelled ones is held out
+    assert score.n == 1000
+
+
+def test_a_second_run_in_the_same_place_is_refused_and_resuming_repeats_nothing(twice):
+    labelled, rest, recipe, folder, _, score = twice
+    with pytest.raises(OutputError, match="already holds a run"):
+        run(labelled, rest.without_labels(), recipe, folder.path, listener=Silence())
+    before = folder.checkpoint.read_bytes()
+    again = run(
+        labelled,
+        rest.without_labels(),
+        recipe,
+        folder.path,
+        truth=rest.names(),
+        listener=Silence(),
+        resume=True,
+    )
+    assert again == score
+    assert folder.checkpoint.read_bytes() == before
+
+
+def test_a_confidence_of_one_that_nobody_reaches_adds_nothing(twice, digits):
+    *_, folder, _, _ = twice
+    recognizer = Recognizer.load(folder.first)
+    assert len(pseudo_labelled(recognizer, digits, 1.0)) < len(digits) / 2

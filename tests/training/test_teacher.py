@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+
+from tenfold.data import split
+from tenfold.errors import DataError, OutputError, RecipeError
+from tenfold.files import RunFolder
+from tenfold.machine import Machine
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Recognizer
+from tenfold.training.ensemble import learn
+from tenfold.training.loop import fit
+from tenfold.training.teacher import Teacher
+
+SMALL = ("network.width=4", "training.max_epochs=2", "training.batch_size=64")
+PLAIN = Machine(torch.device("cpu"), "fp32")
+
+
+def recipe(*overrides, name="quick"):
+    return Recipe.load(name, overrides=[*SMALL, *overrides])
+
+
+@pytest.fixture(scope="module")
+def parts(digits):
+    return split(digits, 0.2, seed=0)
+
+
+@pytest.fixture(scope="module")
+def taught(parts, tmp_path_factory):
+    """A teacher in a run folder of its own."""
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    fit(*parts, recipe("network.width=8", "training.max_epochs=4"), out=folder)
+    return folder
+
+
+def test_it_says_what_the_recognizer_says_of_the_same_pictures(taught, digits):
+    recognizer = Recognizer.load(taught)
+    teacher = Teacher(recognizer, PLAIN, temperature=1.0)
+    images = torch.from_numpy(digits.images[:200])
+    said = teacher.says(images, lambda _size: None).numpy()
+    bare = Recognizer(recognizer.members, recognizer.classes, 28)
+    np.testing.assert_allclose(said, bare.probabilities(digits.images[:200], PLAIN), atol=1e-5)
+    softer = Teacher(recognizer, PLAIN, temperature=4.0).says(images, lambda _size: None).numpy()
+    assert (softer.max(axis=1) < said.max(axis=1)).all()
+
+
+def test_the_loss_is_least_where_student_and_teacher_agree(taught):
+    teacher = Teacher(Recognizer.load(taught), PLAIN, temperature=2.0)
+    logits = torch.tensor([[3.0, 1.0, -1.0]])
+    agreed = teacher.loss(logits, (logits / 2).softmax(dim=1))
+    assert agreed < teacher.loss(logits + torch.tensor([0.5, 0.0, 0.0]), (logits / 2).softmax(1))
+
+
+def test_a_student_learns_from_a_run(taught, parts, digits, tmp_path):
+    choices = recipe(
+        "data.validation=0.2", "distillation.weight=1", f"distillation.teacher={taught}"
+    )
+    learned = learn(digits, choices, RunFolder(tmp_path / "run"))
+    teacher = Recognizer.load(taught)
+    ours, theirs = (r.predict(parts[1]) for r in (learned.recognizer, teacher))
+    assert (ours == theirs).mean() > 0.8  # without a single label
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_a_teacher_by_name_is_trained_first_and_only_once(digits, tmp_path, monkeypatch):
+    small = recipe("network.width=6", "training.max_epochs=1")
+    real = Recipe.load
+
+    def load(source, **rest):
+        return small if source == "standard" else real(source, **rest)
+
+    monkeypatch.setattr(Recipe, "load", load)
+    folder = RunFolder(tmp_path / "run")
+    choices = recipe("distillation.teacher=standard")
+    learn(digits, choices, folder)
+    assert Recognizer.load(folder.teacher).members[0].choices.width == 6
+    with pytest.raises(OutputError, match="already holds a run"):
+        learn(digits, choices, folder)
+    checkpoint = RunFolder(folder.teacher).checkpoint
+    before = checkpoint.read_bytes()
+    learn(digits, choices, folder, resume=True)
+    assert checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize("given", ["none", "wrong"])
+def test_a_teacher_that_is_not_there_or_not_wanted(parts, taught, given):
+    if given == "none":
+        with pytest.raises(RecipeError, match=r"distillation.teacher is quick, expected just that"):
+            fit(*parts, recipe("distillation.teacher=quick"))
+    else:
+        with pytest.raises(RecipeError, match=r"distillation.teacher is none, expected just that"):
+            fit(*parts, recipe(), teacher=Recognizer.load(taught))
+
+
+def test_a_teacher_of_other_classes(taught, digits, tmp_path):
+    few = digits.select(np.flatnonzero(digits.labels < 5))
+    odd = type(few)(few.images, few.labels, tuple("01234"), "five.csv")
+    with pytest.raises(DataError, match=r"five.csv .*classes or image size are not those of"):
+        learn(odd, recipe(f"distillation.teacher={taught}"), RunFolder(tmp_path / "run"))
