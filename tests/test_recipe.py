@@ -170,7 +170,7 @@ def test_a_variant_that_cannot_work_is_told_beforehand(variant, sentence):
     [
         ("optimizer.name=muon network.name=mlp network.width=none", "fixes the length of filters"),
         ("training.small_sizes=[20] network.name=deotte", "deotte takes one size alone"),
-        ("data.fold=10", "data.fold is 10, but data.validation makes 10 folds"),
+        ("data.validation=0.1 data.fold=10", "data.fold is 10, but data.validation makes 10 folds"),
         ("data.fold=0 data.validation=none training.keep=last", "makes 0 folds"),
         ("ensemble.members=1001", "ensemble.members is 1001, expected"),
     ],

@@ -42,6 +42,11 @@ def test_images_that_are_too_small_get_a_sentence():
         build(Network(name="deotte"), image_size=8, n_classes=10, seed=0)
 
 
+def test_an_empty_layer_is_a_sentence_and_no_warning():
+    with pytest.raises(RecipeError, match="recipe deotte: its layers shrink 24 × 24"):
+        build(Network(name="deotte"), image_size=24, n_classes=10, seed=0)
+
+
 def test_the_seed_alone_decides_the_weights():
     torch.manual_seed(1)
     before = torch.random.get_rng_state()

@@ -15,7 +15,8 @@ from tenfold.training.ensemble import HELD_OUT_FORMAT, divide, learn
 
 SMALL = (
     "network.name=mlp", "network.hidden=[32]", "network.width=none", "training.max_epochs=2",
-    "data.validation=0.5", "ensemble.members=3",
+    "data.validation=0.5", "ensemble.members=3", "training.small_sizes=[]",
+    "optimizer.name=adamw", "optimizer.momentum=0",
 )  # fmt: skip
 
 
@@ -71,13 +72,14 @@ def test_every_digit_is_judged_by_members_that_never_saw_it(trained, digits):
 
 
 def test_the_held_out_probabilities_are_those_of_the_members_folds(trained, digits):
-    folder, _learned, _ = trained
+    folder, learned, _ = trained
     member = recipe_of().member(1)
     _, valid = divide(digits, member)
     manifests = [json.loads(path.read_text()) for path in folder.members.glob("*/manifest.json")]
     assert {manifest["result"]["n"] for manifest in manifests} == {len(valid)} == {1000}
     own = Recognizer.load(folder.path).members[1]
-    alone = Recognizer([own], digits.classes, 28).probabilities(valid)
+    view_shift = learned.recognizer.view_shift
+    alone = Recognizer([own], digits.classes, 28, view_shift=view_shift).probabilities(valid)
     n_right = int((alone.argmax(axis=1) == valid.labels).sum())
     assert n_right in {manifest["result"]["correct"] for manifest in manifests}
 
@@ -138,7 +140,7 @@ def test_members_learn_from_extra_images_too(digits, tmp_path):
 
 
 def test_more_members_than_memory(digits, tmp_path, monkeypatch):
-    free = SimpleNamespace(available=2**18)
+    free = SimpleNamespace(available=2**16)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     with pytest.raises(RecipeError, match=r"ensemble.members is 3, whose weights need .* are free"):
         learn(digits, recipe_of(), RunFolder(tmp_path / "run"))

@@ -3,6 +3,7 @@
 Every network takes normalised images, float [N, 1, S, S], and gives logits, float [N, classes].
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 
 import torch
@@ -33,7 +34,8 @@ def build(choices: Network, *, image_size: int, n_classes: int, seed: int) -> nn
         RecipeError: the network cannot take images of this size.
     """
     constructor = NETWORKS[choices.name]
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an empty layer is refused below, in our own words
         torch.default_generator.manual_seed(seed)
         try:
             network = constructor(image_size, n_classes, **choices.options)
