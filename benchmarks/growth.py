@@ -80,13 +80,17 @@ def draw(images: list[dict], members: list[list[dict]], path: Path) -> None:
     from tenfold.report.style import AMBER, BLUE, drawing
 
     title = "Training time grows in a straight line"
-    note = "Two epochs each. Left: one network on all cores. Right: 5,000 images, whole command."
+    note = (
+        "Two epochs each. Left: one network on all cores. Right: 5,000 images, the whole command."
+    )
     with drawing(9, 4, title, note) as figure:
         left, right = figure.subplots(1, 2)
         left.plot(
             *zip(*((r["images"], r["seconds"]) for r in images), strict=True), "o-", color=BLUE
         )
         left.set(xlabel="images", ylabel="seconds of training", ylim=(0, None), xlim=(0, None))
+        ticks = range(0, IMAGES[-1] + 1, 10_000)
+        left.set_xticks(ticks, [f"{count:,}" for count in ticks])
         for rows, color in zip(members, (AMBER, BLUE), strict=True):
             points = [(row["members"], row["seconds"]) for row in rows]
             right.plot(*zip(*points, strict=True), "o-", color=color)
@@ -100,6 +104,7 @@ def draw(images: list[dict], members: list[list[dict]], path: Path) -> None:
                 color=color,
             )
         right.set(xlabel="members", ylabel="seconds", ylim=(0, None), xlim=(0, None))
+        right.set_xticks(MEMBERS)
     save(figure, path)
     print(f"saved {path}")
 
