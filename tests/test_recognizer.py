@@ -91,6 +91,12 @@ def test_images_of_another_size_are_refused(recognizer):
         recognizer.predict(np.zeros((3, 28, 28)))
 
 
+def test_progress_is_told_after_each_batch(recognizer, digits):
+    told = []
+    recognizer.probabilities(digits.images[:600], PLAIN, on_progress=lambda *now: told.append(now))
+    assert told == [(256, 600), (512, 600), (600, 600)]
+
+
 def test_no_images_have_no_answers(recognizer):
     assert recognizer.probabilities(np.zeros((0, 28, 28), np.uint8)).shape == (0, 10)
 

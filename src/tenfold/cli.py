@@ -123,10 +123,12 @@ def predict_command(
     """Read the digits in a CSV and write the submission file."""
     console = _console(as_json)
     from tenfold.recognizer import Recognizer
+    from tenfold.training.progress import counting
 
     recognizer = Recognizer.load(model)
     unlabelled = _read(test, labels=False, console=console)
-    probabilities = recognizer.probabilities(unlabelled)
+    tell = counting(_note(console))
+    probabilities = recognizer.probabilities(unlabelled, on_progress=tell)
     answers = recognizer.names_of(probabilities.argmax(axis=1))
 
     if out is not None or not as_json:
@@ -150,10 +152,12 @@ def evaluate_command(
     console = _console(as_json)
     from tenfold.recognizer import Recognizer
     from tenfold.report.metrics import evaluate
+    from tenfold.training.progress import counting
 
     recognizer = Recognizer.load(model)
     dataset = _read(labelled, labels=True, console=console, classes=recognizer.classes)
-    found = evaluate(recognizer.probabilities(dataset), dataset.known_labels(), recognizer.classes)
+    probabilities = recognizer.probabilities(dataset, on_progress=counting(_note(console)))
+    found = evaluate(probabilities, dataset.known_labels(), recognizer.classes)
     if as_json:
         _print_json(found.to_json())
         return

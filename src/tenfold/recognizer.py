@@ -4,7 +4,7 @@ cannot drift apart; one published pipeline fell from 0.966 to 0.82 on exactly th
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -132,13 +132,18 @@ class Recognizer:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def probabilities(
-        self, images: Dataset | NDArray[np.uint8], machine: Machine | None = None
+        self,
+        images: Dataset | NDArray[np.uint8],
+        machine: Machine | None = None,
+        *,
+        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
     ) -> NDArray[np.float32]:
         """Return the probability of each class for each image: float32 [N, classes].
 
         Args:
             images: a Dataset or uint8 [N, S, S].
             machine: where to compute; detected if not given, with the recognizer's precision.
+            on_progress: is told after each batch how many images are done, and of how many.
 
         Raises:
             DataError: the images are not of the size that the recognizer was trained on.
@@ -156,6 +161,7 @@ class Recognizer:
                 batch = machine.tensor(np.ascontiguousarray(pixels[start : start + PREDICT_BATCH]))
                 votes = [member.probabilities(batch, self.view_shift) for member in members]
                 result[start : start + PREDICT_BATCH] = torch.stack(votes).mean(dim=0)
+                on_progress(min(start + PREDICT_BATCH, len(pixels)), len(pixels))
         return tempered(result.numpy(), self.temperature)
 
     def predict(

@@ -18,7 +18,7 @@ from tenfold.recognizer import Recognizer
 from tenfold.report import album
 from tenfold.report.metrics import Evaluation, Score, evaluate, score
 from tenfold.training.ensemble import divide, learn, pseudo_labelled
-from tenfold.training.progress import Listener
+from tenfold.training.progress import Listener, counting
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ def run(
         extra=extra,
     )
 
-    answers = trained.recognizer.predict(unlabelled)
+    recognizer, tell = trained.recognizer, counting(listener.note)
+    probabilities = recognizer.probabilities(unlabelled, on_progress=tell)
+    answers = recognizer.names_of(probabilities.argmax(axis=1))
     write_submission(folder.submission, answers)
     listener.note(f"{len(answers):,} answers written to {folder.submission} and read back")
 

@@ -1,6 +1,7 @@
 """How training is told: a live bar on a terminal, plain sparse lines elsewhere, or nothing."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -149,6 +150,19 @@ class Bar(Lines):
 def listener(console: Console) -> Listener:
     """Choose by where `console` writes: a bar on a terminal, lines elsewhere."""
     return Bar(console) if console.is_terminal else Lines(console)
+
+
+def counting(note: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Return what tells `note`, every few seconds, how many images are answered."""
+    told_at = time.monotonic()
+
+    def tell(done: int, images: int) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= SECONDS_BETWEEN_LINES:
+            told_at = time.monotonic()
+            note(f"  {done:,} of {images:,} images answered")
+
+    return tell
 
 
 def _moment_line(moment: Moment) -> str:
