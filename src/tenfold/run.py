@@ -142,7 +142,9 @@ def train(
         listener=listener,
     )
     listener.note("drawing the pictures")
-    album.draw_data(folder, *divide(labelled, recipe), recipe)
+    one_network = recipe.ensemble.members == 1  # members divide the images each in its own way
+    parts = divide(labelled, recipe) if one_network else (labelled, None)
+    album.draw_data(folder, *parts, recipe)
     album.draw_training(folder, learned.history, learned.recognizer, labelled.images[0])
     expected = None
     if (held_out := learned.held_out) is not None:

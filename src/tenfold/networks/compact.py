@@ -19,7 +19,7 @@ def compact(
 
     Two convolutions at half the resolution with `width` and 1.5 × `width` filters, three at a
     quarter with 3, 3 and 4 × `width`: for the same time that was more accurate than three and
-    three (docs/performance.md). The global maximum asks of each filter only whether its stroke
+    three (docs/decisions/0007). The global maximum asks of each filter only whether its stroke
     is there, not where. Any S from 8.
     """
     del image_size  # the global maximum makes it fit any
