@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 0,
     "files": 1,
     "interrupt": 1,
+    "choices": 1,
     "recipe": 2,
     "jobs": 2,
     "data": 3,

@@ -5,9 +5,10 @@ import tomllib
 import pytest
 from pydantic import ValidationError
 
+from tenfold.choices import NETWORK_OPTIONS
 from tenfold.errors import RecipeError
 from tenfold.networks import NETWORKS
-from tenfold.recipe import NETWORK_OPTIONS, Recipe, names
+from tenfold.recipe import Recipe, names
 
 
 @pytest.mark.parametrize("name", names())

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from tenfold.choices import Network
 from tenfold.data import Dataset
 from tenfold.errors import DataError, OutputError, RecognizerError
 from tenfold.machine import Machine
 from tenfold.networks import build
-from tenfold.recipe import Network
 from tenfold.recognizer import Member, Preprocessing, Recognizer, tempered
 
 NEIGHBOURS = ((1, 1), (-1, 1), (1, 2), (-1, 2))

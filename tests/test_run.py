@@ -6,7 +6,7 @@ from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.run import run
-from tenfold.training.ensemble import pseudo_labelled
+from tenfold.training.learn import pseudo_labelled
 from tenfold.training.progress import Silence
 
 SMALL = ("network.width=6", "training.max_epochs=3", "training.batch_size=64")

@@ -17,13 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tenfold.choices import Network
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, RecognizerError
 from tenfold.files import RunFolder, atomic_path
 from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.networks.layers import folded
-from tenfold.recipe import Network
 
 FORMAT = "tenfold-recognizer-2"
 # The activations of 256 images still fit a core's share of the cache.

@@ -17,8 +17,9 @@ from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.report import album
 from tenfold.report.metrics import Evaluation, Score, evaluate, score
-from tenfold.training.ensemble import divide, learn, pseudo_labelled
+from tenfold.training.learn import learn, pseudo_labelled
 from tenfold.training.progress import Listener, counting
+from tenfold.training.single import divide
 
 
 @dataclass(frozen=True)

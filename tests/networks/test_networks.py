@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from tenfold.choices import Network
 from tenfold.errors import RecipeError
 from tenfold.networks import NETWORKS, build
 from tenfold.networks.layers import folded
 from tenfold.networks.summary import summarize
-from tenfold.recipe import Network
 
 # From the authors' own tables; ours and the simplified LeNet-5 counted by hand below.
 PUBLISHED_PARAMETERS = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.recipe import Augmentation
+from tenfold.choices import Augmentation
 from tenfold.recognizer import Preprocessing
 from tenfold.training.augment import warp
 

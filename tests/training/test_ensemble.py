@@ -11,7 +11,9 @@ from tenfold.errors import DataError, JobError, OutputError, RecipeError
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer, load_tensors
-from tenfold.training.ensemble import HELD_OUT_FORMAT, divide, learn
+from tenfold.training.ensemble import HELD_OUT_FORMAT
+from tenfold.training.learn import learn
+from tenfold.training.single import divide
 
 SMALL = (
     "network.name=mlp", "network.hidden=[32]", "network.width=none", "training.max_epochs=2",

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from tenfold.choices import Network, Optimizer
 from tenfold.networks import build as build_network
-from tenfold.recipe import Network, Optimizer
 from tenfold.training import optimizers
 
 MUON = Optimizer(name="muon", learning_rate=0.01, filter_learning_rate=0.1, momentum=0.6)

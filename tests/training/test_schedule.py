@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from tenfold.recipe import Optimizer, Schedule
+from tenfold.choices import Optimizer, Schedule
 from tenfold.training.schedule import epochs_since_best, learning_rate, plateau_drops
 
 

@@ -8,7 +8,7 @@ from tenfold.files import RunFolder
 from tenfold.machine import Machine
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.training.ensemble import learn
+from tenfold.training.learn import learn
 from tenfold.training.loop import fit
 from tenfold.training.teacher import Teacher
 

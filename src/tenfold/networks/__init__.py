@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
+from tenfold.choices import Network
 from tenfold.errors import RecipeError
 from tenfold.networks.compact import compact
 from tenfold.networks.deotte import deotte
 from tenfold.networks.lenet5 import lenet5
 from tenfold.networks.mlp import mlp
 from tenfold.networks.paired import surma, thelastdev
-from tenfold.recipe import Network
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "mlp": mlp,

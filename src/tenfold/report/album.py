@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tenfold.choices import Augmentation
 from tenfold.data.dataset import Dataset
 from tenfold.files import RunFolder
-from tenfold.recipe import Augmentation, Recipe
+from tenfold.recipe import Recipe
 from tenfold.recognizer import Preprocessing, Recognizer
 from tenfold.report import figures
 from tenfold.report.metrics import Evaluation

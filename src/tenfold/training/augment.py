@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tenfold.recipe import Augmentation
+from tenfold.choices import Augmentation
 
 # The displacement is drawn on this many points a side and interpolated: at 28 pixels that is as
 # smooth as Simard's Gaussian of about 4 pixels, for a hundredth of the random numbers.

@@ -1,205 +1,41 @@
-"""Learning by a whole recipe: one network or several, calibrated on the images held out.
+"""Ensembles: several networks by one recipe, trained side by side.
 
-Each member of an ensemble is a job (`tenfold.jobs`) with a run folder of its own. It holds out
-another fold, so in the end nearly every labelled image has been judged by a network that never
-saw it: these out-of-fold probabilities set the temperature and foretell the score.
+Each member is a job (`tenfold.jobs`) with a run folder of its own. It holds out another fold, so
+in the end nearly every labelled image has been judged by a network that never saw it: these
+out-of-fold probabilities set the temperature and foretell the score.
 """
 
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
-from numpy.typing import NDArray
 
+from tenfold.choices import Network
 from tenfold.data.dataset import Dataset
-from tenfold.data.splits import fold, split
 from tenfold.errors import DataError, Interrupted, RecipeError
 from tenfold.files import RunFolder
 from tenfold.jobs import Job, Message, Tell, run_jobs
 from tenfold.machine import Machine
 from tenfold.networks import build
-from tenfold.recipe import Network, Recipe, names
-from tenfold.recognizer import Recognizer, load_tensors, save_tensors, tempered
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Recognizer, load_tensors, save_tensors
 from tenfold.training.archive import Archive
-from tenfold.training.calibration import best_temperature
-from tenfold.training.loop import fit
 from tenfold.training.progress import Listener, Moment, Silence
+from tenfold.training.single import HeldOut, Learned, fold_rows, learn_one
 
 HELD_OUT_FORMAT = "tenfold-held-out-1"
 DATASET_FORMAT = "tenfold-dataset-1"
 LABELLED, EXTRA = "labelled.safetensors", "extra.safetensors"
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Labelled images judged by networks that did not learn from them.
-
-    Attributes:
-        dataset: the images.
-        probabilities: float32 [N, classes]; in an ensemble the mean over the members that held
-            an image out, which are far fewer than all.
-    """
-
-    dataset: Dataset
-    probabilities: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a recipe made of labelled images.
-
-    Attributes:
-        recognizer: calibrated.
-        held_out: None if the recipe holds nothing out.
-        history: the epochs of the network, or of the first member.
-        train_s: seconds of training and validation; of an ensemble, as long as it took this time.
-    """
-
-    recognizer: Recognizer
-    held_out: HeldOut | None
-    history: Sequence[Mapping[str, Any]]
-    train_s: float
-
-
-def learn(
-    labelled: Dataset,
-    recipe: Recipe,
-    folder: RunFolder,
-    *,
-    resume: bool = False,
-    extra: Dataset | None = None,
-    checks: Mapping[str, Any] | None = None,
-    listener: Listener | None = None,
-) -> Learned:
-    """Train what the recipe asks for, on the part of `labelled` that it does not hold out.
-
-    Args:
-        labelled: labelled images.
-        recipe: every choice.
-        folder: the run folder to leave.
-        resume: go on with the run in `folder`; finished members are kept.
-        extra: images to learn from besides, never held out: see `pseudo_labelled`.
-        checks: what the checks of the data found, kept in `data.json`.
-        listener: is told how it goes.
-
-    Raises:
-        TenfoldError: as `tenfold.training.loop.fit`; and JobError for a member that failed.
-        Interrupted: Ctrl-C or SIGTERM, with everything saved.
-    """
-    listener = Silence() if listener is None else listener
-    if not resume:
-        folder.check_is_free()
-    if recipe.ensemble.members > 1:
-        raw = _learn_members(
-            labelled, recipe, folder, extra=extra, checks=checks, listener=listener
-        )
-    else:
-        teacher = _teacher(labelled, recipe, folder, listener)
-        raw = _learn_one(
-            labelled,
-            recipe,
-            folder,
-            teacher=teacher,
-            extra=extra,
-            checks=checks,
-            listener=listener,
-        )
-    if raw.held_out is None:
-        return raw
-    found = raw.held_out
-    temperature = best_temperature(found.probabilities, found.dataset.known_labels())
-    recognizer = replace(raw.recognizer, temperature=temperature)
-    recognizer.save(folder.recognizer)
-    calibrated = replace(found, probabilities=tempered(found.probabilities, temperature))
-    return replace(raw, recognizer=recognizer, held_out=calibrated)
-
-
-def pseudo_labelled(recognizer: Recognizer, unlabelled: Dataset, confidence: float) -> Dataset:
-    """Return the images that `recognizer` is at least so sure of, labelled with its answers.
-
-    D.-H. Lee, 'Pseudo-Label: the simple and efficient semi-supervised learning method', 2013.
-    """
-    probabilities = recognizer.probabilities(unlabelled)
-    sure = np.flatnonzero(probabilities.max(axis=1) >= confidence)
-    labels = probabilities[sure].argmax(axis=1).astype(np.int64)
-    name = f"{unlabelled.name} (pseudo-labels)"
-    return Dataset(unlabelled.images[sure], labels, recognizer.classes, name)
-
-
-def divide(labelled: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
-    """Return the images to learn from and those held out, as a recipe for one network says."""
-    if recipe.data.validation is None:
-        return labelled, None
-    if recipe.data.fold is None:
-        return split(labelled, recipe.data.validation, recipe.split_seed)
-    train, valid = _fold_rows(labelled, recipe)
-    return (
-        labelled.select(train, f"{labelled.name} (training part)"),
-        labelled.select(valid, f"{labelled.name} (validation part)"),
-    )
-
-
-def _fold_rows(labelled: Dataset, member: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    assert member.data.folds is not None
-    assert member.data.fold is not None
-    return fold(labelled, member.data.folds, member.data.fold, member.split_seed)
-
-
-def _teacher(
-    labelled: Dataset, recipe: Recipe, folder: RunFolder, listener: Listener
-) -> Recognizer | None:
-    """Return whom the recipe wants to learn from: trained now, if it names a recipe."""
-    wanted = recipe.distillation.teacher
-    if wanted is None:
-        return None
-    if wanted not in names():
-        return Recognizer.load(wanted)
-    listener.note(f"training the teacher first, by recipe {wanted}")
-    of_teacher = Recipe.load(wanted, seed=recipe.seed)
-    return learn(
-        labelled, of_teacher, RunFolder(folder.teacher), resume=True, listener=listener
-    ).recognizer
-
-
-def _learn_one(
-    labelled: Dataset,
-    recipe: Recipe,
-    folder: RunFolder,
-    *,
-    listener: Listener,
-    teacher: Recognizer | None = None,
-    extra: Dataset | None = None,
-    checks: Mapping[str, Any] | None = None,
-) -> Learned:
-    training, validation = divide(labelled, recipe)
-    if validation is not None:
-        listener.note(f"learning from {len(training):,}, held out {len(validation):,} to judge by")
-    kept = fit(
-        training if extra is None else training.joined(extra),
-        validation,
-        recipe,
-        out=folder.path,
-        resume=True,  # `learn` has looked whether it may
-        teacher=teacher,
-        checks=checks,
-        listener=listener,
-    )
-    recognizer = replace(kept, temperature=1.0)  # a resumed run may have had one already
-    held_out = None
-    if validation is not None:
-        held_out = HeldOut(validation, recognizer.probabilities(validation))
-    history = folder.history()
-    return Learned(recognizer, held_out, history, history[-1]["elapsed_s"])
-
-
-def _learn_members(
+def learn_members(
     labelled: Dataset,
     recipe: Recipe,
     folder: RunFolder,
@@ -208,6 +44,10 @@ def _learn_members(
     checks: Mapping[str, Any] | None,
     listener: Listener,
 ) -> Learned:
+    """Train the members in `folder` that are not trained yet, and average them; not calibrated yet.
+
+    The arguments are those of `tenfold.training.learn.learn`.
+    """
     started = time.perf_counter()
     members = [recipe.member(index) for index in range(recipe.ensemble.members)]
     machine = Machine.detect(recipe.training.precision)
@@ -325,7 +165,7 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
         for name, fingerprint in description["data"].items()
     }
     run = RunFolder(folder)
-    learned = _learn_one(data[LABELLED], recipe, run, extra=data.get(EXTRA), listener=_Teller(tell))
+    learned = learn_one(data[LABELLED], recipe, run, extra=data.get(EXTRA), listener=_Teller(tell))
     correct, n = 0, 0
     if learned.held_out is not None:
         held_out = learned.held_out
@@ -410,7 +250,7 @@ def _out_of_fold(
     sums = np.zeros((len(labelled), len(labelled.classes)))
     votes = np.zeros(len(labelled), np.int64)
     for run, member in zip(runs, members, strict=True):
-        _, rows = _fold_rows(labelled, member)
+        _, rows = fold_rows(labelled, member)
         tensors, _ = load_tensors(run.held_out, HELD_OUT_FORMAT)
         sums[rows] += tensors["probabilities"].numpy()
         votes[rows] += 1

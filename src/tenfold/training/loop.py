@@ -44,7 +44,7 @@ def fit(
     checks: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
 ) -> Recognizer:
-    """Train a recognizer of one network; `tenfold.training.ensemble.learn` trains all recipes.
+    """Train a recognizer of one network; `tenfold.training.learn.learn` trains all recipes.
 
     Args:
         train: labelled images.

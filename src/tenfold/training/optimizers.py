@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tenfold.recipe import Optimizer
+from tenfold.choices import Optimizer
 
 # K. Jordan's coefficients: five terms of a polynomial that pulls every singular value towards 1.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)

@@ -7,7 +7,7 @@ schedule and early stopping read the history that is saved anyway.
 import math
 from collections.abc import Sequence
 
-from tenfold.recipe import Optimizer, Schedule
+from tenfold.choices import Optimizer, Schedule
 
 
 def learning_rate(

@@ -1,0 +1,95 @@
+"""Learning by a whole recipe: one network or several, calibrated on the images held out."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tenfold.data.dataset import Dataset
+from tenfold.files import RunFolder
+from tenfold.recipe import Recipe, names
+from tenfold.recognizer import Recognizer, tempered
+from tenfold.training.calibration import best_temperature
+from tenfold.training.ensemble import learn_members
+from tenfold.training.progress import Listener, Silence
+from tenfold.training.single import Learned, learn_one
+
+
+def learn(
+    labelled: Dataset,
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    extra: Dataset | None = None,
+    checks: Mapping[str, Any] | None = None,
+    listener: Listener | None = None,
+) -> Learned:
+    """Train what the recipe asks for, on the part of `labelled` that it does not hold out.
+
+    Args:
+        labelled: labelled images.
+        recipe: every choice.
+        folder: the run folder to leave.
+        resume: go on with the run in `folder`; finished members are kept.
+        extra: images to learn from besides, never held out: see `pseudo_labelled`.
+        checks: what the checks of the data found, kept in `data.json`.
+        listener: is told how it goes.
+
+    Raises:
+        TenfoldError: as `tenfold.training.loop.fit`; and JobError for a member that failed.
+        Interrupted: Ctrl-C or SIGTERM, with everything saved.
+    """
+    listener = Silence() if listener is None else listener
+    if not resume:
+        folder.check_is_free()
+    if recipe.ensemble.members > 1:
+        raw = learn_members(labelled, recipe, folder, extra=extra, checks=checks, listener=listener)
+    else:
+        teacher = _teacher(labelled, recipe, folder, listener)
+        raw = learn_one(
+            labelled,
+            recipe,
+            folder,
+            teacher=teacher,
+            extra=extra,
+            checks=checks,
+            listener=listener,
+        )
+    if raw.held_out is None:
+        return raw
+    found = raw.held_out
+    temperature = best_temperature(found.probabilities, found.dataset.known_labels())
+    recognizer = replace(raw.recognizer, temperature=temperature)
+    recognizer.save(folder.recognizer)
+    calibrated = replace(found, probabilities=tempered(found.probabilities, temperature))
+    return replace(raw, recognizer=recognizer, held_out=calibrated)
+
+
+def pseudo_labelled(recognizer: Recognizer, unlabelled: Dataset, confidence: float) -> Dataset:
+    """Return the images that `recognizer` is at least so sure of, labelled with its answers.
+
+    D.-H. Lee, 'Pseudo-Label: the simple and efficient semi-supervised learning method', 2013.
+    """
+    probabilities = recognizer.probabilities(unlabelled)
+    sure = np.flatnonzero(probabilities.max(axis=1) >= confidence)
+    labels = probabilities[sure].argmax(axis=1).astype(np.int64)
+    name = f"{unlabelled.name} (pseudo-labels)"
+    return Dataset(unlabelled.images[sure], labels, recognizer.classes, name)
+
+
+def _teacher(
+    labelled: Dataset, recipe: Recipe, folder: RunFolder, listener: Listener
+) -> Recognizer | None:
+    """Return whom the recipe wants to learn from: trained now, if it names a recipe."""
+    wanted = recipe.distillation.teacher
+    if wanted is None:
+        return None
+    if wanted not in names():
+        return Recognizer.load(wanted)
+    listener.note(f"training the teacher first, by recipe {wanted}")
+    of_teacher = Recipe.load(wanted, seed=recipe.seed)
+    return learn(
+        labelled, of_teacher, RunFolder(folder.teacher), resume=True, listener=listener
+    ).recognizer

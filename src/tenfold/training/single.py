@@ -1,0 +1,103 @@
+"""Learning by a recipe for one network: divide the images, train, judge what was held out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.dataset import Dataset
+from tenfold.data.splits import fold, split
+from tenfold.files import RunFolder
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Recognizer
+from tenfold.training.loop import fit
+from tenfold.training.progress import Listener
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Labelled images judged by networks that did not learn from them.
+
+    Attributes:
+        dataset: the images.
+        probabilities: float32 [N, classes]; in an ensemble the mean over the members that held
+            an image out, which are far fewer than all.
+    """
+
+    dataset: Dataset
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a recipe made of labelled images.
+
+    Attributes:
+        recognizer: calibrated.
+        held_out: None if the recipe holds nothing out.
+        history: the epochs of the network, or of the first member.
+        train_s: seconds of training and validation; of an ensemble, as long as it took this time.
+    """
+
+    recognizer: Recognizer
+    held_out: HeldOut | None
+    history: Sequence[Mapping[str, Any]]
+    train_s: float
+
+
+def learn_one(
+    labelled: Dataset,
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    listener: Listener,
+    teacher: Recognizer | None = None,
+    extra: Dataset | None = None,
+    checks: Mapping[str, Any] | None = None,
+) -> Learned:
+    """Train one network in `folder`, going on with what is there; it is not calibrated yet.
+
+    The arguments are those of `tenfold.training.learn.learn`; `teacher` is whom the network learns
+    from besides.
+    """
+    training, validation = divide(labelled, recipe)
+    if validation is not None:
+        listener.note(f"learning from {len(training):,}, held out {len(validation):,} to judge by")
+    kept = fit(
+        training if extra is None else training.joined(extra),
+        validation,
+        recipe,
+        out=folder.path,
+        resume=True,  # `learn` has looked whether it may
+        teacher=teacher,
+        checks=checks,
+        listener=listener,
+    )
+    recognizer = replace(kept, temperature=1.0)  # a resumed run may have had one already
+    held_out = None
+    if validation is not None:
+        held_out = HeldOut(validation, recognizer.probabilities(validation))
+    history = folder.history()
+    return Learned(recognizer, held_out, history, history[-1]["elapsed_s"])
+
+
+def divide(labelled: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """Return the images to learn from and those held out, as a recipe for one network says."""
+    if recipe.data.validation is None:
+        return labelled, None
+    if recipe.data.fold is None:
+        return split(labelled, recipe.data.validation, recipe.split_seed)
+    train, valid = fold_rows(labelled, recipe)
+    return (
+        labelled.select(train, f"{labelled.name} (training part)"),
+        labelled.select(valid, f"{labelled.name} (validation part)"),
+    )
+
+
+def fold_rows(labelled: Dataset, member: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to learn from and those held out, by a recipe that names a fold."""
+    assert member.data.folds is not None
+    assert member.data.fold is not None
+    return fold(labelled, member.data.folds, member.data.fold, member.split_seed)
