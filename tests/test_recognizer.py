@@ -61,6 +61,24 @@ def test_it_comes_back_from_disk_as_it_was(recognizer, digits, tmp_path):
     assert Recognizer.load(tmp_path).classes == recognizer.classes  # by its folder
 
 
+def test_half_the_bits_half_the_file_and_what_was_judged_is_what_is_kept(
+    recognizer, digits, tmp_path
+):
+    half = recognizer.rounded("float16")
+    recognizer.save(tmp_path / "whole.safetensors")
+    half.save(tmp_path / "half.safetensors")
+    sizes = [(tmp_path / name).stat().st_size for name in ("whole.safetensors", "half.safetensors")]
+    assert sizes[1] < 0.6 * sizes[0]
+    again = Recognizer.load(tmp_path / "half.safetensors")
+    assert again.weights == "float16"
+    before, after = (r.probabilities(digits, PLAIN) for r in (half, again))
+    np.testing.assert_array_equal(before, after)
+    whole = recognizer.probabilities(digits, PLAIN)
+    assert not np.array_equal(whole, after)
+    np.testing.assert_allclose(whole, after, atol=0.01)
+    assert again.fingerprint() == half.fingerprint() != recognizer.fingerprint()
+
+
 def test_temperature_softens_without_changing_an_answer(recognizer, digits, tmp_path):
     plain = recognizer.probabilities(digits, PLAIN)
     warm = replace(recognizer, temperature=2.0, view_shift=None)

@@ -167,10 +167,12 @@ class Distillation(Section):
 
 
 class Prediction(Section):
-    """How the trained network is asked."""
+    """How the trained network is kept and asked."""
 
     view_shift_pixels: Annotated[float, Field(gt=0, le=14)] | None = None
     """Average over five views of an image: in place, and moved by so much to each side."""
+    weights: Literal["float32", "float16"] = "float32"
+    """How the trained weights are rounded and kept; float16 halves the file."""
 
 
 class Ensemble(Section):

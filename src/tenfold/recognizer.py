@@ -2,6 +2,7 @@
 cannot drift apart; one published pipeline fell from 0.966 to 0.82 on exactly that.
 """  # noqa: D205 - two thoughts, one breath
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.networks.layers import folded
 
-FORMAT = "tenfold-recognizer-2"
+FORMAT = "tenfold-recognizer-3"
 # The activations of 256 images still fit a core's share of the cache.
 PREDICT_BATCH = 256
 
@@ -120,6 +121,7 @@ class Recognizer:
         view_shift: in pixels; where it is not None, answers are averaged over five views of an
             image, in place and moved by so much to each side.
         precision: of its arithmetic, as the recipe chose it: "auto", "bf16" or "fp32".
+        weights: how they are saved: "float32", or "float16" if they are rounded to it.
         provenance: recipe, data and machine it came from, as JSON values.
     """
 
@@ -129,6 +131,7 @@ class Recognizer:
     temperature: float = 1.0
     view_shift: float | None = None
     precision: str = "auto"
+    weights: str = "float32"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def probabilities(
@@ -202,6 +205,7 @@ class Recognizer:
             "temperature": self.temperature,
             "view_shift": self.view_shift,
             "precision": self.precision,
+            "weights": self.weights,
             "provenance": dict(self.provenance),
         }
         save_tensors(path, self._tensors(), FORMAT, about)
@@ -210,9 +214,23 @@ class Recognizer:
         """Sha256 over all weights: equal networks, equal fingerprint."""
         return _checksum("", self._tensors())
 
+    def rounded(self, weights: str) -> "Recognizer":
+        """Return it with all weights rounded to "float16", or as it is for "float32"."""
+        if weights == "float32":
+            return self
+        members = [
+            replace(member, network=copy.deepcopy(member.network).half().float())
+            for member in self.members
+        ]
+        return replace(self, members=members, weights=weights)
+
     def _tensors(self) -> dict[str, Tensor]:
+        kept_as = getattr(torch, self.weights)
         return {
-            f"{index}.{name}": tensor.detach().cpu().contiguous()
+            f"{index}.{name}": (tensor.to(kept_as) if tensor.is_floating_point() else tensor)
+            .detach()
+            .cpu()
+            .contiguous()
             for index, member in enumerate(self.members)
             for name, tensor in member.network.state_dict().items()
         }
@@ -240,6 +258,7 @@ class Recognizer:
                 about["temperature"],
                 about["view_shift"],
                 about["precision"],
+                about["weights"],
                 about["provenance"],
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

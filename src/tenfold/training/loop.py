@@ -336,7 +336,7 @@ class Trainer:
                 "data": self.train.name,
                 "epoch": len(state.history),
             },
-        )
+        ).rounded(self.recipe.prediction.weights)
 
     def _interrupt(self) -> None:
         if self.archive.folder is None:
