@@ -3,8 +3,6 @@ cannot drift apart; one published pipeline fell from 0.966 to 0.82 on exactly th
 """  # noqa: D205 - two thoughts, one breath
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,17 +12,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tenfold.choices import Network
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, RecognizerError
-from tenfold.files import RunFolder, atomic_path
+from tenfold.files import RunFolder
 from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.networks.layers import folded
+from tenfold.tensors import checksum, load_tensors, save_tensors
 
 FORMAT = "tenfold-recognizer-3"
 # The activations of 256 images still fit a core's share of the cache.
@@ -212,7 +209,7 @@ class Recognizer:
 
     def fingerprint(self) -> str:
         """Sha256 over all weights: equal networks, equal fingerprint."""
-        return _checksum("", self._tensors())
+        return checksum("", self._tensors())
 
     def rounded(self, weights: str) -> "Recognizer":
         """Return it with all weights rounded to "float16", or as it is for "float32"."""
@@ -286,50 +283,6 @@ def _read_member(
     network = build(choices, image_size=size, n_classes=n_classes, seed=0)
     network.load_state_dict(tensors)
     return Member(network.eval(), choices, preprocessing)
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], kind: str, about: Any) -> None:
-    """Write tensors and a JSON description of them to one safetensors file, with a checksum."""
-    metadata = {"format": kind, "about": json.dumps(about)}
-    metadata["sha256"] = _checksum(metadata["about"], tensors)
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:  # it wraps a full disk, among others
-            raise OSError(str(error)) from error
-
-
-def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read back what `save_tensors` wrote, believing nothing before the checksum agrees.
-
-    Raises:
-        RecognizerError: the file is missing, damaged or of another kind.
-    """
-    if not path.is_file():
-        raise RecognizerError(f"{path}: there is no such file, expected one that tenfold saved")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # A clone owns its memory: the file may be replaced while the tensors are in use.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise RecognizerError(f"{path}: is damaged or no safetensors file ({error})") from error
-    if metadata.get("format") != kind:
-        found = metadata.get("format", "no format")
-        raise RecognizerError(f"{path}: says {found!r}, expected {kind!r}")
-    about = metadata.get("about", "")
-    if metadata.get("sha256") != _checksum(about, tensors):
-        raise RecognizerError(f"{path}: is damaged, its checksum does not agree with its content")
-    described: dict[str, Any] = json.loads(about)
-    return tensors, described
-
-
-def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(about.encode())
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
-        digest.update(tensors[name].numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

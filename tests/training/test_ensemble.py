@@ -7,11 +7,11 @@ import numpy as np
 import psutil
 import pytest
 
+from tenfold.answers import Answers
 from tenfold.errors import DataError, JobError, OutputError, RecipeError
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
-from tenfold.recognizer import Recognizer, load_tensors
-from tenfold.training.ensemble import HELD_OUT_FORMAT
+from tenfold.recognizer import Recognizer
 from tenfold.training.learn import learn
 from tenfold.training.single import divide
 
@@ -68,9 +68,15 @@ def test_every_digit_is_judged_by_members_that_never_saw_it(trained, digits):
     assert len(held_out.dataset) == len(digits)
     accuracy = (held_out.probabilities.argmax(axis=1) == digits.labels).mean()
     assert 0.6 < accuracy < 0.99
-    tensors, about = load_tensors(folder.held_out, HELD_OUT_FORMAT)
-    assert sorted(np.unique(tensors["votes"].numpy())) == [1, 2]
-    assert about["data"] == digits.fingerprint()
+    kept = Answers.load(folder.held_out)
+    np.testing.assert_array_equal(kept.probabilities, held_out.probabilities)
+    np.testing.assert_array_equal(kept.labels, digits.labels)
+    assert kept.data == digits.fingerprint()
+    rows = [
+        Answers.load(RunFolder(path.parent).held_out).rows
+        for path in folder.members.glob("*/manifest.json")
+    ]
+    assert sorted(np.unique(np.bincount(np.concatenate(rows)))) == [1, 2]
 
 
 def test_the_held_out_probabilities_are_those_of_the_members_folds(trained, digits):

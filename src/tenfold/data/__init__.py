@@ -4,7 +4,7 @@ from tenfold.data.checks import FileReport, Report, check
 from tenfold.data.dataset import DIGITS, Dataset
 from tenfold.data.kaggle import read, write_kaggle_folder
 from tenfold.data.sources import SOURCES, kaggle_shape, load, mnist
-from tenfold.data.splits import fold, split
+from tenfold.data.splits import fold, split, split_rows
 from tenfold.data.submission import read_submission, write_submission
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "read",
     "read_submission",
     "split",
+    "split_rows",
     "write_kaggle_folder",
     "write_submission",
 ]

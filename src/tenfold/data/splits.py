@@ -10,9 +10,20 @@ from tenfold.errors import DataError
 
 
 def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Return a training and a validation part; each class has the same share of both.
+    """Return a training and a validation part; the rows are those of `split_rows`."""
+    train, valid = split_rows(dataset, validation, seed)
+    return (
+        dataset.select(train, f"{dataset.name} (training part)"),
+        dataset.select(valid, f"{dataset.name} (validation part)"),
+    )
 
-    The same arguments give the same parts. Within each part images keep the dataset's order.
+
+def split_rows(
+    dataset: Dataset, validation: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to learn from and the rows held out, each int64 and ascending.
+
+    The same arguments give the same rows, and each class has the same share of both parts.
 
     Args:
         dataset: labelled images.
@@ -53,10 +64,7 @@ def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Data
         np.arange(len(dataset)), test_size=held_out, stratify=labels, random_state=seed
     )
     train, valid = (np.sort(part) for part in parts)
-    return (
-        dataset.select(train, f"{dataset.name} (training part)"),
-        dataset.select(valid, f"{dataset.name} (validation part)"),
-    )
+    return train, valid
 
 
 def fold(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import RecognizerError
-from tenfold.recognizer import load_tensors, save_tensors
+from tenfold.tensors import load_tensors, save_tensors
 from tenfold.training.progress import Epoch
 
 FORMAT = "tenfold-checkpoint-1"

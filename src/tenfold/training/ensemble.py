@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import torch
 
+from tenfold.answers import Answers
 from tenfold.choices import Network
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, Interrupted, RecipeError
@@ -25,12 +26,12 @@ from tenfold.jobs import Job, Message, Tell, run_jobs
 from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.recipe import Recipe
-from tenfold.recognizer import Recognizer, load_tensors, save_tensors
+from tenfold.recognizer import Recognizer
+from tenfold.tensors import load_tensors, save_tensors
 from tenfold.training.archive import Archive
 from tenfold.training.progress import Listener, Moment, Silence
-from tenfold.training.single import HeldOut, Learned, fold_rows, learn_one
+from tenfold.training.single import HeldOut, Learned, learn_one
 
-HELD_OUT_FORMAT = "tenfold-held-out-1"
 DATASET_FORMAT = "tenfold-dataset-1"
 LABELLED, EXTRA = "labelled.safetensors", "extra.safetensors"
 
@@ -84,7 +85,7 @@ def learn_members(
     recognizer.save(folder.recognizer)
     held_out = None
     if recipe.data.validation is not None:
-        held_out = _out_of_fold(labelled, runs, members, folder)
+        held_out = _out_of_fold(labelled, runs)
     return Learned(recognizer, held_out, runs[0].history(), time.perf_counter() - started)
 
 
@@ -169,10 +170,9 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
     correct, n = 0, 0
     if learned.held_out is not None:
         held_out = learned.held_out
-        answers = held_out.probabilities.argmax(axis=1)
-        correct, n = int((answers == held_out.dataset.known_labels()).sum()), len(answers)
-        probabilities = {"probabilities": torch.from_numpy(held_out.probabilities)}
-        save_tensors(run.held_out, probabilities, HELD_OUT_FORMAT, {})
+        said = held_out.probabilities.argmax(axis=1)
+        correct, n = int((said == held_out.dataset.known_labels()).sum()), len(said)
+        Answers.of(held_out.dataset, held_out.probabilities, rows=held_out.rows).save(run.held_out)
     epochs = len(learned.history)
     return {"correct": correct, "n": n, "epochs": epochs, "train_s": learned.train_s}
 
@@ -243,20 +243,14 @@ class _Progress:
 # After the members
 
 
-def _out_of_fold(
-    labelled: Dataset, runs: Sequence[RunFolder], members: Sequence[Recipe], folder: RunFolder
-) -> HeldOut:
-    """Gather what each member said of the images it had held out, and keep it in `folder`."""
+def _out_of_fold(labelled: Dataset, runs: Sequence[RunFolder]) -> HeldOut:
+    """Gather what each member said of the images that it had held out."""
     sums = np.zeros((len(labelled), len(labelled.classes)))
     votes = np.zeros(len(labelled), np.int64)
-    for run, member in zip(runs, members, strict=True):
-        _, rows = fold_rows(labelled, member)
-        tensors, _ = load_tensors(run.held_out, HELD_OUT_FORMAT)
-        sums[rows] += tensors["probabilities"].numpy()
-        votes[rows] += 1
-    judged = np.flatnonzero(votes)
-    mean = (sums[judged] / votes[judged, None]).astype(np.float32)
-    arrays = {"rows": judged, "votes": votes[judged], "probabilities": mean}
-    kept = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    save_tensors(folder.held_out, kept, HELD_OUT_FORMAT, {"data": labelled.fingerprint()})
-    return HeldOut(labelled.select(judged, f"{labelled.name} (out of fold)"), mean)
+    for run in runs:
+        answers = Answers.load(run.held_out)
+        sums[answers.rows] += answers.probabilities
+        votes[answers.rows] += 1
+    rows = np.flatnonzero(votes)
+    mean = (sums[rows] / votes[rows, None]).astype(np.float32)
+    return HeldOut(labelled.select(rows, f"{labelled.name} (out of fold)"), rows, mean)

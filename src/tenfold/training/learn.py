@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tenfold.answers import Answers
 from tenfold.data.dataset import Dataset
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe, names
@@ -64,6 +65,9 @@ def learn(
     recognizer = replace(raw.recognizer, temperature=temperature)
     recognizer.save(folder.recognizer)
     calibrated = replace(found, probabilities=tempered(found.probabilities, temperature))
+    Answers.of(
+        found.dataset, calibrated.probabilities, rows=found.rows, data=labelled.fingerprint()
+    ).save(folder.held_out)
     return replace(raw, recognizer=recognizer, held_out=calibrated)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
-from tenfold.data.splits import fold, split
+from tenfold.data.splits import fold, split_rows
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
@@ -22,11 +22,13 @@ class HeldOut:
 
     Attributes:
         dataset: the images.
+        rows: int64 [N], where each stands among all labelled images.
         probabilities: float32 [N, classes]; in an ensemble the mean over the members that held
             an image out, which are far fewer than all.
     """
 
     dataset: Dataset
+    rows: NDArray[np.int64]
     probabilities: NDArray[np.float32]
 
 
@@ -78,7 +80,8 @@ def learn_one(
     recognizer = replace(kept, temperature=1.0)  # a resumed run may have had one already
     held_out = None
     if validation is not None:
-        held_out = HeldOut(validation, recognizer.probabilities(validation))
+        _, rows = rows_of(labelled, recipe)
+        held_out = HeldOut(validation, rows, recognizer.probabilities(validation))
     history = folder.history()
     return Learned(recognizer, held_out, history, history[-1]["elapsed_s"])
 
@@ -87,17 +90,18 @@ def divide(labelled: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     """Return the images to learn from and those held out, as a recipe for one network says."""
     if recipe.data.validation is None:
         return labelled, None
-    if recipe.data.fold is None:
-        return split(labelled, recipe.data.validation, recipe.split_seed)
-    train, valid = fold_rows(labelled, recipe)
+    train, valid = rows_of(labelled, recipe)
     return (
         labelled.select(train, f"{labelled.name} (training part)"),
         labelled.select(valid, f"{labelled.name} (validation part)"),
     )
 
 
-def fold_rows(labelled: Dataset, member: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows to learn from and those held out, by a recipe that names a fold."""
-    assert member.data.folds is not None
-    assert member.data.fold is not None
-    return fold(labelled, member.data.folds, member.data.fold, member.split_seed)
+def rows_of(labelled: Dataset, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to learn from and those held out, by a recipe that holds some out."""
+    data, seed = recipe.data, recipe.split_seed
+    assert data.validation is not None
+    if data.fold is None:
+        return split_rows(labelled, data.validation, seed)
+    assert data.folds is not None
+    return fold(labelled, data.folds, data.fold, seed)
