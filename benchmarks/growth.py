@@ -77,7 +77,7 @@ def straight_line(rows: list[dict], key: str) -> dict:
 def draw(images: list[dict], members: list[list[dict]], path: Path) -> None:
     """Both growths as lines, in the style of the other figures."""
     from tenfold.report.figures import save
-    from tenfold.report.style import AMBER, BLUE, drawing
+    from tenfold.report.figures.style import AMBER, BLUE, drawing
 
     title = "Training time grows in a straight line"
     note = (

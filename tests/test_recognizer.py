@@ -42,6 +42,15 @@ def test_probabilities_are_the_mean_of_the_members(recognizer, digits):
     np.testing.assert_allclose(both.sum(axis=1), 1, atol=1e-5)
 
 
+def test_votes_are_what_each_member_answers_alone(recognizer, digits):
+    images = digits.images[:300]
+    both, votes = recognizer.probabilities_and_votes(images, PLAIN)
+    np.testing.assert_array_equal(both, recognizer.probabilities(images, PLAIN))
+    for member, vote in zip(recognizer.members, votes, strict=True):
+        alone = Recognizer([member], recognizer.classes, 28).probabilities(images, PLAIN)
+        np.testing.assert_array_equal(vote, alone.argmax(axis=1))
+
+
 def test_answers_are_names_of_classes(recognizer, digits):
     answers = recognizer.predict(digits, PLAIN)
     best = recognizer.probabilities(digits, PLAIN).argmax(axis=1)

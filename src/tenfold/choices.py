@@ -5,7 +5,7 @@ be chosen. `None` means off; TOML has no null, so there it is written "none".
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -90,6 +90,16 @@ class Augmentation(Section):
     shear_degrees: Annotated[float, Field(ge=0, le=60)] = 0.0
     elastic_pixels: Annotated[float, Field(ge=0, le=7)] = 0.0
     """Standard deviation of a smooth random displacement (Simard et al., ICDAR 2003)."""
+    fade: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How much of all the above has gone by the last step, evenly from the first; 1: all."""
+
+    def at(self, progress: float) -> Self:
+        """Return what is left after `progress`, from 0 to 1, of all steps."""
+        if self.fade == 0:
+            return self
+        left = 1 - self.fade * progress
+        changes = self.model_dump(exclude={"fade"})
+        return self.model_copy(update={name: left * most for name, most in changes.items()})
 
 
 class Network(Section):

@@ -109,6 +109,11 @@ class RunFolder:
         """One JSON object a line for each epoch."""
         return self.path / "metrics.jsonl"
 
+    @property
+    def steps(self) -> Path:
+        """One JSON object a line for each few steps."""
+        return self.path / "steps.jsonl"
+
     def history(self) -> list[dict[str, Any]]:
         """Read the finished epochs from `metrics`."""
         return [json.loads(line) for line in self.metrics.read_text("utf-8").splitlines()]
@@ -135,8 +140,13 @@ class RunFolder:
 
     @property
     def held_out(self) -> Path:
-        """Of an ensemble: what its members said of the images they had held out."""
+        """What was said of the images held out; in an ensemble by those that held them out."""
         return self.path / "held-out.safetensors"
+
+    @property
+    def predictions(self) -> Path:
+        """What was said of the images to predict."""
+        return self.path / "predictions.safetensors"
 
     @property
     def teacher(self) -> Path:
@@ -174,6 +184,16 @@ class RunFolder:
     def score(self) -> Path:
         """Accuracy against known truth, where there was any."""
         return self.path / "score.json"
+
+    @property
+    def examples(self) -> Path:
+        """A few images of each class that was learned, for the pictures."""
+        return self.path / "examples.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The page that tells the story of the run."""
+        return self.path / "report.html"
 
     @property
     def figures(self) -> Path:

@@ -3,7 +3,7 @@ cannot drift apart; one published pipeline fell from 0.966 to 0.82 on exactly th
 """  # noqa: D205 - two thoughts, one breath
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -148,21 +148,48 @@ class Recognizer:
         Raises:
             DataError: the images are not of the size that the recognizer was trained on.
         """
-        pixels = images.images if isinstance(images, Dataset) else images
+        result = np.empty((len(_pixels(images)), len(self.classes)), np.float32)
+        for batch, votes in self._votes(images, machine, on_progress):
+            result[batch] = votes.mean(dim=0)
+        return tempered(result, self.temperature)
+
+    def probabilities_and_votes(
+        self,
+        images: Dataset | NDArray[np.uint8],
+        machine: Machine | None = None,
+        *,
+        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return what `probabilities` does, and what each member answered alone: int64 [M, N]."""
+        n = len(_pixels(images))
+        result = np.empty((n, len(self.classes)), np.float32)
+        answers = np.empty((len(self.members), n), np.int64)
+        for batch, votes in self._votes(images, machine, on_progress):
+            result[batch] = votes.mean(dim=0)
+            answers[:, batch] = votes.argmax(dim=2)
+        return tempered(result, self.temperature), answers
+
+    def _votes(
+        self,
+        images: Dataset | NDArray[np.uint8],
+        machine: Machine | None,
+        on_progress: Callable[[int, int], None],
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield, batch by batch, its place and each member's probabilities [M, batch, classes]."""
+        pixels = _pixels(images)
         self._check_size(images, pixels)
         machine = machine or Machine.detect(self.precision)
         members = [
             replace(member, network=machine.place(folded(member.network)))
             for member in self.members
         ]
-        result = torch.empty(len(pixels), len(self.classes))
-        with torch.inference_mode(), machine.autocast():
-            for start in range(0, len(pixels), PREDICT_BATCH):
-                batch = machine.tensor(np.ascontiguousarray(pixels[start : start + PREDICT_BATCH]))
-                votes = [member.probabilities(batch, self.view_shift) for member in members]
-                result[start : start + PREDICT_BATCH] = torch.stack(votes).mean(dim=0)
-                on_progress(min(start + PREDICT_BATCH, len(pixels)), len(pixels))
-        return tempered(result.numpy(), self.temperature)
+        for start in range(0, len(pixels), PREDICT_BATCH):
+            batch = slice(start, min(start + PREDICT_BATCH, len(pixels)))
+            seen = machine.tensor(np.ascontiguousarray(pixels[batch]))
+            with torch.inference_mode(), machine.autocast():
+                votes = [member.probabilities(seen, self.view_shift) for member in members]
+            yield batch, torch.stack(votes).cpu()
+            on_progress(batch.stop, len(pixels))
 
     def predict(
         self, images: Dataset | NDArray[np.uint8], machine: Machine | None = None
@@ -262,6 +289,10 @@ class Recognizer:
             raise RecognizerError(
                 f"{path}: its description does not fit its weights ({error})"
             ) from error
+
+
+def _pixels(images: Dataset | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return images.images if isinstance(images, Dataset) else images
 
 
 def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, OutputError
 from tenfold.report import figures
-from tenfold.report.style import DPI, mosaic
+from tenfold.report.figures.style import DPI, mosaic
 
 DIGITS = tuple("0123456789")
 LETTERS = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")

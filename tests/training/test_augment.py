@@ -144,3 +144,12 @@ def test_a_smaller_view_shows_the_same_change(digits):
     assert small.shape == (50, 1, 14, 14)
     shrunk = torch.nn.functional.avg_pool2d(large, 2)
     assert (small - shrunk).abs().mean() < 0.04 < (small - shrunk.roll(1, 0)).abs().mean()
+
+
+def test_it_fades_evenly_over_the_steps():
+    augmentation = Augmentation(rotation_degrees=10, elastic_pixels=0.8, fade=0.5)
+    assert augmentation.at(0).rotation_degrees == 10
+    assert augmentation.at(0.5).rotation_degrees == 7.5
+    assert augmentation.at(1).elastic_pixels == 0.4
+    steady = Augmentation(rotation_degrees=10)
+    assert steady.at(1) == steady

@@ -108,8 +108,11 @@ class Archive:
 
     def _write_metrics(self, state: State) -> None:
         assert self.folder is not None
-        rows = [json.dumps(asdict(row)) + "\n" for row in state.history]
-        write_text(self.folder.metrics, "".join(rows))
+        for path, rows in (
+            (self.folder.metrics, state.history),
+            (self.folder.steps, state.stretches),
+        ):
+            write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
 
 
 def _identity(

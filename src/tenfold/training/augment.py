@@ -40,7 +40,7 @@ def warp(
         float32 [count, seen_size, seen_size, 2] for `torch.nn.functional.grid_sample`, or None if
         nothing is to change.
     """
-    if not any(augmentation.model_dump().values()):
+    if not any(augmentation.model_dump(exclude={"fade"}).values()):
         return None
     seen_size = seen_size or size
     affine = _affine(augmentation, count, size, generator)

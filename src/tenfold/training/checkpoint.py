@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from tenfold.errors import RecognizerError
 from tenfold.tensors import load_tensors, save_tensors
-from tenfold.training.progress import Epoch
+from tenfold.training.progress import Epoch, Stretch
 
-FORMAT = "tenfold-checkpoint-1"
+FORMAT = "tenfold-checkpoint-2"
 
 
 @dataclass
@@ -29,7 +29,9 @@ class State:
         optimizer: with its moments.
         step: steps done.
         history: finished epochs.
-        sums: float64 [3] of the running epoch: loss times images, correct answers, images.
+        stretches: finished stretches of a few steps.
+        sums: float64 [2, 3] of the running epoch and the running stretch: loss times images,
+            correct answers, images.
         train_s: seconds of training in the running epoch.
     """
 
@@ -38,7 +40,8 @@ class State:
     optimizer: torch.optim.Optimizer
     step: int = 0
     history: list[Epoch] = field(default_factory=list)
-    sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+    stretches: list[Stretch] = field(default_factory=list)
+    sums: Tensor = field(default_factory=lambda: torch.zeros(2, 3, dtype=torch.float64))
     train_s: float = 0.0
 
 
@@ -53,6 +56,7 @@ def save(path: Path, state: State, identity: Mapping[str, Any]) -> None:
         "step": state.step,
         "train_s": state.train_s,
         "history": [asdict(epoch) for epoch in state.history],
+        "stretches": [asdict(stretch) for stretch in state.stretches],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state).items()}
     save_tensors(path, tensors, FORMAT, about)
@@ -79,6 +83,7 @@ def restore(path: Path, state: State, identity: Mapping[str, Any]) -> None:
     state.step = about["step"]
     state.train_s = about["train_s"]
     state.history = [Epoch(**row) for row in about["history"]]
+    state.stretches = [Stretch(**row) for row in about["stretches"]]
 
 
 def _tensors(state: State) -> dict[str, Tensor]:

@@ -24,11 +24,12 @@ from tenfold.recognizer import Member, Preprocessing, Recognizer
 from tenfold.training import augment, average, optimizers, schedule
 from tenfold.training.archive import Archive
 from tenfold.training.checkpoint import State
-from tenfold.training.progress import Epoch, Listener, Moment, Silence
+from tenfold.training.progress import Epoch, Listener, Moment, Silence, Stretch
 from tenfold.training.teacher import Teacher
 from tenfold.training.tensorboard import Scalars
 
 SECONDS_BETWEEN_MOMENTS = 0.2
+STRETCHES = 400  # that a run is divided into: more points than a curve can show
 
 ORDER, AUGMENTATION, DROPOUT = range(3)  # streams of random numbers that must not touch
 
@@ -155,7 +156,7 @@ class Trainer:
             network,
             twin.requires_grad_(False) if twin else None,
             optimizers.build(recipe.optimizer, network),
-            sums=torch.zeros(3, dtype=torch.float64, device=self.machine.device),
+            sums=torch.zeros(2, 3, dtype=torch.float64, device=self.machine.device),
         )
         self._told_at = 0.0
         self.teacher = None
@@ -232,10 +233,12 @@ class Trainer:
 
         if state.average is not None and training.ema_decay is not None:
             average.move(state.average, state.network, training.ema_decay, state.step)
-        state.sums[0] += loss.detach() * len(chosen)
-        state.sums[1] += (logits.argmax(dim=1) == labels).sum()
-        state.sums[2] += len(chosen)
+        state.sums[:, 0] += loss.detach() * len(chosen)
+        state.sums[:, 1] += (logits.argmax(dim=1) == labels).sum()
+        state.sums[:, 2] += len(chosen)
         state.step += 1
+        if state.step % max(1, self.total_steps // STRETCHES) == 0:
+            self._finish_stretch()
 
     def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the network sees of the images at `chosen`, and their labels."""
@@ -249,14 +252,26 @@ class Trainer:
     def _warp(self, count: int, seen_size: int | None) -> Tensor | None:
         """Draw this step's augmentation, the same for whatever size is to be seen."""
         self.generator.manual_seed(seed_of(self.recipe.seed, AUGMENTATION, self.state.step))
+        augmentation = self.recipe.augmentation.at(self.state.step / self.total_steps)
         size = self.train.image_size
-        return augment.warp(
-            self.recipe.augmentation, count, size, self.generator, seen_size=seen_size
+        return augment.warp(augmentation, count, size, self.generator, seen_size=seen_size)
+
+    def _finish_stretch(self) -> None:
+        loss_sum, correct, count = self.state.sums[1].tolist()
+        self.state.stretches.append(
+            Stretch(
+                step=self.state.step,
+                epoch=self.state.step / self.steps_per_epoch,
+                train_loss=loss_sum / count,
+                train_accuracy=correct / count,
+                learning_rate=self._learning_rate(self.state.step - 1),
+            )
         )
+        self.state.sums[1].zero_()
 
     def _finish_epoch(self, scalars: Scalars) -> None:
         state = self.state
-        loss_sum, correct, count = state.sums.tolist()
+        loss_sum, correct, count = state.sums[0].tolist()
         if not np.isfinite(loss_sum):
             raise RecipeError(
                 self.recipe.name,
@@ -283,7 +298,7 @@ class Trainer:
             elapsed_s=before_s + state.train_s + valid_s,
         )
         state.history.append(row)
-        state.sums.zero_()
+        state.sums[0].zero_()
         state.train_s = 0.0
         if kept_epoch(state.history, self.recipe.training.keep) == row.epoch:
             self.archive.keep(self._recognizer())
@@ -368,7 +383,7 @@ class Trainer:
             return
         self._told_at = now
         state = self.state
-        _, correct, count = state.sums.tolist()
+        _, correct, count = state.sums[0].tolist()
         done_s = state.train_s + sum(row.train_s + row.valid_s for row in state.history)
         self.listener.moment(
             Moment(

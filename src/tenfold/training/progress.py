@@ -41,6 +41,24 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """What a few steps in a row brought; a row of `steps.jsonl`.
+
+    Attributes:
+        step: the last of them, counted from 1.
+        epoch: where that is, in epochs: 2.5 is the middle of the third.
+        train_loss, train_accuracy: mean over the augmented batches of these steps.
+        learning_rate: of the last step.
+    """
+
+    step: int
+    epoch: float
+    train_loss: float
+    train_accuracy: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
 class Moment:
     """How far training is, within an epoch.
 

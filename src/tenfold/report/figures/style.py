@@ -5,7 +5,7 @@ Dark blue and amber stay apart for colour-blind eyes and, since one is much dark
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ FAINT = "#e8e8e8"
 
 DPI = 144
 MARGIN_INCHES = 0.12
+LONGEST_UPRIGHT_NAME = 3
 # Any: matplotlib's own type for such a table differs between its releases.
 STYLE: Any = {
     "figure.facecolor": "white",
@@ -141,3 +142,17 @@ def enlarge(images: NDArray[Any], side: int) -> NDArray[Any]:
     """
     times = max(1, round(side / images.shape[1]))
     return images.repeat(times, axis=1).repeat(times, axis=2)
+
+
+def as_ink(images: NDArray[Any]) -> NDArray[np.float64]:
+    """Return `images` as float64 from 0 (paper) to 1 (ink)."""
+    if images.dtype == np.uint8:
+        return images / np.float64(255)
+    low, high = float(images.min()), float(images.max())
+    return (images.astype(np.float64) - low) / max(high - low, 1e-12)
+
+
+def name_classes(axes: Axes, classes: Sequence[str]) -> None:
+    """Write the classes below the axis, upright where they are long."""
+    is_long = max(len(name) for name in classes) > LONGEST_UPRIGHT_NAME
+    axes.set_xticks(range(len(classes)), list(classes), rotation=90 if is_long else 0)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import DataError
-from tenfold.report.style import AMBER, BLUE, MUTED, counted, drawing
+from tenfold.report.figures.style import AMBER, BLUE, MUTED, counted, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,138 @@
+"""Pictures of the data: how many of each class, what they look like, how they are varied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.report.figures.style import (
+    AMBER,
+    BLUE,
+    TEXT,
+    as_ink,
+    counted,
+    drawing,
+    mosaic,
+    name_classes,
+    show_ink,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def class_balance(
+    counts: Mapping[str, int], validation_counts: Mapping[str, int] | None, title: str
+) -> Figure:
+    """Draw how many images each class has, against equal shares.
+
+    Args:
+        counts: images of each class in the training part, or in all if there is no other.
+        validation_counts: images of each class held out for validation, drawn below.
+        title: what is seen, as a sentence.
+    """
+    parts = {"all": counts}
+    if validation_counts is not None:
+        parts = {"training": counts, "validation": validation_counts}
+    note = "Dashed: the count that each class would have if all were equally frequent."
+    width = float(np.clip(0.28 * len(counts), 8, 18))
+    with drawing(width, 1 + 2.7 * len(parts), title, note) as figure:
+        panels = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, part), colour in zip(panels, parts.items(), (BLUE, AMBER), strict=False):
+            _bars(axes, part, colour)
+            axes.set_title(f"{name}: {counted(sum(part.values()), 'image')}", color=colour)
+        name_classes(panels[-1], list(counts))
+    return figure
+
+
+def _bars(axes: Axes, counts: Mapping[str, int], colour: str) -> None:
+    heights = list(counts.values())
+    uniform = sum(heights) / len(heights)
+    top = max(*heights, uniform, 1)
+    crowded = len(heights) > 16
+    axes.bar(range(len(heights)), heights, color=colour, width=0.8)
+    for index, height in enumerate(heights):
+        fits = height > 0.3 * top
+        axes.annotate(
+            f"{height:,}",
+            (index, 0 if fits else height),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            rotation=90 if crowded else 0,
+            fontsize=7 if crowded else 9,
+            color="white" if fits else TEXT,
+        )
+    axes.axhline(uniform, color=TEXT, linewidth=1, linestyle=(0, (4, 3)))
+    text = f"{uniform:,.0f}\nif equal"
+    axes.text(1.01, uniform, text, va="center", transform=axes.get_yaxis_transform())
+    axes.set(yticks=[], xlim=(-0.6, len(heights) - 0.4), ylim=(0, 1.08 * top))
+    axes.tick_params(axis="x", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def sample_sheet(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    per_class: int = 12,
+    seed: int = 0,
+) -> Figure:
+    """Draw `per_class` random images of each class, a row a class.
+
+    Args:
+        images: uint8 [N, S, S], ink bright.
+        labels: int64 [N], indices into `classes`.
+        classes: what each label is called.
+        per_class: images in a row; a class that has fewer leaves places blank.
+        seed: chooses the images.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros((len(classes), per_class, *images.shape[1:]), dtype=np.uint8)
+    for index in range(len(classes)):
+        picks = rng.permutation(np.flatnonzero(labels == index))[:per_class]
+        chosen[index, : len(picks)] = images[picks]
+    title = f"{counted(per_class, 'random image')} of each of the {len(classes)} classes"
+    note = f"Drawn from {counted(len(images), 'image')}."
+    if np.bincount(labels, minlength=len(classes)).min() < per_class:
+        note += " Blank: the class has no more."
+    side, pixels = 0.7 if len(classes) <= 20 else 0.33, images.shape[1]
+    gap = max(1, pixels // 14)
+    height = len(classes) * side + 1
+    with drawing(max(per_class * side + 0.8, 6.5), height, title, note) as figure:
+        axes = figure.subplots()
+        show_ink(axes, mosaic(chosen.reshape(-1, pixels, pixels), per_class, (gap, gap), 0) / 255)
+        centres = np.arange(len(classes)) * (pixels + gap) + pixels / 2
+        axes.set_yticks(centres, list(classes), fontsize=13 if side > 0.5 else 10)
+        axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def augmentation_preview(
+    original: NDArray[np.uint8], variants: NDArray[Any], caption: str
+) -> Figure:
+    """Draw one digit as training sees it: the original, framed, and its variants.
+
+    Args:
+        original: uint8 [S, S], ink bright.
+        variants: [K, S, S]; uint8, or float of any range, which is then stretched to paper … ink.
+        caption: what was done to the digit: "shift up to 2 pixels, turn up to 10°".
+    """
+    title = f"One digit, and {counted(len(variants), 'variant')} of it that training sees"
+    columns = 8
+    rows = -(-len(variants) // columns)
+    pixels = variants.shape[1]
+    gap = max(1, pixels // 9)
+    with drawing(10, max(2.9, rows + 0.9), title, caption) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(2, columns))
+        show_ink(left, as_ink(original))
+        left.set_title("original", color=AMBER)
+        left.spines[:].set(visible=True, color=AMBER, linewidth=2)
+        show_ink(right, mosaic(as_ink(variants), columns, (gap, gap), 0))
+        right.set_title("variants")
+    return figure
