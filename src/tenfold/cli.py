@@ -94,6 +94,9 @@ def train_command(
     seed: SeedOption = None,
     out: OutOption = None,
     resume: ResumeOption = False,
+    watch: Annotated[
+        bool, Option("--watch", help="Keep figures/training.png up to date meanwhile.")
+    ] = False,
 ) -> None:
     """Train a recognizer and leave a run folder."""
     console = _console()
@@ -104,10 +107,13 @@ def train_command(
     labelled = _read(train, labels=True, console=console)
 
     from tenfold.files import RunFolder
+    from tenfold.report.watch import Watch
     from tenfold.run import train as learn
     from tenfold.training.progress import listener
 
-    learn(labelled, chosen, RunFolder(folder), listener=listener(console), resume=resume)
+    run, told = RunFolder(folder), listener(console)
+    told = Watch(told, run) if watch else told
+    learn(labelled, chosen, run, listener=told, resume=resume)
     _say(console, f"everything about this run is in {folder}")
 
 
@@ -216,11 +222,14 @@ def check_command(
             _say(console, line)
     if out is not None:
         from tenfold.files import output_folder
-        from tenfold.report import album, figures
+        from tenfold.report import figures
 
-        folder = output_folder(out)
-        figures.save(album.class_balance(labelled), folder / "classes.png")
-        figures.save(album.sample_sheet(labelled), folder / "samples.png")
+        folder, labels, classes = output_folder(out), labelled.known_labels(), labelled.classes
+        title = f"Images of each class: {labelled.name}"
+        balance = figures.class_balance(labelled.class_counts(), None, title)
+        figures.save(balance, folder / "classes.png")
+        sheet = figures.sample_sheet(labelled.images, labels, classes)
+        figures.save(sheet, folder / "samples.png")
         _say(console, f"pictures are in {folder}")
 
 
@@ -245,6 +254,44 @@ def data_command(
         f"{len(train):,} labelled digits in {kaggle / 'train.csv'}, "
         f"{len(test):,} to predict in {kaggle / 'test.csv'}, their truth in truth.csv",
     )
+
+
+@app.command("report")
+def report_command(
+    run: Annotated[Path, Argument(metavar="RUN", help="A run folder.")],
+    digit: Annotated[
+        str | None, Option("--digit", metavar="CLASS", help="Follow an image of this class.")
+    ] = None,
+) -> None:
+    """Draw the report of a run again, from what the run saved."""
+    console = _console()
+    from tenfold.report.page import write_report
+
+    page = write_report(run, digit=digit, note=_note(console))
+    _say(console, f"the report is {page}")
+
+
+@app.command("standing")
+def standing_command(
+    score: Annotated[float, Argument(metavar="SCORE", help="Accuracy, such as 0.9957.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Place a leaderboard score among the known honest ones."""
+    console = _console(as_json)
+    from tenfold.report.standing import beyond, standing
+
+    found = standing(score)
+    if as_json:
+        above, below = ([vars(entry) for entry in part] for part in (found.above, found.below))
+        sentence = found.sentence()
+        _print_json({"above": above, "below": below, "beyond": beyond(), "sentence": sentence})
+        return
+    for entry in found.above:
+        _say(console, f"  {entry.score:<8g} {entry.source:10} {entry.who}")
+    _say(console, f"> {score:<8g} this one")
+    for entry in found.below:
+        _say(console, f"  {entry.score:<8g} {entry.source:10} {entry.who}")
+    _say(console, found.sentence())
 
 
 @app.command("recipes")

@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.answers import Answers
 from tenfold.data import Dataset, check, write_submission
 from tenfold.errors import DataError
 from tenfold.files import RunFolder, write_json
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.report import album
+from tenfold.report.evidence import Examples
 from tenfold.report.metrics import Evaluation, Score, evaluate, score
+from tenfold.report.page import write_report
 from tenfold.training.learn import learn, pseudo_labelled
 from tenfold.training.progress import Listener, counting
-from tenfold.training.single import divide
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def run(
         folder.check_is_free()
 
     extra = _pseudo_labels(labelled, unlabelled, recipe, folder, listener)
-    trained = train(
+    trained = learn_and_judge(
         labelled,
         recipe,
         folder,
@@ -81,25 +82,22 @@ def run(
     )
 
     recognizer, tell = trained.recognizer, counting(listener.note)
-    probabilities = recognizer.probabilities(unlabelled, on_progress=tell)
-    answers = recognizer.names_of(probabilities.argmax(axis=1))
-    write_submission(folder.submission, answers)
-    listener.note(f"{len(answers):,} answers written to {folder.submission} and read back")
+    probabilities, votes = recognizer.probabilities_and_votes(unlabelled, on_progress=tell)
+    names = recognizer.names_of(probabilities.argmax(axis=1))
+    write_submission(folder.submission, names)
+    listener.note(f"{len(names):,} answers written to {folder.submission} and read back")
+    _write_summary(folder, recipe, trained, time.perf_counter() - started)
 
-    expected = trained.expected
-    summary = {
-        "recipe": recipe.name,
-        "seed": recipe.seed,
-        "validation": None if expected is None else expected.score.to_json(),
-        "train_s": trained.train_s,
-        "total_s": time.perf_counter() - started,
-    }
-    write_json(folder.summary, summary)
-
-    if truth is None:
-        return None
-    achieved = score(answers.astype(np.int64), truth.astype(np.int64))
-    write_json(folder.score, achieved.to_json())
+    achieved, judged = None, unlabelled
+    if truth is not None:
+        judged = unlabelled.with_truth(truth, recognizer.classes)
+        achieved = score(probabilities.argmax(axis=1), judged.known_labels())
+        write_json(folder.score, achieved.to_json())
+    answers = Answers.of(
+        judged, probabilities, classes=recognizer.classes, votes=votes, data=judged.fingerprint()
+    )
+    answers.save(folder.predictions)
+    write_report(out, note=listener.note)
     return achieved
 
 
@@ -110,10 +108,34 @@ def train(
     *,
     listener: Listener,
     resume: bool = False,
+) -> Trained:
+    """Do the part of the main job before prediction, and report on it.
+
+    Args:
+        labelled: what to learn from; a part of it is held out, as the recipe says.
+        recipe: every choice.
+        folder: where everything goes.
+        listener: is told how it goes.
+        resume: go on with the run in `folder`.
+    """
+    started = time.perf_counter()
+    trained = learn_and_judge(labelled, recipe, folder, listener=listener, resume=resume)
+    _write_summary(folder, recipe, trained, time.perf_counter() - started)
+    write_report(folder.path, note=listener.note)
+    return trained
+
+
+def learn_and_judge(
+    labelled: Dataset,
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    listener: Listener,
+    resume: bool = False,
     unlabelled: Dataset | None = None,
     extra: Dataset | None = None,
 ) -> Trained:
-    """Check, split, fit and judge: the part of the main job before prediction.
+    """Check, split, fit, and judge by the images held out.
 
     Args:
         labelled: what to learn from; a part of it is held out, as the recipe says.
@@ -142,18 +164,25 @@ def train(
         checks=findings.to_json(),
         listener=listener,
     )
-    listener.note("drawing the pictures")
-    one_network = recipe.ensemble.members == 1  # members divide the images each in its own way
-    parts = divide(labelled, recipe) if one_network else (labelled, None)
-    album.draw_data(folder, *parts, recipe)
-    album.draw_training(folder, learned.history, learned.recognizer, labelled.images[0])
+    Examples.of(labelled).save(folder.examples)
     expected = None
     if (held_out := learned.held_out) is not None:
         known = held_out.dataset.known_labels()
         expected = evaluate(held_out.probabilities, known, held_out.dataset.classes)
-        album.draw_answers(folder, held_out.dataset, held_out.probabilities, expected)
         listener.note(f"expected leaderboard score: {expected.score}{_caution(recipe)}")
     return Trained(learned.recognizer, expected, learned.train_s)
+
+
+def _write_summary(folder: RunFolder, recipe: Recipe, trained: Trained, total_s: float) -> None:
+    expected = trained.expected
+    summary = {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "validation": None if expected is None else expected.score.to_json(),
+        "train_s": trained.train_s,
+        "total_s": total_s,
+    }
+    write_json(folder.summary, summary)
 
 
 def _pseudo_labels(
@@ -163,7 +192,9 @@ def _pseudo_labels(
     confidence = recipe.data.pseudo_confidence
     if confidence is None:
         return None
-    first = train(labelled, recipe, RunFolder(folder.first), listener=listener, resume=True)
+    first = learn_and_judge(
+        labelled, recipe, RunFolder(folder.first), listener=listener, resume=True
+    )
     extra = pseudo_labelled(first.recognizer, unlabelled, confidence)
     listener.note(
         f"learning again, now also from the {len(extra):,} of {len(unlabelled):,} images to "

@@ -1,12 +1,20 @@
 import json
-from math import log, sqrt
+from math import comb, log, sqrt
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, recall_score
 
 from tenfold.errors import DataError
-from tenfold.report.metrics import Score, evaluate, score, wilson_interval
+from tenfold.report.metrics import (
+    Score,
+    bands,
+    evaluate,
+    mcnemar,
+    risk_coverage,
+    score,
+    wilson_interval,
+)
 
 CLASSES = tuple("0123456789")
 
@@ -158,3 +166,38 @@ def test_evaluation_says_what_is_wrong(
 ) -> None:
     with pytest.raises(DataError, match=says):
         evaluate(probabilities, np.array(labels, dtype=np.int64), "ab")
+
+
+def test_bands_hold_every_answer_once_and_grow_finer_towards_certainty() -> None:
+    confidence = np.array([0.3, 0.5, 0.89, 0.95, 0.999, 0.99951, 1.0, 1.0])
+    right = np.array([0, 1, 1, 1, 0, 1, 1, 1], dtype=bool)
+    found = bands(confidence, right)
+    assert [(band.low, band.high, band.score.n) for band in found] == [
+        (0.0, 0.5, 2), (0.5, 0.9, 1), (0.9, 0.99, 1), (0.99, 0.999, 1), (0.999, 0.9999, 1),
+        (0.9999, 1.0, 2),
+    ]  # fmt: skip
+    assert found[0].confidence == pytest.approx(0.4)
+    assert found[0].score == Score(1, 2)
+
+
+def test_withholding_unsure_answers_buys_accuracy() -> None:
+    coverage, accuracy = risk_coverage(
+        np.array([0.6, 0.99, 0.8, 0.9]), np.array([False, True, True, False])
+    )
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert accuracy.tolist() == pytest.approx([1, 1 / 2, 2 / 3, 1 / 2])
+
+
+def test_mcnemar_counts_the_images_that_only_one_reads() -> None:
+    first = np.array([True] * 50 + [False] * 12 + [True] * 3 + [False] * 5)
+    second = np.array([True] * 50 + [True] * 12 + [False] * 3 + [False] * 5)
+    found = mcnemar(first, second)
+    assert (found.both, found.first, found.second, found.neither) == (50, 3, 12, 5)
+    # Twice the probability of at most 3 heads in 15 throws of a fair coin.
+    assert found.p == pytest.approx(2 * sum(comb(15, k) for k in range(4)) / 2**15)
+    assert mcnemar(first, first).p == 1.0
+
+
+def test_mcnemar_wants_the_same_images() -> None:
+    with pytest.raises(DataError, match="same images"):
+        mcnemar(np.ones(3, dtype=bool), np.ones(4, dtype=bool))

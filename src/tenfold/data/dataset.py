@@ -92,6 +92,20 @@ class Dataset:
         """Return the images alone, as the competition's test file has them."""
         return Dataset(self.images, name=self.name)
 
+    def with_truth(self, names: NDArray[np.str_], classes: tuple[str, ...]) -> "Dataset":
+        """Return the images with their labels by name, str [N], each one of `classes`.
+
+        Raises:
+            DataError: a name is none of the classes, or they are not as many as the images.
+        """
+        unknown = sorted(set(names.tolist()) - set(classes))
+        if unknown:
+            raise DataError(
+                f"{self.name}: has a label {unknown[0]!r}, expected one of {', '.join(classes)}"
+            )
+        labels = np.array([classes.index(name) for name in names.tolist()], np.int64)
+        return Dataset(self.images, labels, classes, self.name)
+
     def select(self, indices: NDArray[np.int64], name: str | None = None) -> "Dataset":
         """Return the rows at `indices`, in that order, as a Dataset of their own."""
         return Dataset(

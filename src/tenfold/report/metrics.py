@@ -198,3 +198,102 @@ def _calibration_error(
     confidence = confidence.astype(np.float64)
     bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.int64).clip(1, CALIBRATION_BINS)
     return float(np.abs(np.bincount(bins, weights=is_correct - confidence)).sum() / len(bins))
+
+
+@dataclass(frozen=True)
+class Band:
+    """The answers that were about equally sure.
+
+    Attributes:
+        low, high: bounds of their confidence.
+        confidence: their mean confidence; what the accuracy should be.
+        score: what it was.
+    """
+
+    low: float
+    high: float
+    confidence: float
+    score: Score
+
+
+# Nearly all answers of a good recognizer lie above 0.99, where bands of equal width see nothing.
+BAND_EDGES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 1.0)
+
+
+def bands(confidence: NDArray[np.floating[Any]], is_correct: NDArray[np.bool_]) -> list[Band]:
+    """Group answers by confidence, float [N], ten times finer towards certainty; least sure first.
+
+    Bands are closed on the right; one without answers is left out.
+    """
+    places = np.searchsorted(BAND_EDGES[1:-1], confidence.astype(np.float64), side="left")
+    found = []
+    for index in np.unique(places):
+        inside = places == index
+        found.append(
+            Band(
+                low=BAND_EDGES[index],
+                high=BAND_EDGES[index + 1],
+                confidence=float(confidence[inside].mean(dtype=np.float64)),
+                score=Score(int(is_correct[inside].sum()), int(inside.sum())),
+            )
+        )
+    return found
+
+
+def risk_coverage(
+    confidence: NDArray[np.floating[Any]], is_correct: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Tell how accuracy grows if the least sure answers may be withheld.
+
+    Returns:
+        Coverage, the share that is answered, and the accuracy among those: float64 [N] each, from
+        the single surest answer to all of them (El-Yaniv and Wiener 2010, "On the Foundations of
+        Noise-free Selective Classification", JMLR 11:1605–1641).
+    """
+    order = np.argsort(-confidence.astype(np.float64), kind="stable")
+    answered = np.arange(1, len(order) + 1)
+    return answered / len(order), np.cumsum(is_correct[order]) / answered
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sets of answers to the same images.
+
+    Attributes:
+        both, first, second, neither: how many images both, only one, or neither answered right.
+        p: probability of a difference at least so large if the two were equally good.
+    """
+
+    both: int
+    first: int
+    second: int
+    neither: int
+    p: float
+
+
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Comparison:
+    """Ask whether two recognizers really differ, by the images that only one of them reads.
+
+    The exact form of McNemar's test (McNemar 1947, "Note on the sampling error of the difference
+    between correlated proportions or percentages", Psychometrika 12:153–157): if they were equally
+    good, each such image would fall to either with probability one half.
+
+    Args:
+        first: bool [N], whether the one answered each image right.
+        second: bool [N], whether the other did; the same images in the same order.
+
+    Raises:
+        DataError: the two differ in length, or are empty.
+    """
+    if first.shape != second.shape or not first.size:
+        raise DataError(
+            f"{first.size:,} and {second.size:,} answers are to be compared, "
+            "expected answers to the same images, at least one"
+        )
+    from scipy.stats import binomtest  # noqa: PLC0415 - slow to import
+
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    apart = only_first + only_second
+    p = binomtest(only_first, apart).pvalue if apart else 1.0
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    return Comparison(both, only_first, only_second, neither, float(p))

@@ -26,7 +26,7 @@ from tenfold.training.archive import Archive
 from tenfold.training.checkpoint import State
 from tenfold.training.progress import Epoch, Listener, Moment, Silence, Stretch
 from tenfold.training.teacher import Teacher
-from tenfold.training.tensorboard import Scalars
+from tenfold.training.tensorboard import TensorBoard
 
 SECONDS_BETWEEN_MOMENTS = 0.2
 STRETCHES = 400  # that a run is divided into: more points than a curve can show
@@ -173,10 +173,12 @@ class Trainer:
         self._start(resume=resume, checks=checks)
         done = len(self.state.history)
         try:
-            with stop_request() as stop, Scalars(self.archive.folder, done) as scalars:
+            with stop_request() as stop, TensorBoard(self.archive.folder, done) as board:
+                if not self._finished():
+                    board.show(self._batch(torch.arange(self.batch_size))[0])
                 while not self._finished():
                     self._train_epoch(stop)
-                    self._finish_epoch(scalars)
+                    self._finish_epoch(board)
                 if stop:
                     self._interrupt()
         finally:
@@ -269,7 +271,7 @@ class Trainer:
         )
         self.state.sums[1].zero_()
 
-    def _finish_epoch(self, scalars: Scalars) -> None:
+    def _finish_epoch(self, board: TensorBoard) -> None:
         state = self.state
         loss_sum, correct, count = state.sums[0].tolist()
         if not np.isfinite(loss_sum):
@@ -303,7 +305,7 @@ class Trainer:
         if kept_epoch(state.history, self.recipe.training.keep) == row.epoch:
             self.archive.keep(self._recognizer())
         self.archive.save(state)
-        scalars.write(row)
+        board.write(row, state.network)
         self.listener.epoch(row, self.recipe.training.max_epochs)
 
     def _start(self, *, resume: bool, checks: Mapping[str, Any] | None) -> None:

@@ -3,6 +3,8 @@
 from types import TracebackType
 from typing import Any, Self
 
+from torch import Tensor, nn
+
 from tenfold.files import RunFolder
 from tenfold.training.progress import Epoch
 
@@ -16,7 +18,11 @@ _TAGS = {
 }
 
 
-class Scalars:
+MOST_WEIGHTS = 100_000  # of a layer go into its histogram; millions would take seconds
+IMAGES_SHOWN = 32
+
+
+class TensorBoard:
     """Writes each epoch to `tensorboard/` in the run folder; does nothing without a folder."""
 
     def __init__(self, folder: RunFolder | None, epochs_done: int) -> None:
@@ -35,10 +41,22 @@ class Scalars:
             )
         return self
 
-    def write(self, row: Epoch) -> None:
-        """Add one finished epoch."""
+    def show(self, seen: Tensor) -> None:
+        """Add images as the network sees them, augmented: float [N, 1, S, S]."""
         if self._writer is None:
             return
+        images = seen[:IMAGES_SHOWN].float().cpu()
+        low, high = images.min(), images.max()
+        self._writer.add_images("what the network sees", (images - low) / (high - low + 1e-12), 0)
+
+    def write(self, row: Epoch, network: nn.Module) -> None:
+        """Add one finished epoch: its scalars, and histograms of the weights of `network`."""
+        if self._writer is None:
+            return
+        for name, weights in network.named_parameters():
+            values = weights.detach().float().cpu().flatten()
+            stride = -(-len(values) // MOST_WEIGHTS)
+            self._writer.add_histogram(name, values[::stride].numpy(), row.epoch)
         for tag, name in _TAGS.items():
             value = getattr(row, name)
             if value is not None:

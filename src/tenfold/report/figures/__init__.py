@@ -3,20 +3,35 @@
 Ink is dark on white paper. `save` writes a figure as PNG.
 """
 
-from tenfold.report.figures.answers import confusion_matrix, mistakes
-from tenfold.report.figures.data import augmentation_preview, class_balance, sample_sheet
-from tenfold.report.figures.network import feature_maps, filters
+from tenfold.report.figures.answers import confusion_matrix, gallery, mistakes
+from tenfold.report.figures.data import (
+    augmentation_preview,
+    class_balance,
+    ink_of_classes,
+    sample_sheet,
+)
+from tenfold.report.figures.ensemble import disagreement, growth_with_members
+from tenfold.report.figures.network import attribution, feature_maps, filters
 from tenfold.report.figures.style import save
 from tenfold.report.figures.training import training_curves
+from tenfold.report.figures.trust import reliability, risk_coverage, scores
 
 __all__ = [
+    "attribution",
     "augmentation_preview",
     "class_balance",
     "confusion_matrix",
+    "disagreement",
     "feature_maps",
     "filters",
+    "gallery",
+    "growth_with_members",
+    "ink_of_classes",
     "mistakes",
+    "reliability",
+    "risk_coverage",
     "sample_sheet",
     "save",
+    "scores",
     "training_curves",
 ]

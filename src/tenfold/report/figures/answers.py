@@ -31,15 +31,20 @@ CAPTION_INCHES = 0.48
 CHARACTER_INCHES = 0.075
 
 
-def confusion_matrix(confusion: NDArray[np.int64], classes: Sequence[str]) -> Figure:
+def confusion_matrix(
+    confusion: NDArray[np.int64], classes: Sequence[str], *, mistakes_only: bool = True
+) -> Figure:
     """Draw the counts of `confusion` int64 [C, C] (row: truth, column: answer).
 
-    Colour goes to mistakes only: on a good recognizer a coloured diagonal would drown them.
+    With `mistakes_only` colour goes to mistakes alone: on a good recognizer a coloured diagonal
+    drowns them. Without, the diagonal is coloured like the rest, as such tables usually are.
     """
     n_classes = len(classes)
     wrong = confusion.astype(np.float64)
-    np.fill_diagonal(wrong, np.nan)
-    note = "Rows: truth. Columns: answer. Grey: read correctly. Blue: misread."
+    note = "Rows: truth. Columns: answer. The darker, the more images."
+    if mistakes_only:
+        np.fill_diagonal(wrong, np.nan)
+        note = "Rows: truth. Columns: answer. Grey: read correctly. Blue: misread."
     floor = int(np.sort(confusion, axis=None)[:-MOST_COUNTS_IN_CONFUSION].max(initial=0))
     if floor:
         note += f" Counts up to {floor:,} are not written."
@@ -49,7 +54,7 @@ def confusion_matrix(confusion: NDArray[np.int64], classes: Sequence[str]) -> Fi
         top = float(wrong[~np.isnan(wrong)].max(initial=1.0))
         axes.set_facecolor(FAINT)
         axes.imshow(np.ma.masked_invalid(wrong), cmap="Blues", vmin=0, vmax=1.3 * top)
-        _write_counts(axes, confusion, floor, top)
+        _write_counts(axes, confusion, floor, top, mistakes_only=mistakes_only)
         _write_margin(axes, confusion)
         name_classes(axes, classes)
         axes.set_yticks(range(n_classes), list(classes))
@@ -71,12 +76,15 @@ def _confusion_title(confusion: NDArray[np.int64], classes: Sequence[str]) -> st
     )
 
 
-def _write_counts(axes: Axes, confusion: NDArray[np.int64], floor: int, top: float) -> None:
-    """Write each count above `floor` into its cell; `top` is the largest mistake, drawn darkest."""
+def _write_counts(
+    axes: Axes, confusion: NDArray[np.int64], floor: int, top: float, *, mistakes_only: bool
+) -> None:
+    """Write each count above `floor` into its cell; `top` is the largest one that is coloured."""
     size = 9 if len(confusion) <= 16 else 6
     for row, column in np.argwhere(confusion > floor):
         count = confusion[row, column]
-        colour = MUTED if row == column else "white" if count > 0.7 * top else TEXT
+        is_grey = mistakes_only and row == column
+        colour = MUTED if is_grey else "white" if count > 0.7 * top else TEXT
         text = axes.text(column, row, f"{count}", ha="center", va="center", color=colour)
         # Inside the axes as they are, the layout need not measure them one by one.
         text.set(fontsize=size, in_layout=False)
@@ -105,16 +113,20 @@ def mistakes(
     classes: Sequence[str],
     *,
     limit: int = 60,
+    of: int | None = None,
+    misread: int | None = None,
 ) -> Figure:
     """Draw the images that were misread, the most confident mistakes first.
 
     Args:
-        images: uint8 [N, S, S], all that were asked, right or wrong.
+        images: uint8 [N, S, S], right or wrong.
         truth: int64 [N], indices into `classes`.
         answers: int64 [N], indices into `classes`.
         confidence: float [N], the probability that each answer was given.
         classes: what each label is called.
         limit: at most so many are drawn.
+        of: how many were asked, if these are not all.
+        misread: how many of those were misread, if these are not all.
 
     Raises:
         DataError: the four differ in length.
@@ -125,24 +137,36 @@ def mistakes(
             f"images, truth, answers and confidence have lengths {lengths}, expected equal ones"
         )
     wrong = np.flatnonzero(truth != answers)
+    asked = len(images) if of is None else of
     if not wrong.size:
-        title = f"No mistakes to show: {counted(len(images), 'image')}, all read correctly"
-        with drawing(8, 0.9, title, "") as figure:
-            bare(figure.subplots())
-            return figure
+        title = f"No mistakes to show: {counted(asked, 'image')}, all read correctly"
+        return gallery(images[:0], [], title, "")
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
     captions = [
         f"{classes[truth[index]]} → {classes[answers[index]]}\n{confidence[index]:.3f}"
         for index in shown
     ]
-    title = f"{len(wrong):,} of {counted(len(images), 'image')} misread"
-    if len(shown) < len(wrong):
+    misread = len(wrong) if misread is None else misread
+    title = f"{misread:,} of {counted(asked, 'image')} misread"
+    if len(shown) < misread:
         title += f"; the {len(shown)} most confident mistakes"
-    return _gallery(images[shown], captions, title)
+    note = "Below each image: truth → answer, and the confidence of the answer."
+    return gallery(images[shown], captions, title, note)
 
 
-def _gallery(images: NDArray[np.uint8], captions: Sequence[str], title: str) -> Figure:
-    """Draw `images` in rows, the two-line caption of each below it, in cells as wide as needed."""
+def gallery(images: NDArray[np.uint8], captions: Sequence[str], title: str, note: str) -> Figure:
+    """Draw `images` in rows, the two-line caption of each below it, in cells as wide as needed.
+
+    Args:
+        images: uint8 [N, S, S], ink bright; none at all leaves the title and the note.
+        captions: one for each image.
+        title: what is seen.
+        note: how to read the captions.
+    """
+    if not len(images):
+        with drawing(8, 0.9, title, note) as figure:
+            bare(figure.subplots())
+            return figure
     longest = max(len(caption.split("\n")[0]) for caption in captions)
     fitting = GALLERY_INCHES / max(0.8, CHARACTER_INCHES * longest)
     columns = int(np.clip(fitting, 2, np.clip(len(images), 6, 12)))
@@ -153,7 +177,6 @@ def _gallery(images: NDArray[np.uint8], captions: Sequence[str], title: str) -> 
     gap = (round(CAPTION_INCHES * per_inch), round((cell_inches - image_inches) * per_inch))
     sheet = np.pad(mosaic(images, columns, gap, 0), ((0, gap[0]), (gap[1] // 2, gap[1] // 2)))
     height = GALLERY_INCHES * sheet.shape[0] / sheet.shape[1] + 0.75
-    note = "Below each image: truth → answer, and the confidence of the answer."
     with drawing(GALLERY_INCHES, height, title, note) as figure:
         axes = figure.subplots()
         show_ink(axes, sheet / 255)

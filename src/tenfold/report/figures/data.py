@@ -80,8 +80,10 @@ def sample_sheet(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     classes: Sequence[str],
+    *,
     per_class: int = 12,
     seed: int = 0,
+    drawn_from: int | None = None,
 ) -> Figure:
     """Draw `per_class` random images of each class, a row a class.
 
@@ -91,6 +93,7 @@ def sample_sheet(
         classes: what each label is called.
         per_class: images in a row; a class that has fewer leaves places blank.
         seed: chooses the images.
+        drawn_from: how many images there are, if these are not all.
     """
     rng = np.random.default_rng(seed)
     chosen = np.zeros((len(classes), per_class, *images.shape[1:]), dtype=np.uint8)
@@ -98,7 +101,7 @@ def sample_sheet(
         picks = rng.permutation(np.flatnonzero(labels == index))[:per_class]
         chosen[index, : len(picks)] = images[picks]
     title = f"{counted(per_class, 'random image')} of each of the {len(classes)} classes"
-    note = f"Drawn from {counted(len(images), 'image')}."
+    note = f"Drawn from {counted(drawn_from or len(images), 'image')}."
     if np.bincount(labels, minlength=len(classes)).min() < per_class:
         note += " Blank: the class has no more."
     side, pixels = 0.7 if len(classes) <= 20 else 0.33, images.shape[1]
@@ -135,4 +138,34 @@ def augmentation_preview(
         left.spines[:].set(visible=True, color=AMBER, linewidth=2)
         show_ink(right, mosaic(as_ink(variants), columns, (gap, gap), 0))
         right.set_title("variants")
+    return figure
+
+
+def ink_of_classes(
+    means: NDArray[np.floating[Any]], ink: NDArray[np.floating[Any]], classes: Sequence[str]
+) -> Figure:
+    """Draw the mean image of each class, and how much ink its images carry.
+
+    Args:
+        means: float [C, S, S] from 0 to 1; NaN for a class without images.
+        ink: float [C, 3], the 5, 50 and 95 % quantiles of the mean pixel, from 0 to 1.
+        classes: what each is called.
+    """
+    title = "The mean image of each class, and how much ink its images carry"
+    note = "Bars: from the 5 % with least ink to the 5 % with most. Dots: the median."
+    columns = len(classes)
+    with drawing(float(np.clip(0.9 * columns, 8, 18)), 4.2, title, note) as figure:
+        grid = figure.add_gridspec(2, columns, height_ratios=(1, 1.8))
+        for index in range(columns):
+            show_ink(figure.add_subplot(grid[0, index]), np.nan_to_num(means[index]))
+        axes = figure.add_subplot(grid[1, :])
+        places = np.arange(columns)
+        axes.vlines(places, 100 * ink[:, 0], 100 * ink[:, 2], color=BLUE, alpha=0.4, linewidth=9)
+        axes.plot(places, 100 * ink[:, 1], "o", color=BLUE)
+        name_classes(axes, classes)
+        axes.set(xlim=(-0.5, columns - 0.5), ylabel="ink, % of full black")
+        axes.set_ylim(bottom=0)
+        axes.tick_params(axis="x", length=0)
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
     return figure

@@ -85,3 +85,25 @@ def _bound(values: NDArray[np.floating[Any]]) -> float:
     """The magnitude drawn in full colour: nearly the largest, so that one outlier fades nothing."""
     bound = float(np.quantile(np.abs(values), 0.99))
     return bound or float(np.abs(values).max()) or 1.0
+
+
+def attribution(
+    images: NDArray[np.uint8], maps: NDArray[np.floating[Any]], captions: Sequence[str]
+) -> Figure:
+    """Draw images, and below each what in it spoke for the answer and what against.
+
+    Args:
+        images: uint8 [N, S, S], ink bright.
+        maps: float [N, S, S], positive where the ink spoke for the answer.
+        captions: one for each image.
+    """
+    title = "What decided: each image, and what wiping out parts of it would do"
+    note = "Blue: without this part the answer would be less certain. Amber: more certain."
+    columns = len(images)
+    with drawing(max(6.5, 1.25 * columns), 3.4, title, note) as figure:
+        panels = figure.subplots(2, columns, squeeze=False)
+        for index in range(columns):
+            show_ink(panels[0, index], as_ink(images[index]))
+            panels[0, index].set_title(captions[index], fontsize=9)
+            show_signed(panels[1, index], maps[index], _bound(maps[index]))
+    return figure

@@ -24,7 +24,9 @@ SMALLEST_LOSS = 1e-6
 LADDER = np.array([step * 10.0**power for power in range(-6, 4) for step in (1, 2, 5)])
 
 
-def training_curves(history: Sequence[Epoch], kept_epoch: int | None = None) -> Figure:
+def training_curves(
+    history: Sequence[Epoch], kept_epoch: int | None = None, stretches: Sequence[Epoch] = ()
+) -> Figure:
     """Draw loss, accuracy and learning rate over the epochs, `kept_epoch` marked.
 
     Both upper scales are logarithmic, accuracy in its distance from 1: between 0.995 and 0.996
@@ -35,6 +37,8 @@ def training_curves(history: Sequence[Epoch], kept_epoch: int | None = None) -> 
             `valid_loss`, `valid_accuracy`, `learning_rate`, and `elapsed_s` since the start;
             what was not measured may be None or missing.
         kept_epoch: the epoch whose weights the recognizer carries.
+        stretches: the same of every few steps, where `epoch` is a fraction and nothing is
+            validated; drawn thin.
 
     Raises:
         DataError: the history is empty.
@@ -44,12 +48,17 @@ def training_curves(history: Sequence[Epoch], kept_epoch: int | None = None) -> 
     epochs = _column(history, "epoch")
     with drawing(9, 7.5, _headline(history, kept_epoch), _note(history)) as figure:
         loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.5))
-        _draw_pair(loss, history, "loss", SMALLEST_LOSS)
-        _draw_pair(accuracy, history, "accuracy", SMALLEST_ERROR)
-        rate.plot(epochs, _column(history, "learning_rate"), color=MUTED, **_marker(epochs))
+        _draw_pair(loss, history, stretches, "loss", SMALLEST_LOSS)
+        _draw_pair(accuracy, history, stretches, "accuracy", SMALLEST_ERROR)
+        if stretches:
+            points = _column(stretches, "epoch"), _column(stretches, "learning_rate")
+            rate.plot(*points, color=MUTED)
+        else:
+            rate.plot(epochs, _column(history, "learning_rate"), color=MUTED, **_marker(epochs))
         rate.set(ylabel="learning rate", xlabel="epoch")
         rate.set_ylim(bottom=0)
-        rate.set_xlim(min(epochs[0], 1) - 0.5, epochs[-1] + 0.5)
+        first = 0 if stretches else min(epochs[0], 1) - 0.5
+        rate.set_xlim(first, epochs[-1] + (0.02 * epochs[-1] if stretches else 0.5))
         rate.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         figure.align_ylabels()
         if kept_epoch is not None:
@@ -86,7 +95,9 @@ def _note(history: Sequence[Epoch]) -> str:
     return f"{note} Time taken: {minutes} min {seconds} s."
 
 
-def _draw_pair(axes: Axes, history: Sequence[Epoch], quantity: str, floor: float) -> None:
+def _draw_pair(
+    axes: Axes, history: Sequence[Epoch], stretches: Sequence[Epoch], quantity: str, floor: float
+) -> None:
     """Draw training and validation `quantity` on one logarithmic axis, each named at its end."""
     epochs = _column(history, "epoch")
     pair = {
@@ -94,7 +105,13 @@ def _draw_pair(axes: Axes, history: Sequence[Epoch], quantity: str, floor: float
         "validation": (_column(history, f"valid_{quantity}"), BLUE),
     }
     heights = {name: _height(values, quantity, floor) for name, (values, _) in pair.items()}
-    _rule(axes, np.concatenate(list(heights.values())), quantity)
+    known = np.concatenate(list(heights.values()))
+    # A lucky batch without a mistake would stretch the axis to where nothing else is.
+    lowest = np.nanmin(known, initial=np.inf) / 2
+    fine = _height(_column(stretches, f"train_{quantity}"), quantity, max(floor, lowest))
+    _rule(axes, np.concatenate([known, fine]), quantity)
+    if stretches:
+        axes.plot(_column(stretches, "epoch"), fine, color=AMBER, alpha=0.35, linewidth=0.8)
     ends = []
     for name, (values, colour) in pair.items():
         known = np.isfinite(heights[name])

@@ -1,0 +1,72 @@
+"""What a network sees: its filters, its feature maps, and what in an image decided."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tenfold.recognizer import Member
+from tenfold.report import figures
+from tenfold.report.attribution import attributions
+from tenfold.report.evidence import Evidence
+from tenfold.report.section import Section
+
+MOST_CLASSES = 12
+
+
+def what_it_sees(evidence: Evidence, digit: str | None) -> Section:
+    """Filters, feature maps and what decided."""
+    section = Section("seeing", "What it sees")
+    recognizer, examples = evidence.recognizer, evidence.examples
+    if recognizer is None or examples is None:
+        section.say("Without recognizer and examples there is nothing to look at.")
+        return section
+    member = recognizer.members[0]
+    network = member.network.cpu().eval()
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    if not convolutions:
+        section.say("This network has no convolutions, so it has no filters to show.")
+    else:
+        name, image = examples.one_of(digit)
+        filters = convolutions[0].weight.detach()[:, 0].numpy()
+        section.draw("filters", "The filters of the first layer", figures.filters(filters))
+        stages = _feature_maps(member, convolutions, image)
+        shows = f"An image of class {name} and the feature maps of each convolution"
+        section.draw("feature-maps", shows, figures.feature_maps(image, stages))
+    labels = examples.images.known_labels()
+    first = np.array([np.flatnonzero(labels == index)[0] for index in np.unique(labels)])[
+        :MOST_CLASSES
+    ]
+    images = examples.images.images[first]
+    answers = recognizer.probabilities(images).argmax(axis=1)
+    maps = attributions(member, images, answers)
+    captions = [f"answer: {recognizer.classes[answer]}" for answer in answers]
+    section.say(
+        "What decided is found by occlusion (Zeiler and Fergus 2014, through captum): a patch of "
+        "paper covers one place after the other, and the answer's score falls or rises."
+    )
+    shows = "An image of each class, and below it what spoke for and against its answer"
+    section.draw("attribution", shows, figures.attribution(images, maps, captions))
+    return section
+
+
+def _feature_maps(
+    member: Member, convolutions: Sequence[nn.Conv2d], image: NDArray[np.uint8]
+) -> list[tuple[str, NDArray[np.float32]]]:
+    """Catch what each convolution answers to `image`, before normalisation and activation."""
+    names = {module: name for name, module in member.network.named_modules()}
+    stages: list[tuple[str, NDArray[np.float32]]] = []
+
+    def catch(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        stages.append((names[module].removesuffix(".0"), output[0].numpy().copy()))
+
+    handles = [convolution.register_forward_hook(catch) for convolution in convolutions]
+    try:
+        with torch.inference_mode():
+            member.network(member.preprocessing(torch.from_numpy(image[None].copy())))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return stages

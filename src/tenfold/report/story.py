@@ -1,0 +1,280 @@
+"""The story of a run, section by section: what is said, and which pictures belong to it.
+
+A section is made of what the run left; where something is missing, it says so.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tenfold.choices import Augmentation
+from tenfold.networks.summary import summarize
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Preprocessing
+from tenfold.report import figures
+from tenfold.report.evidence import Evidence
+from tenfold.report.judgement import doubtful_labels, the_members, where_it_errs
+from tenfold.report.metrics import CALIBRATION_BINS, Evaluation, Score, evaluate
+from tenfold.report.section import Section, Table, listed
+from tenfold.report.sight import what_it_sees
+from tenfold.report.standing import standing
+from tenfold.training import augment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PREVIEW_VARIANTS = 32
+
+
+def sections(evidence: Evidence, digit: str | None) -> Iterator[Section]:
+    """Tell the whole story in order.
+
+    Args:
+        evidence: what the run left.
+        digit: the class whose image is followed through the network; None takes the first.
+    """
+    yield the_answer(evidence)
+    yield the_data(evidence)
+    yield the_augmentation(evidence, digit)
+    yield the_network(evidence)
+    yield the_training(evidence)
+    yield what_it_sees(evidence, digit)
+    yield where_it_errs(evidence)
+    yield doubtful_labels(evidence)
+    if evidence.recipe.ensemble.members > 1:
+        yield the_members(evidence)
+
+
+def the_answer(evidence: Evidence) -> Section:
+    """The score, and what it rests on."""
+    section = Section("answer", "The answer")
+    recipe, rows = evidence.recipe, []
+    if evidence.score is not None:
+        achieved = Score(evidence.score["correct"], evidence.score["n"])
+        section.say(f"On images whose truth is known, {_read_right(achieved)}.")
+        section.say(f"How one stands: {standing(achieved.accuracy).sentence()}.")
+        rows.append(("against known truth", str(achieved)))
+    expected = _expected(evidence)
+    if expected is not None:
+        if evidence.score is None:
+            section.say(f"Of the images held out of training, {_read_right(expected.score)}.")
+        rows.append(("expected beforehand, from images held out", str(expected.score)))
+        rows.append(("loss on them, in nats", f"{expected.loss:.4f}"))
+        error = f"{expected.calibration_error:.4f} ({CALIBRATION_BINS} bins)"
+        rows.append(("calibration error on them", error))
+        section.say(_caution(recipe))
+    else:
+        section.say("No images were held out, so the run cannot foretell its own score.")
+    rows.append(("recipe", f"{recipe.name}, seed {recipe.seed}"))
+    if evidence.summary is not None:
+        rows.append(("training", _duration(evidence.summary["train_s"])))
+        rows.append(("whole run, without this report", _duration(evidence.summary["total_s"])))
+    if (environment := evidence.environment) is not None:
+        rows.append(("machine", f"{environment['device_name']} ({environment['system']})"))
+        versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())
+        rows.append(("versions", f"Python {environment['python']}, {versions}"))
+    section.tables.append(Table("The run in short", ("what", "value"), rows))
+    if evidence.gaps:
+        section.say(
+            f"Parts of this run cannot be shown: {'; '.join(evidence.gaps)}. "
+            "What depends on them is left out below."
+        )
+    return section
+
+
+def the_data(evidence: Evidence) -> Section:
+    """What was learned from, and what the checks found."""
+    section = Section("data", "The data")
+    data, examples = evidence.data, evidence.examples
+    if data is not None and (checks := data["checks"]) is not None:
+        for problem in checks["problems"]:
+            section.say(f"Problem: {problem}.")
+        for note in checks["notes"]:
+            section.say(f"Note: {note}.")
+        if not checks["problems"] and not checks["notes"]:
+            section.say("The checks found nothing wrong or odd.")
+        files = [checks["train"]] + ([checks["test"]] if checks["test"] else [])
+        section.tables.append(_files_table(files))
+        if checks["test"]:
+            shared = len(checks["overlap"])
+            section.say(f"Images that stand in both files: {shared}.")
+    if data is not None:
+        train, valid = data["train"], data["valid"]
+        counts = None if valid is None else valid["classes"]
+        title = "Images of each class"
+        if valid is not None:
+            title += ", and how they were divided"
+        shows = f"Bars of the number of images of each class: {listed(train['classes'])}"
+        section.draw("classes", shows, figures.class_balance(train["classes"], counts, title))
+    if examples is not None:
+        labels = examples.images.known_labels()
+        sheet = figures.sample_sheet(
+            examples.images.images, labels, examples.images.classes, drawn_from=examples.n
+        )
+        section.draw("samples", "A sheet with random images of each class, a row a class", sheet)
+        ink = figures.ink_of_classes(examples.means, examples.ink, examples.images.classes)
+        section.draw("ink", "The mean image of each class, and the range of its ink", ink)
+    return section
+
+
+def _files_table(files: Sequence[Mapping[str, object]]) -> Table:
+    rows: list[list[str]] = []
+    for title, key in (
+        ("images", "rows"),
+        ("height and width in pixels", "image_size"),
+        ("lowest pixel", "pixel_min"),
+        ("highest pixel", "pixel_max"),
+        ("mean pixel", "pixel_mean"),
+        ("standard deviation of pixels", "pixel_std"),
+        ("share of pixels with ink", "ink_share"),
+        ("χ² against equal classes", "chi_square"),
+    ):
+        rows.append([title, *(_number(file[key]) for file in files)])
+    for title, key in (("blank images", "blank"), ("groups of equal images", "duplicates")):
+        rows.append([title, *(str(len(file[key])) for file in files)])  # type: ignore[arg-type]
+    header = ["", *(str(file["name"]) for file in files)]
+    return Table("What the checks measured", header, rows)
+
+
+def the_augmentation(evidence: Evidence, digit: str | None) -> Section:
+    """One digit, drawn as training saw it."""
+    section = Section("augmentation", "Augmentation")
+    recipe = evidence.recipe
+    section.say(f"{caption(recipe.augmentation)}.")
+    values = recipe.augmentation.model_dump()
+    rows = [(name.replace("_", " "), f"{value:g}") for name, value in values.items()]
+    section.tables.append(Table("The recipe's largest changes", ("what", "at most"), rows))
+    if evidence.examples is not None:
+        _, image = evidence.examples.one_of(digit)
+        section.draw(
+            "augmentation",
+            "One digit, and 32 variants of it turned, shifted, stretched and bent",
+            augmentation_preview(image, recipe),
+        )
+    return section
+
+
+def augmentation_preview(image: NDArray[np.uint8], recipe: Recipe) -> "Figure":
+    """Draw one digit, uint8 [S, S], many ways, as training samples it at its first step."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    warp = augment.warp(recipe.augmentation, PREVIEW_VARIANTS, len(image), generator)
+    copies = torch.from_numpy(image.copy()).expand(PREVIEW_VARIANTS, -1, -1)
+    variants = Preprocessing(zoom=recipe.preprocessing.zoom)(copies, warp)[:, 0].numpy()
+    return figures.augmentation_preview(image, variants, caption(recipe.augmentation))
+
+
+def caption(augmentation: Augmentation) -> str:
+    """Say what is done to a digit: "Turned by up to 8°, shifted by up to 1.2 pixels"."""
+    parts = [
+        (augmentation.rotation_degrees, "turned by up to {:g}°"),
+        (augmentation.shift_pixels, "shifted by up to {:g} pixels"),
+        (augmentation.zoom * 100, "stretched by up to {:g} % a side"),
+        (augmentation.shear_degrees, "slanted by up to {:g}°"),
+        (augmentation.elastic_pixels, "bent by about {:g} pixels"),
+    ]
+    said = [text.format(amount) for amount, text in parts if amount]
+    if not said:
+        return "This recipe changes nothing"
+    fading = (
+        f"; by the last step {augmentation.fade:.0%} of it is gone" if augmentation.fade else ""
+    )
+    return ", ".join(said).capitalize() + fading
+
+
+def the_network(evidence: Evidence) -> Section:
+    """Layers, shapes, parameters and arithmetic."""
+    section = Section("network", "The network")
+    recognizer = evidence.recognizer
+    if recognizer is None:
+        section.say("The recognizer cannot be read, so its layers are not known.")
+        return section
+    member = recognizer.members[0]
+    size = member.preprocessing.size or recognizer.image_size
+    layers = summarize(member.network.cpu(), size)
+    parameters = sum(layer.parameters for layer in layers)
+    arithmetic = sum(layer.multiply_adds for layer in layers)
+    several = len(recognizer.members) > 1
+    section.say(
+        f"{'The first member is' if several else 'It is'} {member.choices.name}: "
+        f"{parameters:,} parameters, {arithmetic:,} multiplications for one image of "
+        f"{size} × {size}." + (f" There are {len(recognizer.members)} members." if several else "")
+    )
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            " × ".join(map(str, layer.shape)),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+        )
+        for layer in layers
+    ]
+    header = ("layer", "kind", "output", "parameters", "multiply-adds")
+    section.tables.append(Table("Layers, in the order in which an image passes", header, rows))
+    return section
+
+
+def the_training(evidence: Evidence) -> Section:
+    """Loss, accuracy and learning rate."""
+    section = Section("training", "Training")
+    if not evidence.history:
+        section.say("The table of epochs is missing, so there are no curves.")
+        return section
+    if evidence.recipe.ensemble.members > 1:
+        section.say("Of the first member; the others went much the same way.")
+    recognizer = evidence.recognizer
+    kept = None if recognizer is None else recognizer.provenance["epoch"]
+    section.say(
+        "Training accuracy is counted on augmented images while the weights still move, so it may "
+        "well lie below validation."
+    )
+    section.draw(
+        "training",
+        "Loss, accuracy and learning rate over the epochs",
+        figures.training_curves(evidence.history, kept, evidence.stretches or ()),
+    )
+    return section
+
+
+# Small things that several of the above need
+
+
+def _expected(evidence: Evidence) -> Evaluation | None:
+    held_out = evidence.held_out
+    if held_out is None or held_out.labels is None:
+        return None
+    return evaluate(held_out.probabilities, held_out.labels, held_out.classes)
+
+
+def _caution(recipe: Recipe) -> str:
+    """Say in which way the held-out images do not tell what the leaderboard will."""
+    if recipe.ensemble.members > 1:
+        return (
+            "Each held-out image was judged by the few members that had not learned it, so all "
+            "together do better than was expected."
+        )
+    if recipe.training.keep == "best":
+        return "The same held-out images chose the epoch, which flatters a little."
+    return "The held-out images chose nothing but the temperature, which changes no answer."
+
+
+def _read_right(score: Score) -> str:
+    low, high = score.interval
+    return (
+        f"{score.correct:,} of {score.n:,} were read right: {score.accuracy:.4f} "
+        f"(95 % interval {low:.4f}–{high:.4f})"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

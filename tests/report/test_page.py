@@ -1,0 +1,206 @@
+"""The report of small real runs, read as a stranger's browser would."""
+
+import json
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import html5lib
+import numpy as np
+import pytest
+
+from tenfold.errors import DataError, RecognizerError
+from tenfold.files import RunFolder
+from tenfold.recipe import Recipe
+from tenfold.report.evidence import Evidence, Examples
+from tenfold.report.page import write_report
+from tenfold.run import run, train
+from tenfold.training.progress import Silence
+
+SMALL = ("network.width=4", "training.max_epochs=2", "data.validation=0.25")
+PICTURES = {
+    "classes", "samples", "ink", "augmentation", "training", "filters", "feature-maps",
+    "attribution", "confusion", "confusion-all", "per-class", "mistakes", "unsure", "reliability",
+    "risk-coverage",
+}  # fmt: skip
+SECTIONS = ["answer", "data", "augmentation", "network", "training", "seeing", "errors", "labels"]
+
+
+class Notes(Silence):
+    """A listener that remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def note(self, sentence):
+        self.told.append(sentence)
+
+
+class Page(HTMLParser):
+    """What a page holds: sections, pictures with their texts, and all that is written."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.sections, self.pictures, self.text = [], {}, ""
+        self.figure = None
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if tag == "section":
+            self.sections.append(values["id"])
+        elif tag == "figure":
+            self.figure = values["id"].removeprefix("figure-")
+        elif tag == "img":
+            self.pictures[self.figure] = values
+        for name in ("src", "href"):
+            assert not (values.get(name) or "").startswith(("http", "//")), "needs a network"
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def finished(digits, tmp_path_factory):
+    """A real run whose truth is known; copy it before changing it."""
+    labelled, held_back = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
+    out = tmp_path_factory.mktemp("report") / "run"
+    recipe = Recipe.load("quick", overrides=SMALL)
+    run(
+        labelled,
+        held_back.without_labels(),
+        recipe,
+        out,
+        truth=held_back.names(),
+        listener=Silence(),
+    )
+    return out
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_a_run_leaves_its_report_with_every_section_and_picture(finished):
+    page = Page(finished / "report.html")
+    assert page.sections == SECTIONS
+    assert set(page.pictures) - {"labels"} == PICTURES
+    for name, picture in page.pictures.items():
+        assert (finished / "figures" / f"{name}.png").is_file()
+        assert picture["src"].startswith("data:image/png;base64,")
+        assert len(picture["alt"]) > 20
+    known = json.loads((finished / "score.json").read_text())
+    assert f"{known['correct']:,} of {known['n']:,} were read right" in page.text
+    assert "cannot be shown" not in page.text
+
+
+def test_the_page_is_valid_html(finished):
+    html5lib.HTMLParser(strict=True).parse((finished / "report.html").read_text("utf-8"))
+
+
+def test_it_is_made_again_from_what_was_saved(copied):
+    before = Page(copied / "report.html")
+    (copied / "report.html").unlink()
+    shutil.rmtree(copied / "figures")
+    write_report(copied)
+    again = Page(copied / "report.html")
+    assert again.pictures == before.pictures
+    assert again.text == before.text
+
+
+def test_another_digit_may_be_followed(copied, finished):
+    write_report(copied, digit="7")
+    changed = [
+        name
+        for name in sorted(PICTURES)
+        if (copied / "figures" / f"{name}.png").read_bytes()
+        != (finished / "figures" / f"{name}.png").read_bytes()
+    ]
+    assert changed == ["augmentation", "feature-maps"]
+    with pytest.raises(DataError, match="--digit x: the run has no such image, expected one of 0"):
+        write_report(copied, digit="x")
+
+
+@pytest.mark.parametrize(
+    ("missing", "lost"),
+    [
+        ("recognizer", {"filters", "feature-maps", "attribution"}),
+        ("held_out", {"labels"}),
+        ("predictions", set()),  # the images held out take their place
+        ("examples", {"samples", "ink", "augmentation", "filters", "feature-maps", "attribution"}),
+        ("metrics", {"training"}),
+        ("steps", set()),
+        ("data", {"classes"}),
+        ("environment", set()),
+        ("summary", set()),
+    ],
+)
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_missing_or_damaged_part_leaves_the_rest(copied, missing, lost, damage):
+    part = getattr(RunFolder(copied), missing)
+    if damage == "missing":
+        part.unlink()
+    else:
+        part.write_bytes(part.read_bytes()[:-20] + b"\xff")
+    page = Page(write_report(copied))
+    assert page.sections == SECTIONS
+    assert set(page.pictures) | {"labels"} == (PICTURES - lost) | {"labels"}
+    is_optional = damage == "missing" and missing in {"summary", "predictions"}
+    assert (part.name in page.text) == (not is_optional)
+
+
+def test_a_folder_that_holds_no_run_is_a_sentence(tmp_path):
+    with pytest.raises(RecognizerError, match=r"holds no run, expected a run folder"):
+        write_report(tmp_path)
+
+
+def test_a_report_without_any_held_out_image(digits, tmp_path):
+    recipe = Recipe.load("quick", overrides=[*SMALL, "data.validation=none"])
+    three = digits.select(np.array([1, 3, 5]))  # 0, 1, 9
+    train(three, recipe, RunFolder(tmp_path / "run"), listener=Silence())
+    page = Page(tmp_path / "run" / "report.html")
+    assert page.sections == SECTIONS
+    assert "No images were held out" in page.text
+    assert "confusion" not in page.pictures
+
+
+def test_one_class_and_no_mistake(finished):
+    """Sections made of answers that are all right, and all of one class."""
+    from tenfold.report.judgement import doubtful_labels, where_it_errs
+
+    evidence = Evidence.read(finished)
+    ones = evidence.predictions
+    sure = np.zeros_like(ones.probabilities)
+    sure[:, 1] = 1
+    ones = replace(ones, probabilities=sure, labels=np.ones(len(ones), np.int64))
+    evidence = replace(evidence, predictions=ones, held_out=ones)
+    errors = where_it_errs(evidence)
+    assert {picture.name for picture in errors.pictures} >= {"confusion", "mistakes", "unsure"}
+    assert "doubts 0 labels" in doubtful_labels(evidence).paragraphs[0]
+
+
+def test_an_ensemble_shows_what_its_members_add(digits, tmp_path):
+    recipe = Recipe.load("quick", overrides=[*SMALL, "ensemble.members=2"])
+    labelled, held_back = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
+    out = tmp_path / "run"
+    run(labelled, held_back.without_labels(), recipe, out, truth=held_back.names(),
+        listener=Silence())  # fmt: skip
+    page = Page(out / "report.html")
+    assert page.sections == [*SECTIONS, "members"]
+    assert {"members", "disagreement"} <= set(page.pictures)
+    assert "All 2 members agree on all but" in page.text
+
+
+def test_examples_come_back_from_disk(digits, tmp_path):
+    examples = Examples.of(digits)
+    assert examples.images.class_counts() == dict.fromkeys(digits.classes, 12)
+    np.testing.assert_allclose(
+        examples.means[3], digits.images[digits.labels == 3].mean(axis=0) / 255, atol=1e-6
+    )
+    examples.save(tmp_path / "examples.safetensors")
+    again = Examples.load(tmp_path / "examples.safetensors")
+    np.testing.assert_array_equal(again.images.images, examples.images.images)
+    np.testing.assert_array_equal(again.ink, examples.ink)
+    assert again.n == 2000
