@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: run test lint check install format clean
+.PHONY: run test docs lint check install format clean
 
 run: install          ## MNIST in the competition's shape: train, explain, predict, score
 	$(BIN)/tenfold run
@@ -13,12 +13,15 @@ run: install          ## MNIST in the competition's shape: train, explain, predi
 test: install         ## the whole test suite, on real digits
 	$(BIN)/python -m pytest
 
+docs: install         ## run the tutorial, chapter by chapter, into docs/build/*.html
+	$(BIN)/python docs/build.py
+
 lint: install         ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-check: lint test      ## what must be green before a commit
+check: lint test docs ## what must be green before a commit
 
 format: install
 	$(BIN)/ruff format .

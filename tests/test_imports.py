@@ -28,6 +28,7 @@ FLOORS = {
     "training": 5,
     "report": 6,
     "estimator": 6,
+    "submit": 6,
     "run": 7,
     "cli": 8,
     "__main__": 9,

@@ -18,6 +18,7 @@ NETWORK_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
     "thelastdev": frozenset({"hidden", "dropout"}),
     "deotte": frozenset({"width", "dropout"}),
     "compact": frozenset({"width", "dropout"}),
+    "pocket": frozenset({"width"}),
 }
 
 MOST_MEMBERS: Final = 1000  # of an ensemble: the seeds of members 0 to 999 are told apart by it
@@ -27,10 +28,10 @@ VARIED: Final = frozenset(
     {"preprocessing", "augmentation", "network", "optimizer", "schedule", "training"}
 )
 
-BATCH_NORMALIZED: Final = frozenset({"deotte", "compact"})
-ANY_SIZE: Final = frozenset({"compact"})  # these end in a global maximum
+BATCH_NORMALIZED: Final = frozenset({"deotte", "compact", "pocket"})
+ANY_SIZE: Final = frozenset({"compact", "pocket"})  # these end in a global maximum
 
-NetworkName = Literal["mlp", "lenet5", "surma", "thelastdev", "deotte", "compact"]
+NetworkName = Literal["mlp", "lenet5", "surma", "thelastdev", "deotte", "compact", "pocket"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

@@ -6,7 +6,8 @@
     ├── RecipeError            a recipe cannot work; lists every problem
     ├── RecognizerError        a saved recognizer or run folder is damaged or does not fit
     ├── OutputError            a result cannot be written
-    └── JobError               one of several pieces of work failed; what is finished is kept
+    ├── JobError               one of several pieces of work failed; what is finished is kept
+    └── SubmitError            a submission cannot be handed in
     Interrupted                stopped by Ctrl-C or SIGTERM, state saved; exits with 130
 
 Each message is one sentence that says what was found, where, and what was expected.
@@ -47,6 +48,10 @@ class OutputError(TenfoldError):
 
 class JobError(TenfoldError):
     """One of several pieces of work failed. What the others finished is kept."""
+
+
+class SubmitError(TenfoldError):
+    """A submission cannot be handed in. Nothing was, unless the sentence says so."""
 
 
 class Interrupted(Exception):

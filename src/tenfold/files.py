@@ -73,6 +73,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
@@ -184,6 +190,11 @@ class RunFolder:
     def score(self) -> Path:
         """Accuracy against known truth, where there was any."""
         return self.path / "score.json"
+
+    @property
+    def submitted(self) -> Path:
+        """What became of `submission` on Kaggle."""
+        return self.path / "submitted.json"
 
     @property
     def examples(self) -> Path:

@@ -12,6 +12,7 @@ PUBLISHED_PARAMETERS = {
     "surma": 42_579_946,
     "deotte": 326_410,  # Keras counts 832 running statistics on top
     "mlp": 784 * 128 + 128 + 128 * 128 + 128 + 128 * 10 + 10,
+    "pocket": 9_042,
     "lenet5": 156 + 2_416 + 400 * 120 + 120 + 120 * 84 + 84 + 84 * 10 + 10,
 }
 
@@ -30,7 +31,7 @@ def test_published_networks_have_their_published_size(name, parameters):
 
 
 @pytest.mark.parametrize("size", [20, 32])
-@pytest.mark.parametrize("name", ["mlp", "lenet5", "thelastdev", "compact"])
+@pytest.mark.parametrize("name", ["mlp", "lenet5", "thelastdev", "compact", "pocket"])
 def test_other_image_sizes_work(name, size):
     network = build(Network(name=name), image_size=size, n_classes=10, seed=0).eval()
     with torch.inference_mode():

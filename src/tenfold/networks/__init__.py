@@ -16,6 +16,7 @@ from tenfold.networks.deotte import deotte
 from tenfold.networks.lenet5 import lenet5
 from tenfold.networks.mlp import mlp
 from tenfold.networks.paired import surma, thelastdev
+from tenfold.networks.pocket import pocket
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
@@ -24,6 +25,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "thelastdev": thelastdev,
     "deotte": deotte,
     "compact": compact,
+    "pocket": pocket,
 }
 
 

@@ -125,19 +125,25 @@ def the_members(evidence: Evidence) -> Section:
         f"All {len(votes)} members agree on all but {differ:,} of {len(predictions):,} images."
     )
     if predictions.labels is not None:
-        growth = _growth(votes, predictions.labels, len(predictions.classes))
+        found = growth(votes, predictions.labels, len(predictions.classes))
         section.say("Here the members vote; in the recognizer their probabilities are averaged.")
-        drawn = figures.growth_with_members(growth, len(predictions))
+        drawn = figures.growth_with_members(found, len(predictions))
         section.draw("members", "Accuracy of one, two and more members voting together", drawn)
     drawn = figures.disagreement(votes)
     section.draw("disagreement", "On how many images each two members disagree", drawn)
     return section
 
 
-def _growth(
+def growth(
     votes: NDArray[np.int64], labels: NDArray[np.int64], n_classes: int
 ) -> dict[int, NDArray[np.float64]]:
-    """Return for 1, 2, … members the accuracies of some ensembles of so many, by plurality."""
+    """Return for 1, 2, … members the accuracies of some ensembles of so many, by plurality.
+
+    Args:
+        votes: int64 [M, N], what each member answered.
+        labels: int64 [N], the truth.
+        n_classes: how many answers there are to choose from.
+    """
     rng = np.random.default_rng(0)
     ballots = np.eye(n_classes, dtype=np.int16)[votes]
     found = {}

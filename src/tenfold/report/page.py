@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from tenfold.files import RunFolder, output_folder, write_text
+from tenfold.files import RunFolder, output_folder, write_bytes, write_text
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
 from tenfold.report.figures.style import DPI
@@ -59,16 +59,22 @@ def write_report(
     recipe = evidence.recipe
     title = f"How {recipe.name} reads digits"
     subtitle = f"Run {evidence.folder.path.resolve().name}. {recipe.description}".strip()
-    shown = {section.name: [_save(one, folder) for one in section.pictures] for section in told}
+    write_text(evidence.folder.report, render(title, subtitle, told, folder))
     _to_tensorboard(evidence.folder, told)
-    write_text(evidence.folder.report, render(title, subtitle, told, shown))
     return evidence.folder.report
 
 
 def render(
-    title: str, subtitle: str, told: Sequence[Section], shown: dict[str, list[_Shown]]
+    title: str, subtitle: str, told: Sequence[Section], figures_folder: Path | None = None
 ) -> str:
-    """Return the page as HTML; all text is escaped."""
+    """Return the page as HTML; all text is escaped.
+
+    Args:
+        title: of the page.
+        subtitle: below it.
+        told: what the page says and shows.
+        figures_folder: where its pictures are written as PNG besides.
+    """
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - slow to import
 
     template = resources.files("tenfold") / "report" / "page.html.j2"
@@ -79,7 +85,7 @@ def render(
             "title": section.title,
             "paragraphs": section.paragraphs,
             "tables": section.tables,
-            "pictures": shown[section.name],
+            "pictures": [_shown(picture, figures_folder) for picture in section.pictures],
         }
         for section in told
     ]
@@ -100,10 +106,10 @@ def _to_tensorboard(folder: RunFolder, told: Sequence[Section]) -> None:
             )
 
 
-def _save(picture: Picture, folder: Path) -> _Shown:
-    path = folder / f"{picture.name}.png"
-    figures.save(picture.figure, path)
-    content = path.read_bytes()
+def _shown(picture: Picture, folder: Path | None) -> _Shown:
+    content = figures.as_png(picture.figure)
+    if folder is not None:
+        write_bytes(folder / f"{picture.name}.png", content)
     # A PNG tells its size in bytes 16 to 23.
     wide, high = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
     scale = CSS_PIXELS_PER_INCH / DPI

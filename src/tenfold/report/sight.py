@@ -1,7 +1,5 @@
 """What a network sees: its filters, its feature maps, and what in an image decided."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -32,7 +30,7 @@ def what_it_sees(evidence: Evidence, digit: str | None) -> Section:
         name, image = examples.one_of(digit)
         filters = convolutions[0].weight.detach()[:, 0].numpy()
         section.draw("filters", "The filters of the first layer", figures.filters(filters))
-        stages = _feature_maps(member, convolutions, image)
+        stages = feature_maps(member, image)
         shows = f"An image of class {name} and the feature maps of each convolution"
         section.draw("feature-maps", shows, figures.feature_maps(image, stages))
     labels = examples.images.known_labels()
@@ -52,20 +50,25 @@ def what_it_sees(evidence: Evidence, digit: str | None) -> Section:
     return section
 
 
-def _feature_maps(
-    member: Member, convolutions: Sequence[nn.Conv2d], image: NDArray[np.uint8]
-) -> list[tuple[str, NDArray[np.float32]]]:
-    """Catch what each convolution answers to `image`, before normalisation and activation."""
-    names = {module: name for name, module in member.network.named_modules()}
+def feature_maps(member: Member, image: NDArray[np.uint8]) -> list[tuple[str, NDArray[np.float32]]]:
+    """Catch what each convolution of `member` answers to `image`, uint8 [S, S].
+
+    Returns:
+        The name of each convolution and its maps, float32 [C, h, w], before normalisation and
+        activation, in the order in which the image passes.
+    """
+    network = member.network.cpu().eval()
+    names = {module: name for name, module in network.named_modules()}
     stages: list[tuple[str, NDArray[np.float32]]] = []
 
     def catch(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         stages.append((names[module].removesuffix(".0"), output[0].numpy().copy()))
 
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     handles = [convolution.register_forward_hook(catch) for convolution in convolutions]
     try:
         with torch.inference_mode():
-            member.network(member.preprocessing(torch.from_numpy(image[None].copy())))
+            network(member.preprocessing(torch.from_numpy(image[None].copy())))
     finally:
         for handle in handles:
             handle.remove()

@@ -12,11 +12,12 @@ from tenfold.report.figures.data import (
 )
 from tenfold.report.figures.ensemble import disagreement, growth_with_members
 from tenfold.report.figures.network import attribution, feature_maps, filters
-from tenfold.report.figures.style import save
+from tenfold.report.figures.style import as_png, save
 from tenfold.report.figures.training import training_curves
 from tenfold.report.figures.trust import reliability, risk_coverage, scores
 
 __all__ = [
+    "as_png",
     "attribution",
     "augmentation_preview",
     "class_balance",

@@ -5,6 +5,7 @@ Dark blue and amber stay apart for colour-blind eyes and, since one is much dark
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.files import atomic_path
+from tenfold.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,14 +77,20 @@ def drawing(width_inches: float, height_inches: float, title: str, note: str) ->
         yield figure
 
 
+def as_png(figure: Figure) -> bytes:
+    """Return `figure` as the content of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, facecolor="white")
+    return content.getvalue()
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` to `path` as PNG, whole or not at all.
 
     Raises:
         OutputError: the folder or the disk does not take the file.
     """
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, facecolor="white")
+    write_bytes(path, as_png(figure))
 
 
 def show_ink(axes: Axes, image: NDArray[Any]) -> None:

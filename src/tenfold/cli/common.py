@@ -1,0 +1,71 @@
+"""What the commands share: the application, their options, and where they write."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tenfold.data import Dataset
+
+app = typer.Typer(
+    help="Read handwritten digits: from Kaggle's train.csv and test.csv to a submission.csv.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+TrainFile = Annotated[Path, Argument(metavar="TRAIN", help="CSV with a label column.")]
+RecipeOption = Annotated[
+    str | None, Option("--recipe", "-r", metavar="NAME|FILE", help="Default: quick.")
+]
+SetOption = Annotated[
+    list[str] | None, Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe.")
+]
+SeedOption = Annotated[int | None, Option("--seed", help="Default: the recipe's, 0.")]
+OutOption = Annotated[Path | None, Option("--out", metavar="DIR", help="Default: runs/…")]
+ResumeOption = Annotated[bool, Option("--resume", help="Go on with the run in --out.")]
+JsonOption = Annotated[bool, Option("--json", help="One JSON object on stdout, nothing else.")]
+ModelArgument = Annotated[
+    Path, Argument(metavar="RUN|MODEL", help="A run folder or a recognizer file.")
+]
+
+
+def read_images(
+    path: Path, *, labels: bool, console: "Console", classes: tuple[str, ...] | None = None
+) -> "Dataset":
+    """Read a CSV of images, and say so."""
+    from tenfold.data import read
+
+    dataset = read(path, labels=labels, classes=classes, on_note=note_to(console))
+    size = dataset.image_size
+    say(console, f"read {path}: {len(dataset):,} images of {size} × {size}")
+    return dataset
+
+
+def make_console(as_json: bool = False) -> "Console":
+    """Where people read: stdout, or stderr when stdout belongs to JSON."""
+    from rich.console import Console
+
+    return Console(stderr=as_json, emoji=False)
+
+
+def note_to(console: "Console") -> Callable[[str], None]:
+    """Return what prints a sentence."""
+    return lambda sentence: say(console, sentence)
+
+
+def say(console: "Console", line: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on stdout."""
+    sys.stdout.write(json.dumps(value) + "\n")

@@ -1,0 +1,137 @@
+"""The commands that learn: run and train."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from tenfold.cli.common import (
+    OutOption,
+    RecipeOption,
+    ResumeOption,
+    SeedOption,
+    SetOption,
+    TrainFile,
+    app,
+    make_console,
+    note_to,
+    read_images,
+    say,
+)
+from tenfold.errors import RecipeError, TenfoldError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from tenfold.data import Dataset
+    from tenfold.recipe import Recipe
+
+
+@app.command("run")
+def run_command(
+    train: Annotated[Path | None, Argument(metavar="TRAIN", help="Kaggle's train.csv.")] = None,
+    test: Annotated[Path | None, Argument(metavar="TEST", help="Kaggle's test.csv.")] = None,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Do the main job: check, train, explain and write submission.csv.
+
+    Without TRAIN and TEST it takes MNIST in the competition's shape, and scores itself.
+    """
+    console = make_console()
+    chosen, folder = _plan(recipe, set_, seed, out, resume)
+    labelled, unlabelled, truth = _both(train, test, chosen.seed, console)
+
+    from tenfold.run import run
+    from tenfold.training.progress import listener
+
+    score = run(
+        labelled,
+        unlabelled,
+        chosen,
+        folder,
+        truth=truth,
+        listener=listener(console),
+        resume=resume,
+    )
+    if score is not None:
+        say(console, f"score on the {score.n:,}: {score}")
+    say(console, f"everything about this run is in {folder}")
+
+
+@app.command("train")
+def train_command(
+    train: TrainFile,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    watch: Annotated[
+        bool, Option("--watch", help="Keep figures/training.png up to date meanwhile.")
+    ] = False,
+) -> None:
+    """Train a recognizer and leave a run folder."""
+    console = make_console()
+    chosen, folder = _plan(recipe, set_, seed, out, resume)
+    if chosen.data.pseudo_confidence is not None:
+        problem = "data.pseudo_confidence needs images to predict, expected `tenfold run`"
+        raise RecipeError(chosen.name, [problem])
+    labelled = read_images(train, labels=True, console=console)
+
+    from tenfold.files import RunFolder
+    from tenfold.report.watch import Watch
+    from tenfold.run import train as learn
+    from tenfold.training.progress import listener
+
+    run, told = RunFolder(folder), listener(console)
+    told = Watch(told, run) if watch else told
+    learn(labelled, chosen, run, listener=told, resume=resume)
+    say(console, f"everything about this run is in {folder}")
+
+
+def _plan(
+    recipe: str | None,
+    overrides: list[str] | None,
+    seed: int | None,
+    out: Path | None,
+    resume: bool,
+) -> tuple["Recipe", Path]:
+    """Settle the recipe and the folder; `--resume` takes the folder's recipe unless told one."""
+    from tenfold.files import RunFolder
+    from tenfold.recipe import Recipe
+
+    source: str | Path = recipe or "quick"
+    if resume and out is None:
+        raise TenfoldError("--resume: which run is meant? expected its folder in --out")
+    if resume and out is not None and recipe is None:
+        source = RunFolder(out).recipe
+        if not source.exists():
+            raise TenfoldError(
+                f"{out}: holds no run to resume, expected a run folder, or --recipe to begin one"
+            )
+    chosen = Recipe.load(source, overrides=overrides or (), seed=seed)
+    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return chosen, out or Path("runs") / f"{chosen.name}-{moment}"
+
+
+def _both(
+    train: Path | None, test: Path | None, seed: int, console: "Console"
+) -> tuple["Dataset", "Dataset", "NDArray[np.str_] | None"]:
+    """Read both files, or take MNIST in their place, whose truth is known."""
+    if train is not None and test is not None:
+        labelled = read_images(train, labels=True, console=console)
+        return labelled, read_images(test, labels=False, console=console), None
+    if train is not None:
+        raise TenfoldError("TEST is missing: expected both TRAIN and TEST, or neither for MNIST")
+    from tenfold.data import kaggle_shape, mnist
+
+    say(console, "no files given: MNIST in the competition's shape, 42,000 labelled, 28,000 not")
+    labelled, held_back = kaggle_shape(*mnist(on_note=note_to(console)), seed)
+    return labelled, held_back.without_labels(), held_back.names()

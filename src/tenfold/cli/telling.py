@@ -1,0 +1,182 @@
+"""The commands about answers: predict, evaluate, score, submit and standing."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from tenfold.cli.common import (
+    JsonOption,
+    ModelArgument,
+    app,
+    make_console,
+    note_to,
+    print_json,
+    read_images,
+    say,
+)
+from tenfold.errors import DataError
+
+if TYPE_CHECKING:
+    from tenfold.files import RunFolder
+
+
+@app.command("predict")
+def predict_command(
+    model: ModelArgument,
+    test: Annotated[Path, Argument(metavar="INPUT", help="CSV of images.")],
+    out: Annotated[
+        Path | None, Option("--out", metavar="FILE", help="Default: submission.csv.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the digits in a CSV and write the submission file."""
+    console = make_console(as_json)
+    from tenfold.recognizer import Recognizer
+    from tenfold.training.progress import counting
+
+    recognizer = Recognizer.load(model)
+    unlabelled = read_images(test, labels=False, console=console)
+    tell = counting(note_to(console))
+    probabilities = recognizer.probabilities(unlabelled, on_progress=tell)
+    answers = recognizer.names_of(probabilities.argmax(axis=1))
+
+    if out is not None or not as_json:
+        from tenfold.data import write_submission
+
+        out = out or Path("submission.csv")
+        write_submission(out, answers)
+        say(console, f"{len(answers):,} answers written to {out} and read back")
+    if as_json:
+        confidence = [round(float(value), 6) for value in probabilities.max(axis=1)]
+        print_json({"answers": answers.tolist(), "confidence": confidence})
+
+
+@app.command("evaluate")
+def evaluate_command(
+    model: ModelArgument,
+    labelled: Annotated[Path, Argument(metavar="LABELLED", help="CSV with a label column.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare answers with known labels, class by class."""
+    console = make_console(as_json)
+    from tenfold.recognizer import Recognizer
+    from tenfold.report.metrics import evaluate
+    from tenfold.training.progress import counting
+
+    recognizer = Recognizer.load(model)
+    dataset = read_images(labelled, labels=True, console=console, classes=recognizer.classes)
+    probabilities = recognizer.probabilities(dataset, on_progress=counting(note_to(console)))
+    found = evaluate(probabilities, dataset.known_labels(), recognizer.classes)
+    if as_json:
+        print_json(found.to_json())
+        return
+    say(console, f"score: {found.score}")
+    say(console, f"loss {found.loss:.4f}, calibration error {found.calibration_error:.4f}")
+    for name, score in found.per_class.items():
+        say(console, f"  class {name}: {score}")
+    say(console, "confusion (rows: truth, columns: answer)")
+    names = recognizer.classes
+    width = max(len(str(found.confusion.max())), *map(len, names)) + 1
+    for name, row in [("", names), *zip(names, found.confusion.tolist(), strict=True)]:
+        say(console, "".join(f"{cell!s:>{width}}" for cell in (name, *row)))
+
+
+@app.command("score")
+def score_command(
+    submission: Annotated[Path, Argument(metavar="SUBMISSION", help="ImageId,Label.")],
+    truth: Annotated[Path, Argument(metavar="TRUTH", help="ImageId,Label.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a submission with the truth."""
+    console = make_console(as_json)
+    from tenfold.data import read_submission
+    from tenfold.report.metrics import score
+
+    answers, known = read_submission(submission), read_submission(truth)
+    if len(answers) != len(known):
+        raise DataError(
+            f"{submission}: has {len(answers):,} answers, expected {len(known):,} as in {truth}"
+        )
+    found = score(answers, known)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        say(console, f"score: {found}")
+
+
+@app.command("submit")
+def submit_command(
+    submission: Annotated[Path, Argument(metavar="SUBMISSION", help="ImageId,Label.")],
+    competition: Annotated[
+        str, Option("--competition", metavar="NAME", help="As in its address.")
+    ] = "digit-recognizer",
+    message: Annotated[
+        str | None, Option("--message", metavar="TEXT", help="To stand beside it on Kaggle.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hand a submission in to Kaggle and wait for its score.
+
+    The score is compared with the one that the run expected, and kept in the run folder.
+    """
+    console = make_console(as_json)
+    from tenfold.files import RunFolder, write_json
+    from tenfold.submit import submit
+
+    run = RunFolder(submission.parent)
+    expected = _read_expected(run)
+    text = message or f"tenfold {run.path.resolve().name}"
+    done = submit(submission, text, competition, note=note_to(console))
+    if run.summary.is_file():
+        write_json(run.submitted, done.to_json())
+    if as_json:
+        print_json(done.to_json() | {"expected": expected})
+        return
+    if done.score is not None:
+        say(console, f"score on the leaderboard: {done.score:.5f}")
+        if expected is not None:
+            low, high = expected["interval"]
+            inside = "inside" if low <= done.score <= high else "outside"
+            say(
+                console,
+                f"expected beforehand: {expected['accuracy']:.5f}, 95 % interval "
+                f"{low:.5f}–{high:.5f}; the score is {inside} it",
+            )
+        from tenfold.report.standing import standing
+
+        say(console, standing(done.score).sentence())
+
+
+def _read_expected(run: "RunFolder") -> dict[str, Any] | None:
+    """Return the score that the run of this folder expected, if it is one and held images out."""
+    try:
+        summary = json.loads(run.summary.read_text("utf-8"))
+        expected: dict[str, Any] | None = summary["validation"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return expected
+
+
+@app.command("standing")
+def standing_command(
+    score: Annotated[float, Argument(metavar="SCORE", help="Accuracy, such as 0.9957.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Place a leaderboard score among the known honest ones."""
+    console = make_console(as_json)
+    from tenfold.report.standing import beyond, standing
+
+    found = standing(score)
+    if as_json:
+        above, below = ([vars(entry) for entry in part] for part in (found.above, found.below))
+        sentence = found.sentence()
+        print_json({"above": above, "below": below, "beyond": beyond(), "sentence": sentence})
+        return
+    for entry in found.above:
+        say(console, f"  {entry.score:<8g} {entry.source:10} {entry.who}")
+    say(console, f"> {score:<8g} this one")
+    for entry in found.below:
+        say(console, f"  {entry.score:<8g} {entry.source:10} {entry.who}")
+    say(console, found.sentence())

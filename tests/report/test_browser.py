@@ -1,0 +1,77 @@
+"""The report as a browser shows it: headless Chromium, skipped where there is none."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from tenfold.recipe import Recipe
+from tenfold.run import run
+from tenfold.training.progress import Silence
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+LOADED = "() => [...document.images].map(one => [one.closest('figure').id, one.naturalWidth])"
+WIDTH = "() => [document.documentElement.scrollWidth, window.innerWidth]"
+CONTRAST = "() => getComputedStyle(document.body).backgroundColor"
+
+
+@pytest.fixture(scope="module")
+def report(digits, tmp_path_factory):
+    out = tmp_path_factory.mktemp("browser") / "run"
+    overrides = ("network.width=4", "training.max_epochs=2", "data.validation=0.25")
+    recipe = Recipe.load("quick", overrides=overrides)
+    labelled, rest = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
+    run(labelled, rest.without_labels(), recipe, out, truth=rest.names(), listener=Silence())
+    return out / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_section_and_picture_is_there(browser, report, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    problems, requests = [], []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(report.as_uri())
+    headings = page.locator("section > h2").all_inner_texts()
+    assert headings == [
+        "The answer", "The data", "Augmentation", "The network", "Training", "What it sees",
+        "Where it errs", "Labels that look wrong",
+    ]  # fmt: skip
+    loaded = page.evaluate(LOADED)
+    assert len(loaded) >= 15
+    assert all(pixels > 300 for _, pixels in loaded)
+    assert not problems
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    needed, there = page.evaluate(WIDTH)
+    assert needed <= there, "the page itself must not scroll sideways"
+    assert page.evaluate(CONTRAST) == {
+        "light": "rgb(255, 255, 255)", "dark": "rgb(20, 20, 20)"
+    }[scheme]  # fmt: skip
+    for link in page.locator("nav a").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(browser, report, scheme):
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(report.as_uri())
+    found = axe.Axe().run(page).response["violations"]
+    page.close()
+    assert [(one["id"], one["impact"], one["help"]) for one in found] == []
