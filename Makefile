@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: run test docs lint check install format clean
+.PHONY: run test docs bench lint check install format clean
 
 run: install          ## MNIST in the competition's shape: train, explain, predict, score
 	$(BIN)/tenfold run
@@ -15,6 +15,9 @@ test: install         ## the whole test suite, on real digits
 
 docs: install         ## run the tutorial, chapter by chapter, into docs/build/*.html
 	$(BIN)/python docs/build.py
+
+bench: install        ## the comparisons in a quick form, table and figure in runs/bench
+	$(BIN)/python benchmarks/bench.py
 
 lint: install         ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -1,0 +1,127 @@
+"""The comparisons in a quick form: `make bench`. About a quarter of an hour on two cores.
+
+One whole run of recipe `quick` on MNIST in the competition's shape; then, on the very same files,
+the seconds per epoch of the published Keras systems and their rate of prediction. From an epoch's
+seconds times the epochs that their authors trained follows what a whole training takes. Prints a
+table and leaves it in the folder with a figure and everything measured as JSON.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import epoch_time
+import machine
+import ours
+
+# Epochs that the authors trained one network for, and the score that they report for it.
+PUBLISHED = {"deotte": (30, None), "surma": (100, 0.995)}
+
+
+def run_quick(folder: Path, seed: int) -> dict:
+    """One whole run of `quick` on the files in `folder`: accuracy and seconds."""
+    out = folder / "quick"
+    ours.call(
+        ours.command(
+            *("run", folder / "train.csv", folder / "test.csv"),
+            *("--recipe", "quick", "--seed", seed, "--out", out),
+        )
+    )
+    answers = (out / "submission.csv", folder / "truth.csv")
+    score = json.loads(ours.call(ours.command("score", *answers, "--json")))
+    summary = json.loads((out / "run.json").read_text())
+    return {"accuracy": score["accuracy"], "n": score["n"], "train_s": summary["train_s"]}
+
+
+def compare(python: Path, network: str, folder: Path, epochs: int, quick_s: float) -> dict:
+    """Time both sides of one published network, and how much sooner `quick` is done."""
+    keras = epoch_time.time_keras(python, network, folder, epochs, seed=0)
+    own = epoch_time.time_ours(network, folder, epochs, seed=0)
+    keras_s = ours.median_epoch_seconds(keras["epoch_seconds"])
+    planned, reported = PUBLISHED[network]
+    return {
+        "keras_epoch_s": keras_s,
+        "our_epoch_s": ours.median_epoch_seconds(own["epoch_seconds"]),
+        "epochs": planned,
+        "reported": reported,
+        "keras_whole_s": keras_s * planned,
+        "quick_is_sooner": keras_s * planned / quick_s,
+        "keras_predicts_per_s": keras["summary"]["predict_images_per_second"],
+    }
+
+
+def table(quick: dict, peers: dict[str, dict]) -> str:
+    """What was measured, as Markdown."""
+    lines = [
+        f"`quick`: {quick['accuracy']:.5f} of {quick['n']:,} digits, {quick['train_s']:.0f} s of "
+        "training.",
+        "",
+        "| network, in Keras | s/epoch | same in tenfold | its whole training | `quick` is done |",
+        "|---|---|---|---|---|",
+    ]
+    for name, found in peers.items():
+        lines.append(
+            f"| {name} | {found['keras_epoch_s']:.1f} | {found['our_epoch_s']:.1f} "
+            f"| {found['epochs']} epochs: {found['keras_whole_s'] / 60:.0f} min "
+            f"| {found['quick_is_sooner']:.0f} × sooner |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(quick: dict, peers: dict[str, dict], path: Path) -> None:
+    """Whole trainings as bars on a logarithmic axis of seconds."""
+    from tenfold.report.figures.style import AMBER, BLUE, drawing, save
+
+    times = {"quick": quick["train_s"]} | {
+        f"{name}, in Keras": found["keras_whole_s"] for name, found in peers.items()
+    }
+    title = "One whole training on two cores"
+    note = "Keras: seconds of an epoch, measured, times the epochs that its author trained."
+    with drawing(9, 1.3 + 0.5 * len(times), title, note) as figure:
+        axes = figure.subplots()
+        colours = [BLUE] + [AMBER] * len(peers)
+        axes.barh(list(times), list(times.values()), color=colours, height=0.6)
+        for place, seconds in enumerate(times.values()):
+            text = f" {seconds:.0f} s" if seconds < 300 else f" {seconds / 60:.0f} min"
+            axes.text(seconds, place, text, va="center")
+        axes.set(xscale="log", xlabel="seconds", ylim=(len(times) - 0.5, -0.5))
+        axes.margins(x=0.15)
+    save(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="default: runs/bench")
+    parser.add_argument("--networks", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
+    parser.add_argument("--epochs", type=int, default=2, help="per network and side (default 2)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split and of `quick`")
+    parser.add_argument("--peer-python", type=Path, help="use this environment for Keras")
+    options = parser.parse_args()
+    folder: Path = options.out
+    if (folder / "quick").exists():
+        parser.error(f"{folder / 'quick'} is there already: remove it, or choose another --out")
+
+    python = options.peer_python or epoch_time.peer_python()
+    here = machine.describe()
+    machine.print_machine(here)
+    print("writing MNIST in the competition's shape", flush=True)
+    ours.call(ours.command("data", "mnist", "--kaggle", folder, "--seed", options.seed))
+    print("training quick", flush=True)
+    quick = run_quick(folder, options.seed)
+    peers = {}
+    for network in options.networks:
+        print(f"timing {network}, in Keras and here", flush=True)
+        peers[network] = compare(python, network, folder, options.epochs, quick["train_s"])
+
+    text = table(quick, peers)
+    (folder / "bench.md").write_text(text)
+    draw(quick, peers, folder / "bench.png")
+    ours.save_json({"machine": here, "quick": quick, "peers": peers}, folder / "bench.json")
+    sys.stdout.write(f"\n{text}")
+
+
+if __name__ == "__main__":
+    # torch imports the standard library's own `profile`, and this folder has one, too.
+    sys.path.append(sys.path.pop(0))
+    main()
