@@ -46,12 +46,14 @@ def run(digits_csv, tmp_path_factory):
 def test_a_run_leaves_what_the_map_promises(run):
     out, said = run
     assert {path.name for path in out.iterdir()} == {
-        "recipe.toml", "environment.json", "data.json", "metrics.jsonl", "tensorboard",
-        "checkpoint.safetensors", "recognizer.safetensors", "run.json", "submission.csv", "figures",
+        "recipe.toml", "environment.json", "data.json", "metrics.jsonl", "steps.jsonl",
+        "tensorboard", "checkpoint.safetensors", "recognizer.safetensors", "run.json",
+        "held-out.safetensors", "predictions.safetensors", "examples.safetensors",
+        "submission.csv", "report.html", "figures",
     }  # fmt: skip
-    assert {path.name for path in (out / "figures").iterdir()} == {
-        "classes.png", "samples.png", "augmentation.png", "training.png", "confusion.png",
-        "mistakes.png", "filters.png", "feature-maps.png",
+    assert {path.name for path in (out / "figures").iterdir()} >= {
+        "classes.png", "samples.png", "ink.png", "augmentation.png", "training.png",
+        "filters.png", "feature-maps.png", "attribution.png", "confusion.png", "mistakes.png",
     }  # fmt: skip
     assert "expected leaderboard score: 0." in said
     assert "800 answers written to" in said

@@ -19,6 +19,7 @@ from tenfold.recognizer import Recognizer
 from tenfold.report.evidence import Examples
 from tenfold.report.metrics import Evaluation, Score, evaluate, score
 from tenfold.report.page import write_report
+from tenfold.report.story import caution
 from tenfold.training.learn import learn, pseudo_labelled
 from tenfold.training.progress import Listener, counting
 
@@ -169,7 +170,9 @@ def learn_and_judge(
     if (held_out := learned.held_out) is not None:
         known = held_out.dataset.known_labels()
         expected = evaluate(held_out.probabilities, known, held_out.dataset.classes)
-        listener.note(f"expected leaderboard score: {expected.score}{_caution(recipe)}")
+        listener.note(f"expected leaderboard score: {expected.score}")
+        if warning := caution(recipe):
+            listener.note(warning)
     return Trained(learned.recognizer, expected, learned.train_s)
 
 
@@ -201,12 +204,3 @@ def _pseudo_labels(
         f"predict whose first answers were at least {confidence:g} sure"
     )
     return extra
-
-
-def _caution(recipe: Recipe) -> str:
-    """Say in which way the held-out images do not tell what the leaderboard will."""
-    if recipe.ensemble.members > 1:
-        return "; each digit judged by the few members that held it out, so all together do better"
-    if recipe.training.keep == "best":
-        return "; a little flattering, for the same digits chose the epoch"
-    return ""

@@ -189,7 +189,7 @@ def test_an_ensemble_shows_what_its_members_add(digits, tmp_path):
         listener=Silence())  # fmt: skip
     page = Page(out / "report.html")
     assert page.sections == [*SECTIONS, "members"]
-    assert {"members", "disagreement"} <= set(page.pictures)
+    assert {"members", "disagreement", "split-votes"} <= set(page.pictures)
     assert "All 2 members agree on all but" in page.text
 
 

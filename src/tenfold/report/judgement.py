@@ -1,5 +1,7 @@
 """Where a recognizer errs, how far it can be trusted, and what its members add."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,9 @@ from tenfold.report.figures.style import counted
 from tenfold.report.labels import suspicious
 from tenfold.report.metrics import Evaluation, bands, evaluate, risk_coverage
 from tenfold.report.section import Section, listed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_MISTAKES = 240
 UNSURE_SHOWN = 36
@@ -131,7 +136,31 @@ def the_members(evidence: Evidence) -> Section:
         section.draw("members", "Accuracy of one, two and more members voting together", drawn)
     drawn = figures.disagreement(votes)
     section.draw("disagreement", "On how many images each two members disagree", drawn)
+    section.draw(
+        "split-votes", "The images that members disagree on most", _split_votes(predictions)
+    )
     return section
+
+
+def _split_votes(predictions: Answers) -> "Figure":
+    """Draw the images on which the most members were outvoted."""
+    assert predictions.votes is not None
+    votes, classes = predictions.votes[:, predictions.shown], predictions.classes
+    ballots = np.eye(len(classes), dtype=np.int64)[votes].sum(axis=0)
+    outvoted = len(votes) - ballots.max(axis=1)
+    order = np.argsort(-outvoted, kind="stable")[:UNSURE_SHOWN]
+    order = order[outvoted[order] > 0]
+    captions = []
+    for place in order:
+        ranked = [index for index in np.argsort(-ballots[place]) if ballots[place, index]][:3]
+        said = " ".join(f"{classes[index]}:{ballots[place, index]}" for index in ranked)
+        captions.append(f"{said}\nrow {predictions.rows[predictions.shown[place]] + 1:,}")
+    return figures.gallery(
+        predictions.images[order],
+        captions,
+        f"The {len(order)} images that members disagree on most",
+        "Below each image: the answers and how many members gave each, and its row in the file.",
+    )
 
 
 def growth(

@@ -65,7 +65,7 @@ def the_answer(evidence: Evidence) -> Section:
         rows.append(("loss on them, in nats", f"{expected.loss:.4f}"))
         error = f"{expected.calibration_error:.4f} ({CALIBRATION_BINS} bins)"
         rows.append(("calibration error on them", error))
-        section.say(_caution(recipe))
+        section.say(caution(recipe) or "The images held out chose nothing that changes an answer.")
     else:
         section.say("No images were held out, so the run cannot foretell its own score.")
     rows.append(("recipe", f"{recipe.name}, seed {recipe.seed}"))
@@ -249,16 +249,16 @@ def _expected(evidence: Evidence) -> Evaluation | None:
     return evaluate(held_out.probabilities, held_out.labels, held_out.classes)
 
 
-def _caution(recipe: Recipe) -> str:
-    """Say in which way the held-out images do not tell what the leaderboard will."""
+def caution(recipe: Recipe) -> str | None:
+    """Say in which way the images held out do not tell what the leaderboard will."""
     if recipe.ensemble.members > 1:
         return (
-            "Each held-out image was judged by the few members that had not learned it, so all "
-            "together do better than was expected."
+            "Each image held out was judged by the few members that had not learned it, so all "
+            "together do better than expected."
         )
     if recipe.training.keep == "best":
-        return "The same held-out images chose the epoch, which flatters a little."
-    return "The held-out images chose nothing but the temperature, which changes no answer."
+        return "The same images chose the epoch, which flatters a little."
+    return None
 
 
 def _read_right(score: Score) -> str:
