@@ -34,7 +34,7 @@ def rate_of_ours(recipe: str, train: Path, test: Path, folder: Path) -> float:
     ours.call(
         ours.command(
             *("train", train, "--recipe", recipe, "--out", folder),
-            *("--set", "training.max_epochs=1"),
+            *("--set", "training.max_epochs=1", "--set", "distillation.teacher=none"),
         )
     )
     recognizer, unlabelled = Recognizer.load(folder), read(test, labels=False)
@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Images answered per second, against Keras.")
     parser.add_argument("network", choices=("surma", "deotte"))
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, test.csv")
-    parser.add_argument("--also", nargs="*", default=["quick"], help="recipes of ours beside it")
+    parser.add_argument("--also", nargs="*", default=["quick", "tiny"], help="recipes of ours beside it")
     parser.add_argument("--rounds", type=int, default=3, help="turns for each side (default 3)")
     parser.add_argument("--peer-python", type=Path, help="use this environment for Keras")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")
