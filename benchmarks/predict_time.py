@@ -63,7 +63,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Images answered per second, against Keras.")
     parser.add_argument("network", choices=("surma", "deotte"))
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, test.csv")
-    parser.add_argument("--also", nargs="*", default=["quick", "tiny"], help="recipes of ours beside it")
+    parser.add_argument(
+        "--also", nargs="*", default=["quick", "tiny"], help="recipes of ours beside it"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns for each side (default 3)")
     parser.add_argument("--peer-python", type=Path, help="use this environment for Keras")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")

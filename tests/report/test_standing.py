@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from tenfold.errors import DataError
@@ -36,3 +38,10 @@ def test_the_lowest_of_all_has_nothing_below():
 def test_what_is_no_accuracy_is_a_sentence(score):
     with pytest.raises(DataError, match="expected an accuracy from 0 to 1"):
         standing(score)
+
+
+def test_the_table_in_the_docs_is_the_one_that_is_used():
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text("utf-8")
+    for entry in entries():
+        assert f"| {entry.score:g} | {entry.who} | {entry.source} |\n" in page
+    assert f"Above {beyond():.5f}" in page

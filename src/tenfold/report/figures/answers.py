@@ -41,7 +41,7 @@ def confusion_matrix(
     """
     n_classes = len(classes)
     wrong = confusion.astype(np.float64)
-    note = "Rows: truth. Columns: answer. The darker, the more images."
+    note = "Rows: truth. Columns: answer. The stronger the colour, the more images."
     if mistakes_only:
         np.fill_diagonal(wrong, np.nan)
         note = "Rows: truth. Columns: answer. Grey: read correctly. Blue: misread."

@@ -42,7 +42,9 @@ def disagreement(votes: NDArray[np.int64]) -> Figure:
     pairs = apart[np.triu_indices(len(votes), 1)]
     n = votes.shape[1]
     title = f"Two members disagree on {pairs.mean():,.0f} of {n:,} images on average"
-    note = "Number of images that two members answer differently. The darker, the more."
+    note = (
+        "Number of images that two members answer differently. The stronger the colour, the more."
+    )
     side = float(np.clip(0.5 * len(votes) + 2.5, 5.5, 12))
     with drawing(side, side, title, note) as figure:
         axes = figure.subplots()

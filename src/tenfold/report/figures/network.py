@@ -37,7 +37,7 @@ def filters(weights: NDArray[np.floating[Any]]) -> Figure:
     title = f"{counted(count, 'filter')} of the first layer, {height} × {width} pixels each"
     columns = max(6, int(np.ceil(np.sqrt(2 * count))))
     sheet = mosaic(enlarge(weights, 40), columns, (4, 4))
-    note = "Blue asks for ink, amber for paper, white for neither; the darker, the more strongly."
+    note = "Blue asks for ink, amber for paper; the stronger the colour, the more."
     with drawing(9, 8.5 * sheet.shape[0] / sheet.shape[1] + 0.9, title, note) as figure:
         show_signed(figure.subplots(), sheet, _bound(weights))
     return figure
@@ -58,7 +58,7 @@ def feature_maps(
     if not stages:
         raise DataError("feature maps were asked of no stages, expected at least one")
     title = "One image, and how each stage of the network sees it"
-    note = "Blue: the map responds, the darker the more strongly. White: zero. Amber: below zero."
+    note = "Blue: the map responds; the stronger the colour, the more. Amber: below zero."
     columns = 8 if len(stages) <= 4 else 16
     rows = [-(-min(len(maps), MAPS_OF_A_STAGE) // columns) for _, maps in stages]
     height = max(2.5, sum(rows) * 8 / columns + 0.3 * len(rows) + 0.9)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MARKED_COVERAGES = (0.9, 0.95, 0.99)
 SMALLEST_SHARE = 1e-5
+CROWDED = 4.0  # bands whose shares differ by less than this factor have labels that touch
 
 
 def scores(scores: Mapping[str, Score], title: str, note: str = "") -> Figure:
@@ -54,8 +55,11 @@ def reliability(bands: Sequence[Band], calibration_error: float) -> Figure:
         promised = [max(1 - band.confidence, SMALLEST_SHARE) for band in bands]
         floor = min([*promised, 1e-3]) / 3
         axes.plot([floor, 1], [floor, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        for share, band in zip(promised, bands, strict=True):
-            _draw_band(axes, share, band, floor)
+        raised = False
+        for place, (share, band) in enumerate(zip(promised, bands, strict=True)):
+            crowded = place > 0 and promised[place - 1] / share < CROWDED
+            raised = crowded and not raised
+            _draw_band(axes, share, band, floor, raised=raised)
         axes.set(xscale="log", yscale="log", xlim=(1, floor), ylim=(floor, 1))
         axes.set(xlabel="wrong, as confidence admits", ylabel="wrong, counted")
         axes.grid()
@@ -65,7 +69,8 @@ def reliability(bands: Sequence[Band], calibration_error: float) -> Figure:
     return figure
 
 
-def _draw_band(axes: Axes, share: float, band: Band, floor: float) -> None:
+def _draw_band(axes: Axes, share: float, band: Band, floor: float, *, raised: bool) -> None:
+    """Draw one dot with its interval; `raised` lifts its label above its neighbour's."""
     low, high = band.score.interval
     wrong = 1 - band.score.accuracy
     bottom = max(1 - high, floor)
@@ -74,9 +79,16 @@ def _draw_band(axes: Axes, share: float, band: Band, floor: float) -> None:
         axes.plot(share, max(wrong, floor), "o", color=BLUE)
     text = f"{band.score.n - band.score.correct:,} of {band.score.n:,}"
     axes.annotate(
-        text, (share, max(1 - low, floor)), xytext=(0, 4), textcoords="offset points",
-        ha="center", va="bottom", fontsize=8, color=BLUE, in_layout=False,
-    )  # fmt: skip
+        text,
+        (share, max(1 - low, floor)),
+        xytext=(0, 16 if raised else 4),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        color=BLUE,
+        in_layout=False,
+    )
 
 
 def _percent(share: float, _position: float = 0) -> str:
