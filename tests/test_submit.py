@@ -70,6 +70,7 @@ class Answering(BaseHTTPRequestHandler):
         content = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("X-Kaggle-APIVersion", "99.0")  # makes the client print a warning
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -143,6 +144,18 @@ def test_the_command_compares_with_what_the_run_expected(
     assert "score on the leaderboard: 0.99610" in said
     assert "the score is inside it" in said
     assert json.loads((run / "submitted.json").read_text())["score"] == 0.9961
+
+
+def test_json_is_alone_on_stdout_whatever_the_client_prints(
+    kaggle, submission, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["tenfold", "submit", str(submission), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code == 0
+    assert json.loads(said.out)["score"] == 0.9961
+    assert "outdated" in said.err
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 A job has an id made from its content, works in a folder of that name, and is done when its
 manifest stands there. What is done is never repeated, so running the same jobs again is how one
 resumes. Each runs in a process of its own on cores of its own: two processes of one thread train
-a quarter more than one process of two (docs/performance.md), and one that dies takes no other
+a fifth more than one process of two (docs/performance.md), and one that dies takes no other
 along. This module knows nothing of digits.
 
 The process of a job is `python -m tenfold.jobs FOLDER`: it reads `job.json`, writes messages as

@@ -6,11 +6,12 @@ leaping, so that a wasted submission or a bare "403" becomes a sentence that say
 
 import contextlib
 import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tenfold.data import DIGITS, read_submission
 from tenfold.errors import DataError, SubmitError
@@ -74,7 +75,8 @@ def submit(
             f"handing in {path} to {competition}"
             + ("" if left is None else f" ({left} left today)")
         )
-        response = client.competition_submit(str(path), message, competition, quiet=True)
+        with _aside():
+            response = client.competition_submit(str(path), message, competition, quiet=True)
         if response.message == client.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
             raise SubmitError("the upload to Kaggle broke off; nothing was handed in, try again")
         note(f"Kaggle has it: {response.message}")
@@ -103,7 +105,7 @@ def _client() -> Any:
 
     Importing it signs in already, prints what it thinks, and exits where it finds no credentials.
     """
-    said = io.StringIO()
+    said = io.StringIO()  # its advice to those without credentials is long, ours is a sentence
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             from kaggle.api.kaggle_api_extended import KaggleApi  # noqa: PLC0415 - an extra
@@ -132,7 +134,7 @@ def _check_entry(client: Any, competition: str) -> None:
 
     request = ApiGetCompetitionRequest()
     request.competition_name = competition
-    with client.build_kaggle_client() as kaggle:
+    with _aside(), client.build_kaggle_client() as kaggle:
         found = kaggle.competitions.competition_api_client.get_competition(request)
     if found.submissions_disabled:
         raise SubmitError(f"{competition}: takes no submissions any more")
@@ -145,7 +147,8 @@ def _check_entry(client: Any, competition: str) -> None:
 
 def _submissions_left(client: Any, competition: str) -> int | None:
     """Return how many submissions today still allows; None for a team that has none so far."""
-    limits = client.competition_get_submission_limits(competition)
+    with _aside():
+        limits = client.competition_get_submission_limits(competition)
     if not limits.num_total and not limits.num_allowed_now:
         return None  # Kaggle counts nothing before a team's first submission
     if not limits.num_allowed_now:
@@ -163,7 +166,9 @@ def _wait_for_score(
     """Ask until the submission is scored, or for ten minutes."""
     asked_until = time.monotonic() + SECONDS_TO_WAIT
     while time.monotonic() < asked_until:
-        own = [one for one in client.competition_submissions(competition) if one.ref == reference]
+        with _aside():
+            known = client.competition_submissions(competition)
+        own = [one for one in known if one.ref == reference]
         status = own[0].status.name if own else "PENDING"
         if status == "ERROR":
             reason = own[0].error_description or "no reason given"
@@ -175,6 +180,11 @@ def _wait_for_score(
         time.sleep(SECONDS_BETWEEN_QUESTIONS)
     note("no score yet; it will stand on the competition's page")
     return None
+
+
+def _aside() -> contextlib.redirect_stdout[TextIO]:
+    """Send what the client prints, such as that it is outdated, to stderr: stdout may be JSON."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 @contextlib.contextmanager

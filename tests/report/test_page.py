@@ -9,6 +9,7 @@ from pathlib import Path
 import html5lib
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tenfold.errors import DataError, RecognizerError
 from tenfold.files import RunFolder
@@ -98,6 +99,11 @@ def test_a_run_leaves_its_report_with_every_section_and_picture(finished):
 
 def test_the_page_is_valid_html(finished):
     html5lib.HTMLParser(strict=True).parse((finished / "report.html").read_text("utf-8"))
+
+
+def test_tensorboard_shows_samples_and_confusion_too(finished):
+    events = EventAccumulator(str(finished / "tensorboard")).Reload()
+    assert {"samples", "confusion", "what the network sees"} <= set(events.Tags()["images"])
 
 
 def test_it_is_made_again_from_what_was_saved(copied):
