@@ -62,7 +62,7 @@ def run_command(
     )
     if score is not None:
         say(console, f"score on the {score.n:,}: {score}")
-    say(console, f"everything about this run is in {folder}")
+    say(console, f"everything about this run is in {folder}, told in its report.html")
 
 
 @app.command("train")
@@ -93,7 +93,7 @@ def train_command(
     run, told = RunFolder(folder), listener(console)
     told = Watch(told, run) if watch else told
     learn(labelled, chosen, run, listener=told, resume=resume)
-    say(console, f"everything about this run is in {folder}")
+    say(console, f"everything about this run is in {folder}, told in its report.html")
 
 
 def _plan(
