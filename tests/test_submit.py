@@ -1,6 +1,7 @@
 """Handing in, against a stand-in for Kaggle that speaks the official client's protocol."""
 
 import json
+import signal
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -103,6 +104,14 @@ def kaggle(monkeypatch, tmp_path):
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """`main` takes SIGTERM for its process; other tests want it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.report.compare import side_by_side, write_comparison
 from tenfold.report.evidence import Evidence
+from tenfold.training.learn import learn
 
 
 def evidence(folder, digits, wrong, rows=None, *, truth=True):
@@ -80,30 +81,21 @@ def test_it_becomes_a_page(digits, tmp_path):
     assert "one in twenty" in page
 
 
-def test_the_command_compares_runs(digits_csv, tmp_path):
+def test_the_command_compares_runs(digits, tmp_path):
     def tenfold(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "tenfold", *map(str, words)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "-m", "tenfold", "report", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    small = ("--set", "training.max_epochs=1", "--set", "data.split_seed=0")
     for name, width in (("narrow", 4), ("wide", 8)):
-        done = tenfold(
-            "train", digits_csv / "train.csv", *small, "--set", f"network.width={width}",
-            "--out", tmp_path / name,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    done = tenfold("report", "--compare", tmp_path / "narrow", tmp_path / "wide", "--json")
+        choices = ("training.max_epochs=1", "data.split_seed=0", f"network.width={width}")
+        recipe = Recipe.load("quick", overrides=choices)
+        learn(digits, recipe, RunFolder(tmp_path / name))
+    done = tenfold("--compare", tmp_path / "narrow", tmp_path / "wide", "--json")
     told = json.loads(done.stdout)
     assert [run["run"] for run in told["runs"]] == ["narrow", "wide"]
-    assert told["runs"][0]["n"] == told["runs"][1]["n"] == 60
+    assert told["runs"][0]["n"] == told["runs"][1]["n"] == 100
     assert 0 <= told["pairs"][0]["p"] <= 1
-    done = tenfold("report", "--compare", tmp_path / "narrow")
+    done = tenfold("--compare", tmp_path / "narrow")
     assert (done.returncode, "at least two" in done.stderr) == (2, True)
-    done = tenfold("report", tmp_path)
+    done = tenfold(tmp_path)
     assert (done.returncode, "holds no run" in done.stderr) == (2, True)
-    done = tenfold("report", tmp_path / "wide", "--digit", "x")
-    assert (done.returncode, "no such image" in done.stderr) == (2, True)

@@ -58,7 +58,7 @@ def test_a_student_learns_from_a_run(taught, parts, digits, tmp_path):
     learned = learn(digits, choices, RunFolder(tmp_path / "run"))
     teacher = Recognizer.load(taught)
     ours, theirs = (r.predict(parts[1]) for r in (learned.recognizer, teacher))
-    assert (ours == theirs).mean() > 0.8  # without a single label
+    assert (ours == theirs).mean() > 0.7  # without a single label
     assert not (tmp_path / "run" / "teacher").exists()
 
 

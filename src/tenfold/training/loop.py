@@ -175,7 +175,7 @@ class Trainer:
         try:
             with stop_request() as stop, TensorBoard(self.archive.folder, done) as board:
                 if not self._finished():
-                    board.show(self._batch(torch.arange(self.batch_size))[0])
+                    board.show(lambda: self._batch(torch.arange(self.batch_size))[0])
                 while not self._finished():
                     self._train_epoch(stop)
                     self._finish_epoch(board)

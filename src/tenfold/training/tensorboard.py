@@ -1,5 +1,6 @@
 """The history as TensorBoard reads it."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -41,11 +42,11 @@ class TensorBoard:
             )
         return self
 
-    def show(self, seen: Tensor) -> None:
-        """Add images as the network sees them, augmented: float [N, 1, S, S]."""
+    def show(self, look: Callable[[], Tensor]) -> None:
+        """Add what `look` returns, images as the network sees them: float [N, 1, S, S]."""
         if self._writer is None:
             return
-        images = seen[:IMAGES_SHOWN].float().cpu()
+        images = look()[:IMAGES_SHOWN].float().cpu()
         low, high = images.min(), images.max()
         self._writer.add_images("what the network sees", (images - low) / (high - low + 1e-12), 0)
 
