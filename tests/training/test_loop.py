@@ -150,7 +150,8 @@ def test_without_a_folder_ctrl_c_is_what_it_always_is(parts):
 
 
 def test_a_finished_run_can_be_extended(parts, tmp_path):
-    constant = [*PLAIN, "schedule.name=constant", "optimizer.learning_rate=0.003"]
+    # What follows from the length of a run, its schedule and its fading, is left out.
+    constant = [*PLAIN, "schedule.name=constant", "augmentation.fade=0"]
     long = fit(*parts, recipe(*constant, "training.max_epochs=3"), out=tmp_path / "long")
     fit(*parts, recipe(*constant), out=tmp_path / "short")
     extended = fit(
