@@ -12,6 +12,7 @@ import jupytext
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+from traitlets.config import Config
 
 HERE = Path(__file__).parent
 MINUTES_A_CHAPTER = 10  # a limit against hanging; two are meant
@@ -21,7 +22,10 @@ def run_chapter(chapter: Path, out: Path) -> float:
     """Execute `chapter`, write it to `out` as HTML, and return the seconds it took."""
     notebook = jupytext.read(chapter)
     started = time.perf_counter()
-    NotebookClient(notebook, timeout=60 * MINUTES_A_CHAPTER, kernel_name="python3").execute()
+    # Sockets in the file system, not on the network: nobody else on the machine may listen.
+    local = Config({"KernelManager": {"transport": "ipc"}})
+    limit_s = 60 * MINUTES_A_CHAPTER
+    NotebookClient(notebook, kernel_name="python3", config=local, timeout=limit_s).execute()
     took = time.perf_counter() - started
     title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
     notebook.metadata["title"] = title
