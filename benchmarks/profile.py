@@ -194,6 +194,8 @@ def main() -> None:
     dtype = torch.bfloat16 if trainer.machine.precision == "bf16" else torch.float32
     rate = product_rate(dtype)
     print(f"a product of 1024 × 1024 in {trainer.machine.precision}: {rate / 1e12:.3f} TFLOP/s")
+    plain = product_rate(torch.float32)
+    print(f"the same in fp32: {plain / 1e12:.3f} TFLOP/s, {rate / plain:.1f} times less")
     clock, kinds = by_kind(step, options.steps)
     print_kinds(clock, kinds, trainer.batch_size)
     rows = by_convolution(trainer, step)
