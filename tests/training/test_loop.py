@@ -19,8 +19,9 @@ from tenfold.errors import (
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Preprocessing
-from tenfold.training.loop import fit, kept_epoch
+from tenfold.training.loop import fit
 from tenfold.training.progress import Epoch, Silence
+from tenfold.training.validation import kept_epoch
 
 SMALL = ["network.width=4", "training.max_epochs=2", "training.batch_size=64"]
 # What `quick` chooses for its own network and others cannot take.

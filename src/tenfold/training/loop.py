@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from tenfold.training.checkpoint import State
 from tenfold.training.progress import Epoch, Listener, Moment, Silence, Stretch
 from tenfold.training.teacher import Teacher
 from tenfold.training.tensorboard import TensorBoard
+from tenfold.training.validation import kept_epoch, validate
 
 SECONDS_BETWEEN_MOMENTS = 0.2
 STRETCHES = 400  # that a run is divided into: more points than a curve can show
@@ -108,16 +109,6 @@ def seed_of(*parts: int) -> int:
     draws what the uninterrupted one would have drawn.
     """
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
-
-
-def kept_epoch(history: Sequence[Epoch], keep: str) -> int:
-    """Return which epoch the recognizer comes from, counted from 1.
-
-    The best is by validation accuracy, among equals by validation loss.
-    """
-    if keep == "last":
-        return history[-1].epoch
-    return max(history, key=lambda row: (row.valid_accuracy or 0, -(row.valid_loss or 0))).epoch
 
 
 class Trainer:
@@ -284,7 +275,7 @@ class Trainer:
             )
         started = time.perf_counter()
         judged = replace(self._recognizer(), view_shift=None)  # five views would take five times
-        valid_loss, valid_accuracy = _validate(judged, self.valid, self.machine)
+        valid_loss, valid_accuracy = validate(judged, self.valid, self.machine)
         valid_s = time.perf_counter() - started
         before_s = state.history[-1].elapsed_s if state.history else 0.0
         row = Epoch(
@@ -405,16 +396,3 @@ def _preprocessing(recipe: Recipe, train: Dataset) -> Preprocessing:
         return plain
     mean, std = float(train.images.mean() / 255), float(train.images.std() / 255)
     return replace(plain, mean=mean, std=std or 1.0)
-
-
-def _validate(
-    recognizer: Recognizer, valid: Dataset | None, machine: Machine
-) -> tuple[float | None, float | None]:
-    """Return mean negative log-likelihood and accuracy on `valid`, by the road of prediction."""
-    if valid is None:
-        return None, None
-    probabilities = recognizer.probabilities(valid, machine)
-    labels = valid.known_labels()
-    of_truth = probabilities[np.arange(len(labels)), labels]
-    loss = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()
-    return float(loss), float((probabilities.argmax(axis=1) == labels).mean())
