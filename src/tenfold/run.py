@@ -67,7 +67,6 @@ def run(
     """
     started = time.perf_counter()
     folder = RunFolder(out)
-
     if not resume:
         folder.check_is_free()
 
@@ -89,15 +88,14 @@ def run(
     listener.note(f"{len(names):,} answers written to {folder.submission} and read back")
     _write_summary(folder, recipe, trained, time.perf_counter() - started)
 
-    achieved, judged = None, unlabelled
-    if truth is not None:
-        judged = unlabelled.with_truth(truth, recognizer.classes)
-        achieved = score(probabilities.argmax(axis=1), judged.known_labels())
-        write_json(folder.score, achieved.to_json())
+    judged = unlabelled if truth is None else unlabelled.with_truth(truth, recognizer.classes)
     answers = Answers.of(
         judged, probabilities, classes=recognizer.classes, votes=votes, data=judged.fingerprint()
     )
     answers.save(folder.predictions)
+    achieved = None if truth is None else score(answers.answers, judged.known_labels())
+    if achieved is not None:
+        write_json(folder.score, achieved.to_json())
     write_report(out, note=listener.note)
     return achieved
 

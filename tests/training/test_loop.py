@@ -129,7 +129,7 @@ def test_a_run_killed_between_the_last_step_and_the_end_of_its_epoch_goes_on(
         raise SystemError("as if the power failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tenfold.training.loop._validate", killed)
+        patch.setattr("tenfold.training.loop.validate", killed)
         with pytest.raises(SystemError):
             fit(*parts, recipe(), out=tmp_path / "parts")
     resumed = fit(*parts, recipe(), out=tmp_path / "parts", resume=True)
