@@ -153,13 +153,13 @@ def _split_votes(predictions: Answers) -> "Figure":
     captions = []
     for place in order:
         ranked = [index for index in np.argsort(-ballots[place]) if ballots[place, index]][:3]
-        said = " ".join(f"{classes[index]}:{ballots[place, index]}" for index in ranked)
+        said = " ".join(f"{classes[index]}×{ballots[place, index]}" for index in ranked)
         captions.append(f"{said}\nrow {predictions.rows[predictions.shown[place]] + 1:,}")
     return figures.gallery(
         predictions.images[order],
         captions,
         f"The {len(order)} images that members disagree on most",
-        "Below each image: the answers and how many members gave each, and its row in the file.",
+        "Below each image: the answers × how many members gave each, and its row in the file.",
     )
 
 

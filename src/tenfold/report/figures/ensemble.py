@@ -41,11 +41,9 @@ def disagreement(votes: NDArray[np.int64]) -> Figure:
     apart = (votes[:, None] != votes[None]).sum(axis=2)
     pairs = apart[np.triu_indices(len(votes), 1)]
     n = votes.shape[1]
-    title = f"Two members disagree on {pairs.mean():,.0f} of {n:,} images on average"
-    note = (
-        "Number of images that two members answer differently. The stronger the colour, the more."
-    )
-    side = float(np.clip(0.5 * len(votes) + 2.5, 5.5, 12))
+    title = f"On average, two members disagree\non {pairs.mean():,.0f} of {n:,} images"
+    note = "Images that two members answer differently."
+    side = float(np.clip(0.5 * len(votes) + 2.5, 5, 12))
     with drawing(side, side, title, note) as figure:
         axes = figure.subplots()
         blank = apart.astype(np.float64)
