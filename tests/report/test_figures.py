@@ -14,6 +14,7 @@ from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, OutputError
 from tenfold.report import figures
 from tenfold.report.figures.style import DPI, mosaic
+from tenfold.report.metrics import Score, bands, risk_coverage
 
 DIGITS = tuple("0123456789")
 LETTERS = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -74,6 +75,36 @@ FIGURES: dict[str, Callable[[Dataset], Figure]] = {
     "feature_maps": lambda d: figures.feature_maps(
         d.images[0], [("stem", random_maps(32, 28)), ("pool", random_maps(3, 1))]
     ),
+    "curves_steps": lambda d: figures.training_curves(history(6), 6, history(60)[5:]),
+    "confusion_whole": lambda d: figures.confusion_matrix(
+        np.eye(10, dtype=np.int64) * 300 + 2, DIGITS, mistakes_only=False
+    ),
+    "ink": lambda d: figures.ink_of_classes(
+        d.images[:10] / 255, np.tile([0.05, 0.1, 0.2], (10, 1)), DIGITS
+    ),
+    "ink_clothes": lambda d: figures.ink_of_classes(
+        np.full((3, 28, 28), np.nan), np.full((3, 3), 0.2), CLOTHES
+    ),
+    "attribution": lambda d: figures.attribution(d.images[:10], random_maps(10, 28), DIGITS),
+    "attribution_1": lambda d: figures.attribution(d.images[:1], random_maps(1, 28), "7"),
+    "scores": lambda d: figures.scores({name: Score(95, 100) for name in CLOTHES}, "Clothes"),
+    "scores_one": lambda d: figures.scores({"a run with a long name": Score(3, 3)}, "One run"),
+    "reliability": lambda d: figures.reliability(
+        bands(np.linspace(0.2, 1, 3000) ** 0.1, np.arange(3000) % 50 > 0), 0.01
+    ),
+    "reliability_sure": lambda d: figures.reliability(bands(np.ones(9), np.ones(9, bool)), 0),
+    "risk_coverage": lambda d: figures.risk_coverage(
+        *risk_coverage(np.linspace(0, 1, 3000), np.arange(3000) % 90 > 0)
+    ),
+    "risk_coverage_3": lambda d: figures.risk_coverage(
+        *risk_coverage(np.array([0.2, 0.5, 0.9]), np.array([False, True, True]))
+    ),
+    "gallery_none": lambda d: figures.gallery(d.images[:0], [], "Nothing", "Nothing to see."),
+    "growth": lambda d: figures.growth_with_members(
+        {count: np.linspace(0.99, 0.9901, 5) + 1e-4 * count for count in range(1, 41)}, 28_000
+    ),
+    "disagreement": lambda d: figures.disagreement(np.arange(20).reshape(2, 10) % 7),
+    "disagreement_30": lambda d: figures.disagreement(np.arange(300).reshape(30, 10) % 7),
 }
 
 
@@ -96,7 +127,11 @@ def test_no_text_leaves_its_figure(name: str, digits: Dataset) -> None:
     figure = FIGURES[name](digits)
     figure.draw_without_rendering()
     # A tick beyond its axis has a label, which is not drawn.
-    ticks = [label for axes in figure.axes for label in axes.get_xticklabels()]
+    ticks = [
+        label
+        for axes in figure.axes
+        for label in (*axes.get_xticklabels(), *axes.get_yticklabels())
+    ]
     for text in figure.findobj(Text):
         if isinstance(text, Text) and text.get_text() and text not in ticks:
             left, bottom, right, top = text.get_window_extent().extents

@@ -100,7 +100,7 @@ def attribution(
     title = "What decided: each image, and what wiping out parts of it would do"
     note = "Blue: without this part the answer would be less certain. Amber: more certain."
     columns = len(images)
-    with drawing(max(6.5, 1.25 * columns), 3.4, title, note) as figure:
+    with drawing(max(8, 1.25 * columns), 3.4, title, note) as figure:
         panels = figure.subplots(2, columns, squeeze=False)
         for index in range(columns):
             show_ink(panels[0, index], as_ink(images[index]))
