@@ -47,19 +47,19 @@ def reliability(bands: Sequence[Band], calibration_error: float) -> Figure:
     """
     title = f"Is it as sure as it should be? Calibration error {calibration_error:.4f}"
     note = (
-        "Answers grouped by confidence. Bars: 95 % Wilson intervals. Above the line it is too "
-        "sure of itself, below too modest."
+        "Grouped by confidence. Bars: 95 % Wilson intervals. Above the line it is too sure of "
+        "itself."
     )
     with drawing(7.5, 6, title, note) as figure:
         axes = figure.subplots()
         promised = [max(1 - band.confidence, SMALLEST_SHARE) for band in bands]
         floor = min([*promised, 1e-3]) / 3
         axes.plot([floor, 1], [floor, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        raised = False
+        beside = False
         for place, (share, band) in enumerate(zip(promised, bands, strict=True)):
             crowded = place > 0 and promised[place - 1] / share < CROWDED
-            raised = crowded and not raised
-            _draw_band(axes, share, band, floor, raised=raised)
+            beside = crowded and not beside
+            _draw_band(axes, share, band, floor, beside=beside)
         axes.set(xscale="log", yscale="log", xlim=(1, floor), ylim=(floor, 1))
         axes.set(xlabel="wrong, as confidence admits", ylabel="wrong, counted")
         axes.grid()
@@ -69,8 +69,8 @@ def reliability(bands: Sequence[Band], calibration_error: float) -> Figure:
     return figure
 
 
-def _draw_band(axes: Axes, share: float, band: Band, floor: float, *, raised: bool) -> None:
-    """Draw one dot with its interval; `raised` lifts its label above its neighbour's."""
+def _draw_band(axes: Axes, share: float, band: Band, floor: float, *, beside: bool) -> None:
+    """Draw one dot with its interval, and its label above or, where neighbours are near, beside."""
     low, high = band.score.interval
     wrong = 1 - band.score.accuracy
     bottom = max(1 - high, floor)
@@ -80,10 +80,10 @@ def _draw_band(axes: Axes, share: float, band: Band, floor: float, *, raised: bo
     text = f"{band.score.n - band.score.correct:,} of {band.score.n:,}"
     axes.annotate(
         text,
-        (share, max(1 - low, floor)),
-        xytext=(0, 16 if raised else 4),
+        (share, max(wrong, floor) if beside else max(1 - low, floor)),
+        xytext=(7, 2) if beside else (0, 4),
         textcoords="offset points",
-        ha="center",
+        ha="left" if beside else "center",
         va="bottom",
         fontsize=8,
         color=BLUE,
