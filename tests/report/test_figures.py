@@ -12,9 +12,11 @@ from matplotlib.text import Text
 
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, OutputError
+from tenfold.recipe import Recipe
 from tenfold.report import figures
 from tenfold.report.figures.style import DPI, mosaic
 from tenfold.report.metrics import Score, bands, risk_coverage
+from tenfold.report.story import caption
 
 DIGITS = tuple("0123456789")
 LETTERS = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -61,6 +63,9 @@ FIGURES: dict[str, Callable[[Dataset], Figure]] = {
         d.images[:, ::2, ::2], d.known_labels(), LETTERS, per_class=3
     ),
     "augmentation": lambda d: figures.augmentation_preview(d.images[0], d.images[1:20], "Others"),
+    "augmentation_all": lambda d: figures.augmentation_preview(
+        d.images[0], d.images[1:33], caption(Recipe.load("quick").augmentation)
+    ),
     "curves_1": lambda d: figures.training_curves(history(1), kept_epoch=1),
     "curves_100": lambda d: figures.training_curves(history(100), kept_epoch=60),
     "confusion_2": lambda d: figures.confusion_matrix(np.array([[5, 1], [0, 7]]), ("a", "b")),

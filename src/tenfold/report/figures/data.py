@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from tenfold.report.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+CAPTION_CHARACTERS = 105  # that fit below ten inches of pictures
 
 
 def class_balance(
@@ -131,7 +134,7 @@ def augmentation_preview(
     rows = -(-len(variants) // columns)
     pixels = variants.shape[1]
     gap = max(1, pixels // 9)
-    with drawing(10, max(2.9, rows + 0.9), title, caption) as figure:
+    with drawing(10, max(2.9, rows + 0.9), title, fill(caption, CAPTION_CHARACTERS)) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(2, columns))
         show_ink(left, as_ink(original))
         left.set_title("original", color=AMBER)
