@@ -179,7 +179,9 @@ def caption(augmentation: Augmentation) -> str:
     if not said:
         return "This recipe changes nothing"
     fading = (
-        f"; by the last step {augmentation.fade:.0%} of it is gone" if augmentation.fade else ""
+        f"; by the last step {100 * augmentation.fade:g} % of it is gone"
+        if augmentation.fade
+        else ""
     )
     return ", ".join(said).capitalize() + fading
 
