@@ -91,6 +91,8 @@ def train_command(
     from tenfold.training.progress import listener
 
     run, told = RunFolder(folder), listener(console)
+    if watch and chosen.ensemble.members > 1:
+        told.note("--watch: members train in processes of their own, their curves come at the end")
     told = Watch(told, run) if watch else told
     learn(labelled, chosen, run, listener=told, resume=resume)
     say(console, f"everything about this run is in {folder}, told in its report.html")
