@@ -157,6 +157,19 @@ def test_a_missing_or_damaged_part_leaves_the_rest(copied, missing, lost, damage
     assert (part.name in page.text) == (not is_optional)
 
 
+@pytest.mark.parametrize("content", ["{}", "3"])
+def test_parts_that_say_something_else_leave_the_rest(copied, content):
+    run = RunFolder(copied)
+    parts = (run.data, run.environment, run.summary, run.score, run.metrics, run.steps)
+    for part in parts:
+        part.write_text(content + "\n")
+    page = Page(write_report(copied))
+    assert page.sections == SECTIONS
+    assert set(page.pictures) | {"labels"} == (PICTURES - {"classes", "training"}) | {"labels"}
+    for part in parts:
+        assert f"{part.name} cannot be read" in page.text
+
+
 def test_a_folder_that_holds_no_run_is_a_sentence(tmp_path):
     with pytest.raises(RecognizerError, match=r"holds no run, expected a run folder"):
         write_report(tmp_path)

@@ -160,10 +160,12 @@ class Evidence:
         return cls(
             folder=folder,
             recipe=recipe,
-            environment=part(_read_json, folder.environment),
-            data=part(_read_json, folder.data),
-            summary=part(_read_json, folder.summary, expected=False),
-            score=part(_read_json, folder.score, expected=False),
+            environment=part(
+                _object_with("device_name", "system", "python", "versions"), folder.environment
+            ),
+            data=part(_object_with("train", "valid", "checks"), folder.data),
+            summary=part(_object_with("train_s", "total_s"), folder.summary, expected=False),
+            score=part(_object_with("correct", "n"), folder.score, expected=False),
             history=part(_read_rows, first.metrics),
             stretches=part(_read_rows, first.steps),
             recognizer=part(Recognizer.load, folder.recognizer),
@@ -180,12 +182,22 @@ def _first_member(folder: RunFolder) -> RunFolder:
     return min(runs, key=lambda run: Recipe.load(run.recipe).seed, default=folder)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    values = json.loads(path.read_text("utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError("expected an object")  # noqa: TRY004 - told as a gap like other damage
-    return values
+def _object_with(*keys: str) -> Callable[[Path], dict[str, Any]]:
+    """Return what reads a JSON object that has at least these keys."""
+
+    def read(path: Path) -> dict[str, Any]:
+        values = json.loads(path.read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("expected an object")  # noqa: TRY004 - told as a gap, as other damage
+        if missing := [key for key in keys if key not in values]:
+            raise ValueError(f"lacks {', '.join(missing)}")
+        return values
+
+    return read
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    if not all(isinstance(row, dict) and "epoch" in row for row in rows):
+        raise ValueError("expected an object with 'epoch' on each line")
+    return rows
