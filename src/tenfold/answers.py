@@ -28,7 +28,7 @@ class Answers:
         shown: int64 [K], places in 0 … N-1 of the images that are kept, hardest first: where the
             truth had the lowest probability, or without truth the answer.
         images: uint8 [K, S, S], those images.
-        votes: int64 [M, N], what each member of an ensemble answered on its own; None for one.
+        votes: int64 [M, N], what each member answered on its own; None if they were not asked.
         name: where the images came from, for people.
         data: fingerprint of the whole set in which `rows` count; "" if it was not told.
     """

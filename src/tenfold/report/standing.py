@@ -45,7 +45,7 @@ class Standing:
             return (
                 f"{self.score:.5g} is beyond what honest training has shown: the best, "
                 f"{best().score}, reaches no further than {beyond():.5f} by chance; entries above "
-                "that have mostly learned the test digits themselves"
+                "that are usually explained by leaked test labels"
             )
         if not self.above:
             return f"{self.score:.5g} is above every honest score known here"

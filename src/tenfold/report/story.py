@@ -226,7 +226,7 @@ def the_training(evidence: Evidence) -> Section:
         section.say("The table of epochs is missing, so there are no curves.")
         return section
     if evidence.recipe.ensemble.members > 1:
-        section.say("Of the first member; the others went much the same way.")
+        section.say("These are the curves of the first member.")
     recognizer = evidence.recognizer
     kept = None if recognizer is None else recognizer.provenance["epoch"]
     section.say(
@@ -255,8 +255,8 @@ def caution(recipe: Recipe) -> str | None:
     """Say in which way the images held out do not tell what the leaderboard will."""
     if recipe.ensemble.members > 1:
         return (
-            "Each image held out was judged by the few members that had not learned it, so all "
-            "together do better than expected."
+            "Each image held out was judged by the few members that had not learned it, not by the "
+            "ensemble as a whole."
         )
     if recipe.training.keep == "best":
         return "The same images chose the epoch, which flatters a little."

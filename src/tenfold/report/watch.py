@@ -13,9 +13,8 @@ SECONDS_BETWEEN_DRAWINGS = 15.0
 class Watch:
     """Passes everything on to another listener, and keeps `figures/training.png` up to date.
 
-    It draws after each epoch, and in long epochs every 15 seconds: about half a second each time,
-    in which training waits. An ensemble's members train in processes of their own and are not
-    drawn until the end.
+    It draws after each epoch, and in long epochs every 15 seconds; training waits meanwhile. An
+    ensemble's members train in processes of their own and are not drawn until the end.
     """
 
     def __init__(self, listener: Listener, folder: RunFolder) -> None:
