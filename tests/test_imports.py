@@ -29,6 +29,7 @@ FLOORS = {
     "report": 6,
     "estimator": 6,
     "submit": 6,
+    "experiments": 7,
     "run": 7,
     "cli": 8,
     "__main__": 9,

@@ -6,6 +6,7 @@
     ├── RecipeError            a recipe cannot work; lists every problem
     ├── RecognizerError        a saved recognizer or run folder is damaged or does not fit
     ├── OutputError            a result cannot be written
+    ├── ExperimentError        a search or a comparison cannot be done as asked
     ├── JobError               one of several pieces of work failed; what is finished is kept
     └── SubmitError            a submission cannot be handed in
     Interrupted                stopped by Ctrl-C or SIGTERM, state saved; exits with 130
@@ -44,6 +45,10 @@ class RecognizerError(TenfoldError):
 
 class OutputError(TenfoldError):
     """A result cannot be written where it was asked for."""
+
+
+class ExperimentError(TenfoldError):
+    """A search or a comparison cannot be done as asked. What is finished is kept."""
 
 
 class JobError(TenfoldError):

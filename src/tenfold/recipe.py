@@ -85,6 +85,19 @@ class Recipe(Section):
             _vary(values, variants[index % len(variants)] if variants else {})
         )
 
+    def varied(self, changes: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Return the recipe with other values in some fields of some sections.
+
+        Another network begins with its own sizes.
+
+        Raises:
+            RecipeError: with every problem found.
+        """
+        try:
+            return self.model_validate(_vary(self.model_dump(), changes))
+        except ValidationError as error:
+            raise RecipeError(self.name, _sentences(error)) from error
+
     def to_toml(self) -> str:
         """Write every choice, defaults too, so that the file alone repeats the run."""
         return tomli_w.dumps(_spell_none(self.model_dump()))

@@ -14,6 +14,7 @@ from tenfold.answers import Answers
 from tenfold.data import Dataset, check, write_submission
 from tenfold.errors import DataError
 from tenfold.files import RunFolder, write_json
+from tenfold.jobs import HERE
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.report.evidence import Examples
@@ -48,6 +49,7 @@ def run(
     truth: NDArray[np.str_] | None = None,
     listener: Listener,
     resume: bool = False,
+    on: str = HERE,
 ) -> Score | None:
     """Do the main job, leave the run folder `out`, and return the score where truth is known.
 
@@ -60,6 +62,7 @@ def run(
             the submission is written, and by nothing else.
         listener: is told how it goes.
         resume: go on with the run in `out`.
+        on: where the members of an ensemble train: "here", "ray" or "ray://host:port".
 
     Raises:
         TenfoldError: with a sentence, see `tenfold.errors`.
@@ -70,7 +73,7 @@ def run(
     if not resume:
         folder.check_is_free()
 
-    extra = _pseudo_labels(labelled, unlabelled, recipe, folder, listener)
+    extra = _pseudo_labels(labelled, unlabelled, recipe, folder, listener=listener, on=on)
     trained = learn_and_judge(
         labelled,
         recipe,
@@ -79,6 +82,7 @@ def run(
         resume=True,
         unlabelled=unlabelled,
         extra=extra,
+        on=on,
     )
 
     recognizer, tell = trained.recognizer, counting(listener.note)
@@ -107,6 +111,7 @@ def train(
     *,
     listener: Listener,
     resume: bool = False,
+    on: str = HERE,
 ) -> Trained:
     """Do the part of the main job before prediction, and report on it.
 
@@ -116,9 +121,10 @@ def train(
         folder: where everything goes.
         listener: is told how it goes.
         resume: go on with the run in `folder`.
+        on: where the members of an ensemble train, as for `run`.
     """
     started = time.perf_counter()
-    trained = learn_and_judge(labelled, recipe, folder, listener=listener, resume=resume)
+    trained = learn_and_judge(labelled, recipe, folder, listener=listener, resume=resume, on=on)
     _write_summary(folder, recipe, trained, time.perf_counter() - started)
     write_report(folder.path, note=listener.note)
     return trained
@@ -133,6 +139,7 @@ def learn_and_judge(
     resume: bool = False,
     unlabelled: Dataset | None = None,
     extra: Dataset | None = None,
+    on: str = HERE,
 ) -> Trained:
     """Check, split, fit, and judge by the images held out.
 
@@ -144,6 +151,7 @@ def learn_and_judge(
         resume: go on with the run in `folder`.
         unlabelled: what will be predicted; checked for overlap with `labelled`, never learned.
         extra: images to learn from besides, with the labels that a first training gave them.
+        on: where the members of an ensemble train, as for `run`.
     """
     if unlabelled is not None and unlabelled.image_size != labelled.image_size:
         raise DataError(
@@ -162,6 +170,7 @@ def learn_and_judge(
         extra=extra,
         checks=findings.to_json(),
         listener=listener,
+        on=on,
     )
     Examples.of(labelled).save(folder.examples)
     expected = None
@@ -187,14 +196,20 @@ def _write_summary(folder: RunFolder, recipe: Recipe, trained: Trained, total_s:
 
 
 def _pseudo_labels(
-    labelled: Dataset, unlabelled: Dataset, recipe: Recipe, folder: RunFolder, listener: Listener
+    labelled: Dataset,
+    unlabelled: Dataset,
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    listener: Listener,
+    on: str,
 ) -> Dataset | None:
     """Train a first time, if the recipe asks for it, and return what is then surely answered."""
     confidence = recipe.data.pseudo_confidence
     if confidence is None:
         return None
     first = learn_and_judge(
-        labelled, recipe, RunFolder(folder.first), listener=listener, resume=True
+        labelled, recipe, RunFolder(folder.first), listener=listener, resume=True, on=on
     )
     extra = pseudo_labelled(first.recognizer, unlabelled, confidence)
     listener.note(

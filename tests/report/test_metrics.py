@@ -7,8 +7,10 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, recall_s
 
 from tenfold.errors import DataError
 from tenfold.report.metrics import (
+    Difference,
     Score,
     bands,
+    difference,
     evaluate,
     mcnemar,
     risk_coverage,
@@ -201,3 +203,34 @@ def test_mcnemar_counts_the_images_that_only_one_reads() -> None:
 def test_mcnemar_wants_the_same_images() -> None:
     with pytest.raises(DataError, match="same images"):
         mcnemar(np.ones(3, dtype=bool), np.ones(4, dtype=bool))
+
+
+class TestDifference:
+    def test_of_answers_that_never_differ_is_nothing(self):
+        right = np.random.default_rng(0).random((3, 500)) < 0.9
+        assert difference(right, right) == Difference(0.0, 0.0, 0.0)
+
+    def test_the_interval_keeps_its_promise_when_seeds_and_images_are_lucky(self):
+        """Two equal recognizers: the interval should hold 0 in at least 95 of 100 cases."""
+        rng = np.random.default_rng(1)
+        held = 0
+        for _ in range(400):
+            hard = rng.normal(size=300)
+
+            def right(hard=hard):
+                seeds = 0.3 * rng.normal(size=(5, 1))
+                return hard + seeds + rng.normal(size=(5, 300)) > -2
+
+            found = difference(right(), right())
+            held += found.low <= 0 <= found.high
+        assert held >= 0.95 * 400
+
+    def test_a_true_difference_is_found(self):
+        rng = np.random.default_rng(2)
+        worse, better = rng.random((5, 4000)) < 0.90, rng.random((5, 4000)) < 0.95
+        found = difference(worse, better)
+        assert 0 < found.low < 0.05 < found.high
+
+    def test_shapes_must_agree(self):
+        with pytest.raises(DataError, match="expected"):
+            difference(np.ones((2, 3), bool), np.ones((3, 2), bool))

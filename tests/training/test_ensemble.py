@@ -1,10 +1,8 @@
 """Small ensembles of real networks on real digits, each member in a process of its own."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
-import psutil
 import pytest
 
 from tenfold.answers import Answers
@@ -12,6 +10,7 @@ from tenfold.errors import DataError, JobError, OutputError, RecipeError
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
+from tenfold.training import ensemble
 from tenfold.training.learn import learn
 from tenfold.training.single import divide
 
@@ -148,8 +147,7 @@ def test_members_learn_from_extra_images_too(digits, tmp_path):
 
 
 def test_more_members_than_memory(digits, tmp_path, monkeypatch):
-    free = SimpleNamespace(available=2**16)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(ensemble, "free_bytes", lambda: 2**16)
     with pytest.raises(RecipeError, match=r"ensemble.members is 3, whose weights need .* are free"):
         learn(digits, recipe_of(), RunFolder(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

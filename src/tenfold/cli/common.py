@@ -30,6 +30,9 @@ SetOption = Annotated[
 ]
 SeedOption = Annotated[int | None, Option("--seed", help="Default: the recipe's, 0.")]
 OutOption = Annotated[Path | None, Option("--out", metavar="DIR", help="Default: runs/…")]
+OnOption = Annotated[
+    str, Option("--on", metavar="WHERE", help="here, ray or ray://host:port: where jobs run.")
+]
 ResumeOption = Annotated[bool, Option("--resume", help="Go on with the run in --out.")]
 JsonOption = Annotated[bool, Option("--json", help="One JSON object on stdout, nothing else.")]
 ModelArgument = Annotated[

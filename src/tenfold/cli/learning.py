@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from tenfold.cli.common import (
+    OnOption,
     OutOption,
     RecipeOption,
     ResumeOption,
@@ -39,6 +40,7 @@ def run_command(
     seed: SeedOption = None,
     out: OutOption = None,
     resume: ResumeOption = False,
+    on: OnOption = "here",
 ) -> None:
     """Do the main job: check, train, explain and write submission.csv.
 
@@ -59,6 +61,7 @@ def run_command(
         truth=truth,
         listener=listener(console),
         resume=resume,
+        on=on,
     )
     if score is not None:
         say(console, f"score on the {score.n:,}: {score}")
@@ -73,6 +76,7 @@ def train_command(
     seed: SeedOption = None,
     out: OutOption = None,
     resume: ResumeOption = False,
+    on: OnOption = "here",
     watch: Annotated[
         bool, Option("--watch", help="Keep figures/training.png up to date meanwhile.")
     ] = False,
@@ -94,7 +98,7 @@ def train_command(
     if watch and chosen.ensemble.members > 1:
         told.note("--watch: members train in processes of their own, their curves come at the end")
     told = Watch(told, run) if watch else told
-    learn(labelled, chosen, run, listener=told, resume=resume)
+    learn(labelled, chosen, run, listener=told, resume=resume, on=on)
     say(console, f"everything about this run is in {folder}, told in its report.html")
 
 

@@ -7,32 +7,29 @@ out-of-fold probabilities set the temperature and foretell the score.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
-import torch
 
 from tenfold.answers import Answers
 from tenfold.choices import Network
+from tenfold.data import shelf
 from tenfold.data.dataset import Dataset
-from tenfold.errors import DataError, Interrupted, RecipeError
+from tenfold.errors import Interrupted, RecipeError
 from tenfold.files import RunFolder
-from tenfold.jobs import Job, Message, Tell, run_jobs
+from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
+from tenfold.jobs.memory import free_bytes
 from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.tensors import load_tensors, save_tensors
 from tenfold.training.archive import Archive
-from tenfold.training.progress import Listener, Moment, Silence
+from tenfold.training.progress import Listener, Moment, Teller
 from tenfold.training.single import HeldOut, Learned, learn_one
 
-DATASET_FORMAT = "tenfold-dataset-1"
 LABELLED, EXTRA = "labelled.safetensors", "extra.safetensors"
 
 
@@ -44,6 +41,7 @@ def learn_members(
     extra: Dataset | None,
     checks: Mapping[str, Any] | None,
     listener: Listener,
+    on: str = HERE,
 ) -> Learned:
     """Train the members in `folder` that are not trained yet, and average them; not calibrated yet.
 
@@ -55,20 +53,27 @@ def learn_members(
     _check_memory(members, labelled, recipe.name)
     Archive(folder.path, recipe, labelled, None).describe(machine, checks)
     shared = {LABELLED: labelled} | ({} if extra is None else {EXTRA: extra})
-    prints = {name: dataset.fingerprint() for name, dataset in shared.items()}
+    paths = [folder.members / name for name in shared]
+    prints = {
+        path.name: shelf.lay(dataset, path)
+        for path, dataset in zip(paths, shared.values(), strict=True)
+    }
     jobs = [_job(member, index, len(members), prints) for index, member in enumerate(members)]
     progress = _Progress(jobs, members, listener)
-    listener.note(f"training {len(jobs)} members on {machine}")
+    listener.note(f"training {len(jobs)} members on {machine if on == HERE else on}")
+    workers = 1 if machine.device.type == "cuda" else None
     try:
-        with _shared(shared, folder.members):
-            workers = 1 if machine.device.type == "cuda" else None
-            results = run_jobs(jobs, folder.members, hear=progress.hear, workers=workers)
+        results = run_jobs(
+            jobs, folder.members, on=on, supplies=paths, hear=progress.hear, workers=workers
+        )
     except Interrupted as stopped:
         raise Interrupted(
             f"{stopped}; the same command with --resume --out {folder.path} goes on from there"
         ) from stopped
     finally:
         listener.close()
+    for path in paths:
+        path.unlink(missing_ok=True)
 
     runs = [RunFolder(folder.members / job.id) for job in jobs]
     alone = [Recognizer.load(run.path) for run in runs]
@@ -106,7 +111,7 @@ def _check_memory(members: Sequence[Recipe], labelled: Dataset, name: str) -> No
 
     kinds = Counter((member.network, member.preprocessing.size) for member in members)
     needed = sum(count * weigh(*kind) for kind, count in kinds.items())
-    free = psutil.virtual_memory().available
+    free = free_bytes()
     if needed > free:
         problem = (
             f"ensemble.members is {len(members)}, whose weights need {needed / 2**30:.1f} GiB of "
@@ -119,30 +124,6 @@ def _job(member: Recipe, index: int, count: int, data: Mapping[str, str]) -> Job
     about = {"name", "description", "measured"}  # words about a recipe change no result
     description = {"recipe": member.model_dump(mode="json", exclude=about), "data": data}
     return Job("tenfold.training.ensemble:train_member", description, f"member {index + 1}/{count}")
-
-
-@contextmanager
-def _shared(datasets: Mapping[str, Dataset], folder: Path) -> Iterator[None]:
-    """Lay labelled images where every member's process finds them; tidy up on success."""
-    for name, dataset in datasets.items():
-        tensors = {
-            "images": torch.from_numpy(np.ascontiguousarray(dataset.images)),
-            "labels": torch.from_numpy(dataset.known_labels()),
-        }
-        about = {"classes": dataset.classes, "name": dataset.name}
-        save_tensors(folder / name, tensors, DATASET_FORMAT, about)
-    yield
-    for name in datasets:
-        (folder / name).unlink(missing_ok=True)
-
-
-def _read_shared(path: Path, fingerprint: str) -> Dataset:
-    tensors, about = load_tensors(path, DATASET_FORMAT)
-    images, labels = tensors["images"].numpy(), tensors["labels"].numpy()
-    dataset = Dataset(images, labels, tuple(about["classes"]), about["name"])
-    if dataset.fingerprint() != fingerprint:
-        raise DataError(f"{path}: holds other images than the job is about")
-    return dataset
 
 
 # A member, in a process of its own
@@ -162,11 +143,11 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
     """
     recipe = Recipe.model_validate(description["recipe"])
     data = {
-        name: _read_shared(folder.parent / name, fingerprint)
+        name: shelf.take(folder.parent / name, fingerprint)
         for name, fingerprint in description["data"].items()
     }
     run = RunFolder(folder)
-    learned = learn_one(data[LABELLED], recipe, run, extra=data.get(EXTRA), listener=_Teller(tell))
+    learned = learn_one(data[LABELLED], recipe, run, extra=data.get(EXTRA), listener=Teller(tell))
     correct, n = 0, 0
     if learned.held_out is not None:
         held_out = learned.held_out
@@ -175,17 +156,6 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
         Answers.of(held_out.dataset, held_out.probabilities, rows=held_out.rows).save(run.held_out)
     epochs = len(learned.history)
     return {"correct": correct, "n": n, "epochs": epochs, "train_s": learned.train_s}
-
-
-class _Teller(Silence):
-    """Sends the moments of training to the process that waits for this one."""
-
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-
-    def moment(self, moment: Moment) -> None:
-        """Send it."""
-        self._tell({"moment": asdict(moment)})
 
 
 class _Progress:

@@ -9,6 +9,7 @@ import numpy as np
 from tenfold.answers import Answers
 from tenfold.data.dataset import Dataset
 from tenfold.files import RunFolder
+from tenfold.jobs import HERE
 from tenfold.recipe import Recipe, names
 from tenfold.recognizer import Recognizer, tempered
 from tenfold.training.calibration import best_temperature
@@ -26,6 +27,7 @@ def learn(
     extra: Dataset | None = None,
     checks: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
+    on: str = HERE,
 ) -> Learned:
     """Train what the recipe asks for, on the part of `labelled` that it does not hold out.
 
@@ -37,6 +39,7 @@ def learn(
         extra: images to learn from besides, never held out: see `pseudo_labelled`.
         checks: what the checks of the data found, kept in `data.json`.
         listener: is told how it goes.
+        on: where the members of an ensemble train: "here", "ray" or "ray://host:port".
 
     Raises:
         TenfoldError: as `tenfold.training.loop.fit`; and JobError for a member that failed.
@@ -46,7 +49,9 @@ def learn(
     if not resume:
         folder.check_is_free()
     if recipe.ensemble.members > 1:
-        raw = learn_members(labelled, recipe, folder, extra=extra, checks=checks, listener=listener)
+        raw = learn_members(
+            labelled, recipe, folder, extra=extra, checks=checks, listener=listener, on=on
+        )
     else:
         teacher = _teacher(labelled, recipe, folder, listener)
         raw = learn_one(

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -110,6 +110,17 @@ class Silence:
         """Do nothing."""
 
 
+class Teller(Silence):
+    """Sends the moments of training as messages: to the process that waits for this one."""
+
+    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        self._tell = tell
+
+    def moment(self, moment: Moment) -> None:
+        """Send it."""
+        self._tell({"moment": asdict(moment)})
+
+
 class Lines:
     """Plain lines for log files and pipes."""
 
@@ -184,7 +195,7 @@ def counting(note: Callable[[str], None]) -> Callable[[int, int], None]:
 
 
 def _moment_line(moment: Moment) -> str:
-    left = "" if moment.seconds_left is None else f"  {_clock(moment.seconds_left)} left"
+    left = "" if moment.seconds_left is None else f"  {clock(moment.seconds_left)} left"
     return (
         f"{moment.stage}  accuracy {moment.accuracy:.4f}  {moment.images_per_s:,.0f} images/s{left}"
     )
@@ -199,11 +210,12 @@ def _epoch_line(epoch: Epoch, max_epochs: int) -> str:
     return (
         f"epoch {epoch.epoch:{len(str(max_epochs))}}/{max_epochs}  {validation}"
         f"training {epoch.train_accuracy:.4f} (loss {epoch.train_loss:.4f})  "
-        f"{epoch.images_per_s:,.0f} images/s  {_clock(epoch.elapsed_s)}"
+        f"{epoch.images_per_s:,.0f} images/s  {clock(epoch.elapsed_s)}"
     )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Say seconds as people do: 1:05, or 2:01:40."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

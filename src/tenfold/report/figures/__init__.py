@@ -12,6 +12,12 @@ from tenfold.report.figures.data import (
 )
 from tenfold.report.figures.ensemble import disagreement, growth_with_members
 from tenfold.report.figures.network import attribution, feature_maps, filters
+from tenfold.report.figures.search import (
+    search_coordinates,
+    search_history,
+    search_importance,
+    search_slices,
+)
 from tenfold.report.figures.style import as_png, save
 from tenfold.report.figures.training import training_curves
 from tenfold.report.figures.trust import reliability, risk_coverage, scores
@@ -34,5 +40,9 @@ __all__ = [
     "sample_sheet",
     "save",
     "scores",
+    "search_coordinates",
+    "search_history",
+    "search_importance",
+    "search_slices",
     "training_curves",
 ]

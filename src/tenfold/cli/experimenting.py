@@ -1,0 +1,83 @@
+"""The commands that experiment: search and compare."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from tenfold.cli.common import (
+    OnOption,
+    OutOption,
+    RecipeOption,
+    SetOption,
+    TrainFile,
+    app,
+    make_console,
+    read_images,
+    say,
+)
+from tenfold.errors import ExperimentError
+
+BudgetOption = Annotated[
+    str | None, Option("--budget", metavar="TIME", help="Such as 90s, 30m or 2h.")
+]
+
+
+@app.command("search")
+def search_command(
+    train: TrainFile,
+    trials: Annotated[int, Option("--trials", metavar="N", help="Recipes to draw and try.")] = 30,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
+    space: Annotated[
+        Path | None, Option("--space", metavar="FILE", help="What may be chosen; TOML.")
+    ] = None,
+    sampler: Annotated[
+        str, Option("--sampler", metavar="NAME", help="random, tpe or gp.")
+    ] = "random",
+    budget: BudgetOption = None,
+    folds: Annotated[
+        int | None, Option("--folds", metavar="K", help="Judge each trial by K folds.")
+    ] = None,
+    seeds: Annotated[
+        int, Option("--seeds", metavar="N", help="To train winner and start again on; 0: do not.")
+    ] = 5,
+    seed: Annotated[int, Option("--seed", help="Of the division and the draws.", min=0)] = 0,
+    out: OutOption = None,
+    on: OnOption = "here",
+) -> None:
+    """Search for a better recipe; run again, it goes on.
+
+    Trials begin cheap and the best third goes on. Leaves best.toml, search.csv and a report.
+    """
+    console = make_console()
+    from tenfold.experiments.board import board
+    from tenfold.experiments.search import Plan, search
+    from tenfold.experiments.space import Space
+    from tenfold.recipe import Recipe
+
+    start = Recipe.load(recipe or "quick", overrides=set_ or (), seed=seed)
+    plan = Plan(Space.load(space, start), trials, sampler, seed, folds, seeds)
+    budget_s = None if budget is None else seconds_of(budget)
+    folder = out or Path("runs") / f"search-{start.name}"
+    labelled = read_images(train, labels=True, console=console)
+    found = search(labelled, plan, folder, budget_s=budget_s, on=on, board=board(console))
+    winner = found.winner
+    say(console, f"winner: trial {winner.number}, {winner.reached[-1].accuracy:.4f} in the search")
+    if found.verdict is not None:
+        say(console, found.verdict.sentence())
+    say(console, f"everything is in {folder}, told in its report.html")
+    say(console, f"train it with: tenfold run --recipe {folder / 'best.toml'}")
+
+
+def seconds_of(text: str) -> float:
+    """Understand "90s", "30m" or "2h".
+
+    Raises:
+        ExperimentError: it is no time above 0.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if found is None or float(found[1]) <= 0:
+        raise ExperimentError(f"--budget {text}: expected a time such as 90s, 30m or 2h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]

@@ -1,0 +1,42 @@
+"""Labelled images laid down for other processes, and taken up again unchanged."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tenfold.data.dataset import Dataset
+from tenfold.errors import DataError
+from tenfold.tensors import load_tensors, save_tensors
+
+FORMAT = "tenfold-dataset-1"
+
+
+def lay(dataset: Dataset, path: Path) -> str:
+    """Write labelled images to `path` and return their fingerprint.
+
+    Raises:
+        DataError: there are no labels.
+        OutputError: the disk does not take the file.
+    """
+    tensors = {
+        "images": torch.from_numpy(np.ascontiguousarray(dataset.images)),
+        "labels": torch.from_numpy(dataset.known_labels()),
+    }
+    save_tensors(path, tensors, FORMAT, {"classes": dataset.classes, "name": dataset.name})
+    return dataset.fingerprint()
+
+
+def take(path: Path, fingerprint: str) -> Dataset:
+    """Read what `lay` wrote.
+
+    Raises:
+        DataError: these are other images than the `fingerprint` is of.
+        RecognizerError: the file is missing or damaged.
+    """
+    tensors, about = load_tensors(path, FORMAT)
+    images, labels = tensors["images"].numpy(), tensors["labels"].numpy()
+    dataset = Dataset(images, labels, tuple(about["classes"]), about["name"])
+    if dataset.fingerprint() != fingerprint:
+        raise DataError(f"{path}: holds other images than the job is about")
+    return dataset

@@ -1,0 +1,16 @@
+"""Experiments on labelled images: searching for better choices, and comparing methods.
+
+space      what a search may choose, and from what
+trial      one training, judged on images that it did not learn: a job
+study      the sampler and the record of what it drew, by Optuna
+race       many trials that begin cheap, of which the best third goes on
+verdict    winner against start on several seeds, with the interval of the difference
+search     all of these together
+worker     trials of one study on many machines, with a database between them
+features   what classic methods are fed: pixels, deskewed pixels, gradients
+methods    the table of methods that are compared
+fitting    one method fitted on one fold: a job
+cost       how long a method will take, told from small fits
+compare    all methods on the same folds
+board      how it is told: a live table, or plain lines
+"""

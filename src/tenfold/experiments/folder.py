@@ -1,0 +1,110 @@
+"""The folder that an experiment leaves, and the one process that may work in it."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tenfold.errors import ExperimentError
+from tenfold.files import output_folder, write_json, write_text
+
+
+@dataclass(frozen=True)
+class ExperimentFolder:
+    """Every name in it, said once; `kind` is "search" or "comparison"."""
+
+    path: Path
+    kind: str
+
+    @property
+    def settings(self) -> Path:
+        """What the experiment is, what came of it, and all that its page is drawn from."""
+        return self.path / f"{self.kind}.json"
+
+    @property
+    def table(self) -> Path:
+        """The same for spreadsheets: a row for each trial, or for each method."""
+        return self.path / f"{self.kind}.csv"
+
+    @property
+    def jobs(self) -> Path:
+        """A folder for each job."""
+        return self.path / "jobs"
+
+    @property
+    def study(self) -> Path:
+        """Optuna's journal."""
+        return self.path / "study.journal"
+
+    @property
+    def best(self) -> Path:
+        """The winning recipe."""
+        return self.path / "best.toml"
+
+    @property
+    def report(self) -> Path:
+        """The page that tells of it."""
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """Every picture as PNG."""
+        return self.path / "figures"
+
+    def read(self) -> dict[str, Any] | None:
+        """Return what the settings hold; None if there are none, or they are damaged."""
+        try:
+            found: dict[str, Any] = json.loads(self.settings.read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def claim(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Make sure that what is here, if anything, is the same experiment; return it.
+
+        Raises:
+            ExperimentError: it is another one.
+        """
+        found = self.read()
+        if found is None:
+            write_json(self.settings, {"identity": identity})
+            return None
+        before = found["identity"]
+        if differing := sorted(key for key in identity if before.get(key) != identity[key]):
+            raise ExperimentError(
+                f"{self.path}: holds a {self.kind} with another {' and '.join(differing)}, "
+                "expected the same to go on with it, or another folder in --out"
+            )
+        return found
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep everybody else out while this runs.
+
+        Raises:
+            ExperimentError: somebody is at work here.
+            OutputError: the folder cannot be written to.
+        """
+        output_folder(self.jobs)
+        try:
+            with FileLock(self.path / "lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise ExperimentError(
+                f"{self.path}: another process is at work on this {self.kind}, expected to be alone"
+            ) from error
+
+
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write rows as CSV, whole or not at all; None becomes an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,375 @@
+"""Searching for a better recipe: draw, race, and train the winner again before believing it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tenfold.data import shelf
+from tenfold.data.dataset import Dataset
+from tenfold.data.splits import split_rows
+from tenfold.errors import ExperimentError, Interrupted, RecipeError
+from tenfold.experiments.board import Board, Quiet, Standing
+from tenfold.experiments.budget import Budget, Pace
+from tenfold.experiments.folder import ExperimentFolder
+from tenfold.experiments.importance import importance
+from tenfold.experiments.race import Entry, Reached, Rung, race, rungs
+from tenfold.experiments.record import write_record
+from tenfold.experiments.space import Space
+from tenfold.experiments.study import Study, sampler_of
+from tenfold.experiments.trial import trial_job
+from tenfold.experiments.verdict import Verdict, read_verdict, verdict_jobs
+from tenfold.files import write_text
+from tenfold.jobs import HERE, Failed, Job, Message, run_jobs
+from tenfold.jobs.job import NOT_BEGUN
+from tenfold.recipe import Recipe
+from tenfold.report.searching import write_search_page
+
+HELD_OUT = 0.2  # of all images: set aside for the verdict, and of the rest for judging trials
+FOLDS = 5  # that the images to search on are divided into; without --folds one of them judges
+BATCH = 9  # trials drawn at a time by a sampler that learns from those before
+BEST_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is searched, and how.
+
+    Attributes:
+        space: from where to start, and what may be chosen.
+        trials: how many recipes are drawn.
+        sampler: one of `tenfold.experiments.study.SAMPLERS`.
+        seed: of the division of images and of all draws.
+        folds: judge by all folds of so many; None judges by one of five.
+        seeds: on how many seeds winner and start are trained again; 0 leaves that out.
+    """
+
+    space: Space
+    trials: int
+    sampler: str = "random"
+    seed: int = 0
+    folds: int | None = None
+    seeds: int = 5
+
+    def __post_init__(self) -> None:
+        start = self.space.start
+        problems = []
+        if self.trials < 1:
+            problems.append(f"--trials {self.trials}: expected at least 1")
+        if self.folds is not None and self.folds < 2:
+            problems.append(f"--folds {self.folds}: expected at least 2")
+        if self.seeds < 0:
+            problems.append(f"--seeds {self.seeds}: expected 0 or more")
+        if start.ensemble.members > 1 or start.distillation.teacher is not None:
+            problems.append(
+                f"recipe {start.name} trains more than one network, expected ensemble.members = 1 "
+                "and no teacher"
+            )
+        if problems:
+            raise ExperimentError("; ".join(problems))
+        sampler_of(self.sampler, self.seed, 0)
+
+    def identity(self, labelled: Dataset) -> dict[str, Any]:
+        """Return what must be equal for a search to go on."""
+        about = {"name", "description", "measured"}
+        return {
+            "data": labelled.fingerprint(),
+            "starting recipe": self.space.start.model_dump(mode="json", exclude=about),
+            "space": self.space.to_json(),
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "folds": self.folds,
+        }
+
+    def batches(self, before: Sequence[int]) -> list[int]:
+        """Return how many trials race each other, after races of `before` so many."""
+        batches, left = list(before), self.trials - sum(before)
+        while left > 0:
+            batches.append(left if self.sampler == "random" else min(left, BATCH))
+            left -= batches[-1]
+        return batches
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        entries: all trials, by number.
+        winner: the best of them.
+        recipe: the winner's, as best.toml has it.
+        verdict: None if winner and start were not trained again.
+    """
+
+    entries: Sequence[Entry]
+    winner: Entry
+    recipe: Recipe
+    verdict: Verdict | None
+
+
+def search(
+    labelled: Dataset,
+    plan: Plan,
+    out: Path,
+    *,
+    budget_s: float | None = None,
+    on: str = HERE,
+    board: Board | None = None,
+) -> Found:
+    """Search, and leave search.csv, best.toml and all that the page is drawn from in `out`.
+
+    Stopped or killed at any moment, the same call goes on: nothing finished is repeated.
+
+    Args:
+        labelled: the images; a fifth is set aside for the verdict, by the plan's seed.
+        plan: what to search.
+        out: the folder.
+        budget_s: seconds for the trials; each rung may take an equal share, then it begins no
+            more. The verdict comes on top.
+        on: where jobs run: "here", "ray" or "ray://host:port".
+        board: is told how it goes.
+
+    Raises:
+        ExperimentError: the folder holds another search, or no trial could be trained.
+        Interrupted: Ctrl-C or SIGTERM; the same call goes on.
+    """
+    folder = ExperimentFolder(out, "search")
+    board = Quiet() if board is None else board
+    with folder.alone():
+        try:
+            return _Search(labelled, plan, folder, on, board).run(budget_s)
+        except Interrupted as stopped:
+            raise Interrupted(f"{stopped}; the same command goes on from there") from stopped
+        finally:
+            board.close()
+
+
+class _Search:
+    """One search at work; `search` is the way in."""
+
+    def __init__(
+        self, labelled: Dataset, plan: Plan, folder: ExperimentFolder, on: str, board: Board
+    ) -> None:
+        self.plan, self.folder, self.on, self.board = plan, folder, on, board
+        self.identity = plan.identity(labelled)
+        before = folder.claim(self.identity) or {}
+        self.batches = plan.batches(before.get("batches", []))
+        self.files = _lay(labelled, plan, folder.jobs)
+        self.entries: list[Entry] = []
+        self.pace = Pace(self.batches, plan.folds or 1)
+
+    def run(self, budget_s: float | None) -> Found:
+        """Draw, race, judge."""
+        plan, board = self.plan, self.board
+        study = Study.open(self.folder.study, plan.sampler, plan.seed, board.note)
+        board.note(
+            f"{plan.trials} trials by {plan.sampler} search over "
+            f"{', '.join(each.place for each in plan.space.dimensions)}"
+        )
+        stages = sum(len(rungs(size)) for size in self.batches)
+        budget = Budget(budget_s, stages)
+        for size in self.batches:
+            entries = [self._draw(study, len(self.entries) + at) for at in range(size)]
+            self.entries += entries
+            self._write(None)
+            steps = rungs(size)
+            race(entries, steps, self._runner(study, len(steps), budget), _closer(study))
+        winner = min(self.entries, key=Entry.rank)
+        if winner.recipe is None or not winner.reached:
+            reasons = [entry.reason for entry in self.entries if entry.reason]
+            raise ExperimentError(f"no trial could be trained: {(reasons or [NOT_BEGUN])[0]}")
+        self._write(None)
+        verdict = self._verdict(winner.recipe) if plan.seeds else None
+        found = Found(self.entries, winner, self._best(winner, verdict), verdict)
+        write_text(self.folder.best, found.recipe.to_toml())
+        self._write(found)
+        told = self.folder.read()
+        assert told is not None
+        write_search_page(told, self.folder.report, self.folder.figures)
+        for path in self.files["paths"]:
+            path.unlink(missing_ok=True)
+        return found
+
+    def _draw(self, study: Study, number: int) -> Entry:
+        drawn = study.draw(number, self.plan.space.distributions())
+        try:
+            return Entry(number, drawn, self.plan.space.recipe(drawn))
+        except RecipeError as error:
+            study.finish(number, "fail")
+            reason = "; ".join(error.problems)
+            return Entry(number, drawn, None, state="failed", reason=reason)
+
+    def _runner(
+        self, study: Study, steps: int, budget: Budget
+    ) -> Callable[[Rung, int, Sequence[Entry]], None]:
+        def run(rung: Rung, index: int, alive: Sequence[Entry]) -> None:
+            self.board.note(
+                f"rung {index + 1} of {steps}: {len(alive)} trials, each {rung.share:.0%} of a "
+                "whole training"
+            )
+            self._train(rung, alive, budget.next_stage())
+            for entry in alive:
+                if len(entry.reached) > index:
+                    study.report(entry.number, index, entry.reached[-1].accuracy)
+            self._write(None)
+
+        return run
+
+    def _train(self, rung: Rung, alive: Sequence[Entry], may_start: Callable[[], bool]) -> None:
+        """Train each trial on each fold, and fill in what it reached."""
+        jobs = {entry.number: self._jobs(entry, rung) for entry in alive}
+        entry_of = {job: entry for entry in alive for job in jobs[entry.number]}
+
+        def hear(job: Job, message: Message) -> None:
+            if "moment" in message:
+                entry_of[job].state = "running"
+            elif "note" in message:
+                self.board.note(f"{job.name}: {message['note']}")
+            elif "done" in message and entry_of[job].state == "running":
+                self.pace.did(rung.share)
+            else:
+                self.pace.skipped(rung.share)
+            self._show()
+
+        every = [job for entry in alive for job in jobs[entry.number]]
+        results = dict(
+            zip(
+                every,
+                run_jobs(
+                    every,
+                    self.folder.jobs,
+                    on=self.on,
+                    supplies=self.files["paths"],
+                    hear=hear,
+                    keep_going=True,
+                    may_start=may_start,
+                ),
+                strict=True,
+            )
+        )
+        for entry in alive:
+            self._fill_in(entry, [results[job] for job in jobs[entry.number]])
+
+    def _jobs(self, entry: Entry, rung: Rung) -> list[Job]:
+        assert entry.recipe is not None
+        recipe, part = rung.cut(entry.recipe)
+        return [
+            trial_job(
+                f"trial {entry.number}",
+                recipe,
+                self.files["search"],
+                fold={"index": index, "folds": self.plan.folds or FOLDS, "seed": self.plan.seed},
+                part=part,
+            )
+            for index in range(self.plan.folds or 1)
+        ]
+
+    def _fill_in(self, entry: Entry, results: Sequence[Any]) -> None:
+        failures = [
+            result.reason if isinstance(result, Failed) else result["failed"]
+            for result in results
+            if isinstance(result, Failed) or "failed" in result
+        ]
+        if not failures:
+            entry.reached.append(Reached.over(results))
+            entry.state = "waiting"
+        elif NOT_BEGUN in failures:
+            entry.state = "not begun"
+        else:
+            entry.state, entry.reason = "failed", failures[0]
+            self.board.note(f"trial {entry.number} failed: {failures[0]}")
+
+    def _verdict(self, winner: Recipe) -> Verdict:
+        seeds, start = self.plan.seeds, self.plan.space.start
+        self.board.note(f"training winner and start again, each on {seeds} seeds")
+        jobs = verdict_jobs(
+            {"start": start, "winner": winner}, seeds, self.files["search"], self.files["final"]
+        )
+        every = [job for theirs in jobs.values() for job in theirs]
+        done = 0
+
+        def hear(job: Job, message: Message) -> None:
+            nonlocal done
+            if "done" in message:
+                done += 1
+                share = message["done"].get("correct", 0) / message["done"].get("n", 1)
+                self.board.note(f"{job.name}: {share:.4f} on the images set aside")
+            if "moment" in message:
+                line = f"{done} of {len(every)} trained again, {job.name} is at it"
+                self.board.show(Standing(line, ("training again",), [(line,)]))
+
+        results = run_jobs(
+            every, self.folder.jobs, on=self.on, supplies=self.files["paths"], hear=hear
+        )
+        for job, result in zip(every, results, strict=True):
+            if "failed" in result:
+                raise ExperimentError(f"{job.name}: {result['failed']}")
+        return read_verdict(jobs, self.folder.jobs)
+
+    def _best(self, winner: Entry, verdict: Verdict | None) -> Recipe:
+        assert winner.recipe is not None
+        plan, start = self.plan, self.plan.space.start
+        about = {
+            "name": f"{start.name}-searched",
+            "description": (
+                f"Trial {winner.number}, the best of {plan.trials} by {plan.sampler} search from "
+                f"{start.name} (seed {plan.seed})."
+            ),
+            "measured": "" if verdict is None else verdict.sentence(),
+        }
+        return winner.recipe.model_copy(update=about)
+
+    # Telling
+
+    def _show(self) -> None:
+        ran = sorted((entry for entry in self.entries if entry.reached), key=Entry.rank)
+        running = [entry for entry in self.entries if entry.state == "running"]
+        stopped = sum(entry.state == "stopped early" for entry in self.entries)
+        best = f"best {ran[0].reached[-1].accuracy:.4f} (trial {ran[0].number}), " if ran else ""
+        line = f"{best}{len(running)} running, {stopped} stopped early, {self.pace.left()}"
+        shown = [*ran[:BEST_SHOWN], *(entry for entry in running if entry not in ran[:BEST_SHOWN])]
+        rows = [
+            (
+                str(entry.number),
+                entry.state,
+                str(len(entry.reached)),
+                f"{entry.reached[-1].accuracy:.4f}" if entry.reached else "",
+                f"{sum(each.train_s for each in entry.reached):.0f}",
+            )
+            for entry in shown
+        ]
+        self.board.show(Standing(line, ("trial", "state", "rungs", "accuracy", "seconds"), rows))
+
+    def _write(self, found: Found | None) -> None:
+        outcome: dict[str, Any] = {}
+        if found is not None:
+            outcome = {
+                "winner": found.winner.number,
+                "verdict": None if found.verdict is None else found.verdict.to_json(),
+                "importance": importance(self.entries, self.plan.space),
+            }
+        start = {"start": self.plan.space.start.name, "batches": self.batches}
+        about = {"identity": self.identity, **start, **outcome}
+        write_record(self.folder, self.plan.space.dimensions, self.entries, about)
+
+
+def _lay(labelled: Dataset, plan: Plan, folder: Path) -> dict[str, Any]:
+    """Divide the images and lay both parts down beside the jobs."""
+    rows, aside = split_rows(labelled, HELD_OUT, plan.seed)
+    found: dict[str, Any] = {"paths": []}
+    for name, part in (("search", rows), ("final", aside)):
+        path = folder / f"{name}.safetensors"
+        dataset = labelled.select(part, f"{labelled.name} ({name} part)")
+        found[name] = {"file": path.name, "sha256": shelf.lay(dataset, path)}
+        found["paths"].append(path)
+    return found
+
+
+def _closer(study: Study) -> Callable[[Entry], None]:
+    states = {"complete": "complete", "stopped early": "pruned", "failed": "fail"}
+
+    def close(entry: Entry) -> None:
+        accuracy = entry.reached[-1].accuracy if entry.reached else None
+        study.finish(entry.number, states[entry.state], accuracy)
+
+    return close

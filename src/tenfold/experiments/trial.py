@@ -1,0 +1,99 @@
+"""One training by a recipe, judged on images that it did not learn: a job.
+
+Trials of a search and the trainings that try its winner again are this, and so are the networks
+in a comparison.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tenfold.answers import Answers
+from tenfold.data import shelf
+from tenfold.data.dataset import Dataset
+from tenfold.data.splits import fold, split_rows
+from tenfold.errors import RecipeError
+from tenfold.files import RunFolder
+from tenfold.jobs import Job, Tell
+from tenfold.recipe import Recipe
+from tenfold.report.metrics import evaluate
+from tenfold.training.progress import Teller
+from tenfold.training.single import learn_one
+
+TASK = "tenfold.experiments.trial:train_and_judge"
+ABOUT = {"name", "description", "measured"}  # words about a recipe change no result
+
+
+def trial_job(
+    name: str,
+    recipe: Recipe,
+    learn: Mapping[str, str],
+    *,
+    judge: Mapping[str, str] | None = None,
+    fold: Mapping[str, int] | None = None,
+    part: float = 1.0,
+) -> Job:
+    """Describe one training.
+
+    Args:
+        name: for messages.
+        recipe: of one network.
+        learn: "file" and "sha256" of the images to learn from, laid down beside the jobs.
+        judge: likewise of those to judge by; or None, and a fold of the first is held out:
+        fold: "index", "folds" and "seed" of `tenfold.data.splits.fold`.
+        part: of the images to learn from, stratified by class.
+    """
+    description = {
+        "recipe": recipe.model_dump(mode="json", exclude=ABOUT),
+        "learn": dict(learn),
+        "judge": None if judge is None else dict(judge),
+        "fold": None if fold is None else dict(fold),
+        "part": part,
+    }
+    return Job(TASK, description, name)
+
+
+def train_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
+    """Do the job that `trial_job` described.
+
+    Returns:
+        "correct" and "n" on the images judged, "loss" in nats, "images" learned from, "epochs" and
+        "train_s"; or "failed" with a sentence if this recipe cannot be trained.
+    """
+    recipe = Recipe.model_validate(description["recipe"])
+    learn, judge = images_of(description, folder.parent)
+    part = description["part"]
+    if part < 1:
+        _, rows = split_rows(learn, part, recipe.split_seed)
+        learn = learn.select(rows)
+    run = RunFolder(folder)
+    try:
+        learned = learn_one(learn, recipe, run, listener=Teller(tell))
+    except RecipeError as error:
+        return {"failed": "; ".join(error.problems)}
+    probabilities = learned.recognizer.probabilities(judge)
+    found = evaluate(probabilities, judge.known_labels(), judge.classes)
+    Answers.of(judge, probabilities, data=judge.fingerprint()).save(run.predictions)
+    run.checkpoint.unlink(missing_ok=True)  # the largest file, and nobody goes on from here
+    return {
+        "correct": found.score.correct,
+        "n": found.score.n,
+        "loss": found.loss,
+        "images": len(learn),
+        "epochs": len(learned.history),
+        "train_s": learned.train_s,
+    }
+
+
+def images_of(description: Mapping[str, Any], shelf_folder: Path) -> tuple[Dataset, Dataset]:
+    """Return the images to learn from and those to judge by, as a description has them."""
+    learn = _take(description["learn"], shelf_folder)
+    if description["judge"] is not None:
+        return learn, _take(description["judge"], shelf_folder)
+    division = description["fold"]
+    rows, held_out = fold(learn, division["folds"], division["index"], division["seed"])
+    return learn.select(rows), learn.select(held_out)
+
+
+def _take(about: Mapping[str, str], shelf_folder: Path) -> Dataset:
+    return shelf.take(shelf_folder / about["file"], about["sha256"])

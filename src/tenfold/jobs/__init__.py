@@ -1,0 +1,90 @@
+"""Jobs: pure functions of a JSON description, each run once, whatever is killed on the way.
+
+A job has an id made from its content, works in a folder of that name, and is done when its
+manifest stands there. What is done is never repeated, so running the same jobs again is how one
+resumes. Members of an ensemble, trials of a search, folds of a comparison and parts of a large
+file are all jobs. This package knows nothing of digits.
+
+    job        what a job is, and how its folder tells that it is done
+    process    the process of one job, seen from both ends
+    local      jobs on this machine's cores
+    memory     how much memory is free, and who waits when it is not
+    cluster    the same jobs on a Ray cluster
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tenfold.errors import Interrupted, JobError
+from tenfold.files import output_folder
+from tenfold.interrupt import stop_request
+from tenfold.jobs.job import Failed, Hear, Job, Message, Tell, Work
+from tenfold.jobs.local import Cores, usable_cores
+
+__all__ = ["HERE", "Failed", "Hear", "Job", "Message", "Tell", "run_jobs", "usable_cores"]
+
+HERE = "here"
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    folder: Path,
+    *,
+    on: str = HERE,
+    supplies: Sequence[Path] = (),
+    hear: Hear = lambda _job, _message: None,
+    workers: int | None = None,
+    keep_going: bool = False,
+    may_start: Callable[[], bool] = lambda: True,
+) -> list[Any]:
+    """Run every job that is not done yet, several at a time, and return all results in order.
+
+    Args:
+        jobs: what to do; equal jobs are done once.
+        folder: each job's own folder is made in here.
+        on: "here", "ray" or "ray://host:port"; see `tenfold.jobs.cluster`.
+        supplies: files in `folder` that the jobs read; a cluster gets each of them once.
+        hear: is told, on the calling thread, what the processes say; a finished job says
+            {"done": result}, also when it was done before, and a failed one {"failed": sentence}.
+        workers: processes at a time here; None takes one a core. Each has an equal share of the
+            cores, which depends on how many jobs there are in all, not on how many are left.
+        keep_going: let the other jobs finish when one fails; its result is then a `Failed`.
+        may_start: is asked before each job; once it says no, jobs that have not begun do not,
+            and their result is a `Failed` too. Needs `keep_going`.
+
+    Raises:
+        JobError: a job failed, or its process was killed three times; unless `keep_going`. The
+            others are stopped with their state saved. Or the cluster cannot be reached.
+        Interrupted: Ctrl-C or SIGTERM; everything is saved.
+        OutputError: the folder cannot be written to.
+    """
+    output_folder(folder)
+    unique = list(dict.fromkeys(jobs))
+    todo = [job for job in unique if not job.is_done(folder)]
+    for job in unique:
+        if job not in todo:
+            hear(job, {"done": job.result(folder)})
+    failed: dict[Job, Failed] = {}
+
+    def listen(job: Job, message: Message) -> None:
+        if "failed" in message:
+            failed[job] = Failed(message["failed"])
+        hear(job, message)
+
+    with stop_request() as stop:
+        work = Work(
+            todo, len(unique), folder, supplies, workers, keep_going, may_start, listen, stop
+        )
+        if todo and on == HERE:
+            Cores(work).run()
+        elif todo:
+            from tenfold.jobs.cluster import Cluster  # noqa: PLC0415 - an optional extra
+
+            Cluster(work, on).run()
+        if stop:
+            raise Interrupted("stopped, with all finished work and every state saved")
+    if failed and not keep_going:
+        job, failure = next(iter(failed.items()))
+        raise JobError(f"{job.name}: {failure.reason}")
+    return [failed[job] if job in failed else job.result(folder) for job in jobs]

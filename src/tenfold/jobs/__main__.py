@@ -1,0 +1,8 @@
+"""`python -m tenfold.jobs FOLDER` does the job that is described in FOLDER."""
+
+import sys
+from pathlib import Path
+
+from tenfold.jobs.process import work
+
+sys.exit(work(Path(sys.argv[1])))

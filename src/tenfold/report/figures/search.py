@@ -1,0 +1,170 @@
+"""Pictures of a search: how its trials went, and what their choices did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.report.figures.style import AMBER, BLUE, FAINT, MUTED, drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 4  # of small pictures beside each other
+FAINT_BLUE = "#a9c4dd"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One trial as the pictures need it.
+
+    Attributes:
+        number: counted from 0.
+        accuracies: on each rung that it ran.
+        values: what was tried, by place in the recipe.
+    """
+
+    number: int
+    accuracies: Sequence[float]
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One field that was searched: `kind` is "choice", "range" or "log", `values` its bounds."""
+
+    place: str
+    kind: str
+    values: Sequence[Any]
+
+    def positions(self, tried: Sequence[Tried]) -> NDArray[np.float64]:
+        """Return where each trial stands between the lowest, 0, and the highest, 1."""
+        found = [trial.values[self.place] for trial in tried]
+        if self.kind == "choice":
+            spelled = [json.dumps(value) for value in self.values]
+            steps = [spelled.index(json.dumps(value)) for value in found]
+            return np.array(steps) / max(1, len(spelled) - 1)
+        scale = np.log if self.kind == "log" else np.asarray
+        low, high = scale(np.array(self.values, np.float64))
+        placed: NDArray[np.float64] = (scale(np.array(found, np.float64)) - low) / (high - low)
+        return placed
+
+
+def search_history(tried: Sequence[Tried], rungs: int) -> Figure:
+    """Draw what each trial reached on each rung, in the order in which they were drawn."""
+    best = max(tried, key=lambda trial: (len(trial.accuracies), trial.accuracies[-1]))
+    title = f"Trial {best.number} went furthest and reached {best.accuracies[-1]:.4f}"
+    note = "Dots: accuracy on images held out from the trial, bluer on each further rung."
+    with drawing(9, 4.2, title, note) as figure:
+        axes = figure.subplots()
+        shades = _shades(rungs)
+        for trial in tried:
+            numbers = [trial.number] * len(trial.accuracies)
+            axes.plot(numbers, trial.accuracies, color=FAINT, linewidth=1, zorder=1)
+            axes.scatter(numbers, trial.accuracies, color=shades[: len(numbers)], s=26, zorder=2)
+        lowest = np.quantile([trial.accuracies[0] for trial in tried], 0.15)
+        highest = max(max(trial.accuracies) for trial in tried)
+        room = max(highest - lowest, 1e-4)
+        below = sum(trial.accuracies[0] < lowest - room / 4 for trial in tried)
+        axes.set_ylim(lowest - room / 4, highest + room / 10)
+        if below:
+            axes.set_title(f"{below} further below", color=MUTED, fontsize=9)
+        axes.set(xlabel="trial", ylabel="accuracy")
+        axes.grid(axis="y")
+    return figure
+
+
+def search_importance(shares: Mapping[str, float]) -> Figure:
+    """Draw how much of the differences between trials each choice explains."""
+    first = next(iter(shares))
+    title = f"{first} mattered most: {shares[first]:.0%} of the differences"
+    note = "Share of the variance of accuracy on the first rung, by a random forest (fANOVA)."
+    with drawing(9, 1.3 + 0.32 * len(shares), title, note) as figure:
+        axes = figure.subplots()
+        names = list(shares)[::-1]
+        axes.barh(names, [shares[name] for name in names], color=BLUE, height=0.6)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+    return figure
+
+
+def search_coordinates(tried: Sequence[Tried], axes_of: Sequence[Axis], rungs: int) -> Figure:
+    """Draw each trial as a line across all its choices; those that went furthest in blue."""
+    furthest = max(len(trial.accuracies) for trial in tried)
+    finalists = [len(trial.accuracies) == furthest for trial in tried]
+    title = f"What the {sum(finalists)} trials that went furthest have in common"
+    note = "A line is a trial: blue the furthest, amber the best of them, pale those that stopped."
+    best = max(tried, key=lambda trial: (len(trial.accuracies), trial.accuracies[-1]))
+    with drawing(11, 5, title, note) as figure:
+        axes = figure.subplots()
+        heights = np.stack([axis.positions(tried) for axis in axes_of], axis=1)
+        for trial, is_finalist, line in zip(tried, finalists, heights, strict=True):
+            colour = AMBER if trial is best else BLUE if is_finalist else FAINT_BLUE
+            width, order = (1.8, 3) if is_finalist else (0.7, 1)
+            axes.plot(line, color=colour, linewidth=width, zorder=order + (trial is best))
+        for at, axis in enumerate(axes_of):
+            axes.axvline(at, color=MUTED, linewidth=0.8, zorder=0)
+            low, high = (_short(value) for value in (axis.values[0], axis.values[-1]))
+            axes.text(at, -0.04, low, ha="center", va="top", fontsize=8)
+            axes.text(at, 1.03, high, ha="center", va="bottom", fontsize=8)
+        axes.set_xticks(range(len(axes_of)), [_stacked(axis.place) for axis in axes_of], fontsize=8)
+        axes.tick_params(length=0, pad=18, rotation=30 if len(axes_of) > 8 else 0)
+        axes.set(yticks=[], xlim=(-0.3, len(axes_of) - 0.7), ylim=(-0.02, 1.02))
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def search_slices(tried: Sequence[Tried], axes_of: Sequence[Axis]) -> Figure:
+    """Draw the accuracy of all trials on the first rung against each choice."""
+    columns = min(COLUMNS, len(axes_of))
+    rows = -(-len(axes_of) // columns)
+    title = "Accuracy on the first rung against each choice"
+    note = "Every trial ran the first rung, so these dots compare like with like."
+    with drawing(max(5.0, 2.8 * columns), 1.2 + 2.0 * rows, title, note) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        first = np.array([trial.accuracies[0] for trial in tried])
+        for axes, axis in zip(grid.flat, axes_of, strict=False):
+            _slice(axes, axis, tried, first)
+        for axes in grid.flat[len(axes_of) :]:
+            axes.set_visible(False)
+        lowest = np.quantile(first, 0.1)
+        grid[0, 0].set_ylim(lowest - (first.max() - lowest) / 4, None)
+    return figure
+
+
+def _slice(axes: Axes, axis: Axis, tried: Sequence[Tried], first: NDArray[np.float64]) -> None:
+    if axis.kind == "choice":
+        axes.scatter(axis.positions(tried) * (len(axis.values) - 1), first, s=14, color=BLUE)
+        axes.set_xticks(range(len(axis.values)), [_short(value) for value in axis.values])
+    else:
+        axes.scatter([trial.values[axis.place] for trial in tried], first, s=14, color=BLUE)
+        axes.set_xscale("log" if axis.kind == "log" else "linear")
+    axes.set_title(axis.place, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="y")
+
+
+def _shades(count: int) -> list[str]:
+    """Return so many blues, from pale to dark."""
+    pale, dark = (np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in (FAINT_BLUE, BLUE))
+    steps = np.linspace(0, 1, count) if count > 1 else np.array([1.0])
+    mixed = [np.round(pale + (dark - pale) * step).astype(int) for step in steps]
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in mixed]
+
+
+def _stacked(place: str) -> str:
+    section, _, field = place.partition(".")
+    return f"{section}\n{field}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "off" if value is None else str(value)

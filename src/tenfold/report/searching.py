@@ -1,0 +1,116 @@
+"""The page that tells of a search, drawn from the search.json in its folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tenfold.files import output_folder, write_text
+from tenfold.report import figures
+from tenfold.report.figures.search import Axis, Tried
+from tenfold.report.page import render
+from tenfold.report.section import Section, Table
+
+MOST_ROWS = 15
+
+
+def write_search_page(told: Mapping[str, Any], page: Path, pictures: Path) -> None:
+    """Write the page of a finished search, and its pictures as PNG beside it.
+
+    Args:
+        told: what search.json holds.
+        page: the file to write.
+        pictures: the folder of its pictures.
+    """
+    trials = [_tried(trial) for trial in told["trials"] if trial["reached"]]
+    axes = [
+        Axis(place, kind, values)
+        for place, (kind, values, _whole) in told["identity"]["space"].items()
+    ]
+    sections = [_answer(told, trials), _course(told, trials), _choices(told, trials, axes)]
+    title = f"A search from {told['start']}"
+    subtitle = f"{len(told['trials'])} trials by {told['identity']['sampler']} search."
+    write_text(page, render(title, subtitle, sections, output_folder(pictures)))
+
+
+def _tried(trial: Mapping[str, Any]) -> Tried:
+    accuracies = [reached["correct"] / reached["n"] for reached in trial["reached"]]
+    return Tried(trial["number"], accuracies, trial["values"])
+
+
+def _answer(told: Mapping[str, Any], trials: Sequence[Tried]) -> Section:
+    section = Section("answer", "Is the winner better?")
+    verdict = told["verdict"]
+    winner = next(trial for trial in trials if trial.number == told["winner"])
+    if verdict is None:
+        section.say(
+            f"Trial {winner.number} won with {winner.accuracies[-1]:.4f}. It was not trained "
+            "again, so whether it is better than the start or was lucky is not known."
+        )
+    else:
+        sentence = verdict["sentence"]
+        section.say(f"{sentence[0].upper()}{sentence[1:]}.")
+        section.say(
+            "Images set aside took no part in the search. The interval holds the luck of seeds and "
+            "of images, and the score that won the race does not count here: the best of many is "
+            "always flattered."
+        )
+        rows = [
+            (who, *(f"{accuracy:.4f}" for accuracy in verdict[who])) for who in ("start", "winner")
+        ]
+        seeds = [f"seed {seed}" for seed in range(len(verdict["start"]))]
+        section.tables.append(Table("Accuracy on the images set aside", ("", *seeds), rows))
+    rows = [(place, _spelled(value)) for place, value in winner.values.items()]
+    section.tables.append(Table("What the winner chose", ("choice", "value"), rows))
+    return section
+
+
+def _course(told: Mapping[str, Any], trials: Sequence[Tried]) -> Section:
+    section = Section("course", "How the trials went")
+    states = [trial["state"] for trial in told["trials"]]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    section.say(f"Of {len(states)} trials: {counted}. All begin cheap, the best third goes on.")
+    rungs = max(len(trial.accuracies) for trial in trials)
+    shows = "Accuracy of each trial on each rung"
+    section.draw("history", shows, figures.search_history(trials, rungs))
+    ranked = sorted(trials, key=lambda one: (-len(one.accuracies), -one.accuracies[-1]))
+    states_of = {trial["number"]: trial["state"] for trial in told["trials"]}
+    rows = [
+        (str(one.number), states_of[one.number], *_padded(one.accuracies, rungs))
+        for one in ranked[:MOST_ROWS]
+    ]
+    header = ("trial", "state", *(f"rung {rung + 1}" for rung in range(rungs)))
+    section.tables.append(Table("The best trials", header, rows))
+    failed = {trial["number"]: trial["reason"] for trial in told["trials"] if trial["reason"]}
+    if failed:
+        rows = [(str(number), reason) for number, reason in failed.items()]
+        section.tables.append(Table("Trials that failed", ("trial", "why"), rows))
+    return section
+
+
+def _choices(told: Mapping[str, Any], trials: Sequence[Tried], axes: Sequence[Axis]) -> Section:
+    section = Section("choices", "What the choices did")
+    if told["importance"]:
+        section.say(
+            "With few trials, small shares are noise: read the first one or two, and look at the "
+            "dots below before you believe them."
+        )
+        shows = "How much each choice explains of the differences between trials"
+        section.draw("importance", shows, figures.search_importance(told["importance"]))
+    else:
+        section.say("There are too few trials to say which choice mattered most.")
+    rungs = max(len(trial.accuracies) for trial in trials)
+    if len(axes) > 1:
+        shows = "Each trial as a line across its choices"
+        section.draw("coordinates", shows, figures.search_coordinates(trials, axes, rungs))
+    shows = "Accuracy on the first rung against each choice"
+    section.draw("slices", shows, figures.search_slices(trials, axes))
+    return section
+
+
+def _padded(accuracies: Sequence[float], count: int) -> list[str]:
+    spelled = [f"{accuracy:.4f}" for accuracy in accuracies]
+    return spelled + [""] * (count - len(spelled))
+
+
+def _spelled(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "off" if value is None else str(value)

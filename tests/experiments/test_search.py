@@ -1,0 +1,231 @@
+"""Searches: driven by made-up trials, and once by real trainings on real digits."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tenfold.errors import ExperimentError
+from tenfold.experiments.board import Quiet
+from tenfold.experiments.folder import ExperimentFolder
+from tenfold.experiments.search import Plan, search
+from tenfold.experiments.space import Space
+from tenfold.recipe import Recipe
+
+SPACE = "[optimizer]\nlearning_rate = {log = [1e-4, 0.1]}\n[training]\nbatch_size = [16, 32]\n"
+
+
+@pytest.fixture
+def space(tmp_path, small):
+    path = tmp_path / "space.toml"
+    path.write_text(SPACE)
+    return Space.load(path, small)
+
+
+class Notes(Quiet):
+    def __init__(self):
+        self.said, self.lines = [], []
+
+    def note(self, sentence):
+        self.said.append(sentence)
+
+    def show(self, standing):
+        self.lines.append(standing.line)
+
+
+def rows_of(folder):
+    with (folder / "search.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def told_of(folder):
+    told = json.loads((folder / "search.json").read_text())
+    return {key: told[key] for key in ("trials", "winner", "importance")}
+
+
+def test_it_leaves_a_recipe_a_table_and_a_page(digits, space, tmp_path, on_the_spot):
+    board = Notes()
+    found = search(digits, Plan(space, 12, seeds=0), tmp_path / "out", board=board)
+    rows = rows_of(tmp_path / "out")
+    assert [int(row["trial"]) for row in rows] == list(range(12))
+    best = max(rows, key=lambda row: (int(row["rungs"]), float(row["accuracy"] or 0)))
+    assert found.winner.number == int(best["trial"])
+    recipe = Recipe.load(tmp_path / "out" / "best.toml")
+    assert recipe == found.recipe
+    assert recipe.training.max_epochs == 4
+    assert f"{recipe.optimizer.learning_rate:.4g}" == best["optimizer.learning_rate"]
+    failed = [row for row in rows if row["state"] == "failed"]
+    assert failed
+    assert all(float(row["optimizer.learning_rate"]) > 0.05 for row in failed)
+    assert all("diverged" in row["reason"] for row in failed)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "It was not trained again" in page
+    names = {path.stem for path in (tmp_path / "out" / "figures").iterdir()}
+    assert names == {"history", "importance", "coordinates", "slices"}
+    assert any("left" in line for line in board.lines)
+    assert not list((tmp_path / "out" / "jobs").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("stop_after", [0, 1, 7, 13, 15])
+def test_broken_off_anywhere_it_ends_the_same(
+    digits, space, tmp_path, on_the_spot, sampler, stop_after
+):
+    plan = Plan(space, 12, sampler, seed=3, seeds=0)
+    search(digits, plan, tmp_path / "whole")
+    in_all, on_the_spot.count = on_the_spot.count, 0
+    on_the_spot.stop_after = stop_after
+    with pytest.raises(KeyboardInterrupt):
+        search(digits, plan, tmp_path / "broken")
+    on_the_spot.stop_after = None
+    search(digits, plan, tmp_path / "broken")
+    assert on_the_spot.count == in_all
+    assert told_of(tmp_path / "whole") == told_of(tmp_path / "broken")
+
+
+def test_a_torn_journal_is_mended_with_a_copy_and_a_word(digits, space, tmp_path, on_the_spot):
+    plan = Plan(space, 9, seeds=0)
+    search(digits, plan, tmp_path)
+    journal = tmp_path / "study.journal"
+    before, told, count = journal.read_bytes(), told_of(tmp_path), on_the_spot.count
+    journal.write_bytes(before + b'{"op_code": 6, "trial')
+    board = Notes()
+    search(digits, plan, tmp_path, board=board)
+    assert any("21 bytes are damaged" in sentence for sentence in board.said)
+    assert (tmp_path / "study.journal.damaged1").read_bytes().startswith(before)
+    assert told_of(tmp_path) == told
+    assert on_the_spot.count == count
+    journal.write_bytes(before[: len(before) // 2])  # half of the record is lost
+    search(digits, plan, tmp_path, board=board)
+    assert told_of(tmp_path) == told
+    assert on_the_spot.count == count
+
+
+def test_the_study_is_optunas(digits, space, tmp_path, on_the_spot):
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    search(digits, Plan(space, 12, seeds=0), tmp_path)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    study = optuna.load_study(study_name="tenfold", storage=storage)
+    states = [trial.state.name for trial in study.trials]
+    in_words = {"stopped early": "PRUNED", "complete": "COMPLETE", "failed": "FAIL"}
+    assert states == [in_words[row["state"]] for row in rows_of(tmp_path)]
+    assert study.best_trial.number == told_of(tmp_path)["winner"]
+    last = {trial.number: list(trial.intermediate_values.values()) for trial in study.trials}
+    assert last[study.best_trial.number][-1] == study.best_value
+
+
+def test_more_trials_go_on_where_fewer_ended(digits, space, tmp_path, on_the_spot):
+    search(digits, Plan(space, 9, seeds=0), tmp_path)
+    first = rows_of(tmp_path)
+    search(digits, Plan(space, 18, seeds=0), tmp_path)
+    assert rows_of(tmp_path)[:9] == first
+    assert len(rows_of(tmp_path)) == 18
+
+
+def test_folds_judge_by_more_images(digits, space, tmp_path, on_the_spot):
+    search(digits, Plan(space, 3, folds=4, seeds=0), tmp_path)
+    assert {row["n"] for row in rows_of(tmp_path) if row["n"]} == {"4000"}
+
+
+def test_a_budget_that_is_spent_begins_no_more(digits, space, tmp_path, on_the_spot):
+    answer = on_the_spot.answer
+
+    def slow(description, folder):
+        time.sleep(0.02)
+        return answer(description, folder)
+
+    on_the_spot.answer = slow
+    found = search(digits, Plan(space, 30, seeds=0), tmp_path, budget_s=0.3)
+    states = [row["state"] for row in rows_of(tmp_path)]
+    assert 0 < states.count("not begun") < 30
+    assert found.winner.reached
+    on_the_spot.answer = answer
+    search(digits, Plan(space, 30, seeds=0), tmp_path)
+    assert "not begun" not in [row["state"] for row in rows_of(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seed": 1}, "another seed"),
+        ({"sampler": "tpe"}, "another sampler"),
+        ({"folds": 2}, "another folds"),
+    ],
+)
+def test_a_folder_of_another_search(digits, space, tmp_path, on_the_spot, change, sentence):
+    search(digits, Plan(space, 3, seeds=0), tmp_path)
+    with pytest.raises(ExperimentError, match=f"holds a search with {sentence}, expected the same"):
+        search(digits, Plan(space, 3, seeds=0, **change), tmp_path)
+    other = digits.select(np.arange(1500))
+    with pytest.raises(ExperimentError, match="with another data"):
+        search(other, Plan(space, 3, seeds=0), tmp_path)
+
+
+def test_two_at_once_in_one_folder(digits, space, tmp_path):
+    folder = ExperimentFolder(tmp_path, "search")
+    with folder.alone(), pytest.raises(ExperimentError, match="another process is at work"):
+        search(digits, Plan(space, 3), tmp_path)
+
+
+def test_when_nothing_can_be_trained(digits, tmp_path, small, on_the_spot):
+    path = tmp_path / "space.toml"
+    path.write_text("[optimizer]\nlearning_rate = {range = [1.0, 2.0]}\n")
+    with pytest.raises(ExperimentError, match="no trial could be trained: training diverged"):
+        search(digits, Plan(Space.load(path, small), 3, seeds=0), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("about", "sentence"),
+    [
+        ({"trials": 0}, "--trials 0: expected at least 1"),
+        ({"trials": 3, "folds": 1}, "--folds 1: expected at least 2"),
+        ({"trials": 3, "seeds": -1}, "--seeds -1: expected 0 or more"),
+        ({"trials": 3, "sampler": "grid"}, "--sampler grid"),
+    ],
+)
+def test_plans_that_cannot_work(space, about, sentence):
+    with pytest.raises(ExperimentError, match=sentence):
+        Plan(space, **about)
+
+
+def test_an_ensemble_cannot_be_searched():
+    start = Recipe.load("quick", overrides=["ensemble.members=2"])
+    with pytest.raises(ExperimentError, match="trains more than one network"):
+        Plan(Space.load(None, start), 3)
+
+
+def test_the_real_thing_from_the_command_line(digits_csv, tmp_path, small):
+    (tmp_path / "space.toml").write_text(
+        "[optimizer]\nlearning_rate = {log = [1e-5, 1e-2]}\n[network]\nhidden = [[8], [64]]\n"
+    )
+    (tmp_path / "start.toml").write_text(
+        small.varied({"optimizer": {"learning_rate": 1e-4}}).to_toml()
+    )
+    command = [
+        sys.executable, "-m", "tenfold", "search", str(digits_csv / "train.csv"), "--trials", "4",
+        "--recipe", str(tmp_path / "start.toml"), "--space", str(tmp_path / "space.toml"),
+        "--seeds", "1", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "rung 2 of 2" in done.stdout
+    assert "on 240 images set aside, 1 seeds: start" in done.stdout
+    told = json.loads((tmp_path / "out" / "search.json").read_text())
+    assert told["verdict"]["winner"][0] > told["verdict"]["start"][0]
+    assert "images set aside" in Recipe.load(tmp_path / "out" / "best.toml").measured
+
+
+def test_budgets_are_times(digits_csv):
+    from tenfold.cli.experimenting import seconds_of
+
+    assert [seconds_of(text) for text in ("90s", "30m", "1.5h")] == [90, 1800, 5400]
+    for text in ("", "30", "0m", "-1m", "m", "1d"):
+        with pytest.raises(ExperimentError, match="expected a time such as 90s, 30m or 2h"):
+            seconds_of(text)

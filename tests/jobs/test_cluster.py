@@ -1,0 +1,152 @@
+"""Toy jobs on a real Ray cluster of two nodes on this machine, one of which is lost on the way."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tenfold.jobs import Job, run_jobs
+
+pytest.importorskip("ray")
+
+HERE = Path(__file__).parent
+
+TASKS = """
+import os, time
+from tenfold.errors import DataError
+
+def read(about, folder, tell):
+    tell({"half": about["n"]})
+    time.sleep(about["s"])
+    text = (folder.parent / "words.txt").read_text()
+    (folder / "kept.txt").write_text(text)
+    return len(text) * about["n"]
+
+def refuse(about, folder, tell):
+    raise DataError("digits.csv: is no good, expected better")
+
+def die(about, folder, tell):
+    os.kill(os.getpid(), 9)
+"""
+
+# The client runs in a process of its own: Ray changes much of the process that it is in.
+DRIVER = """
+import json, sys
+from pathlib import Path
+from tenfold.errors import TenfoldError
+from tenfold.jobs import Failed, Job, run_jobs
+
+on, folder, tasks, keep_going = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4]
+jobs = [Job(f"ray_tasks:{task}", about, f"{task} {at}") for at, (task, about) in enumerate(tasks)]
+
+def hear(job, message):
+    print(json.dumps([job.name, message]), flush=True)
+
+try:
+    supplies = [folder / "words.txt"]
+    more = {"supplies": supplies, "hear": hear, "keep_going": keep_going == "y"}
+    results = run_jobs(jobs, folder, on=on, **more)
+    print(json.dumps([r.reason if isinstance(r, Failed) else r for r in results]))
+except TenfoldError as error:
+    sys.exit(str(error))
+"""
+
+
+class Nodes:
+    """Two nodes, and what runs jobs on them."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "ray_tasks.py").write_text(TASKS)
+        self.environment = os.environ | {
+            "PYTHONPATH": str(folder),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        with (folder / "ray.txt").open("w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / "two_nodes.py")],
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        self.address = self.process.stdout.readline().strip()
+        assert self.address.startswith("ray://"), (folder / "ray.txt").read_text()[-2000:]
+
+    def drive(
+        self, folder: Path, tasks: list, keep_going: str = "n", on: str | None = None, **more: str
+    ) -> subprocess.Popen:
+        folder.mkdir(exist_ok=True)
+        (folder / "words.txt").write_text("seven words that are shipped only once")
+        arguments = [on or self.address, str(folder), json.dumps(tasks), keep_going]
+        return subprocess.Popen(
+            [sys.executable, "-c", DRIVER, *arguments],
+            env=self.environment | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    nodes = Nodes(tmp_path_factory.mktemp("nodes"))
+    yield nodes
+    nodes.process.communicate(timeout=60)
+
+
+def test_the_same_jobs_give_the_same_results_here_and_there(nodes, tmp_path, monkeypatch):
+    tasks = [("read", {"n": n, "s": 0}) for n in range(4)]
+    out, err = nodes.drive(tmp_path / "there", tasks).communicate(timeout=90)
+    there = json.loads(out.splitlines()[-1])
+    heard = [json.loads(line) for line in out.splitlines()[:-1]]
+    assert ["read 3", {"half": 3}] in heard, err
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "words.txt").write_text("seven words that are shipped only once")
+    monkeypatch.setenv("PYTHONPATH", nodes.environment["PYTHONPATH"])
+    jobs = [Job(f"ray_tasks:{task}", about) for task, about in tasks]
+    assert run_jobs(jobs, tmp_path / "here") == there == [0, 38, 76, 114]
+    for job in jobs:
+        for name in ("kept.txt", "manifest.json"):
+            here, there = (tmp_path / place / job.id / name for place in ("here", "there"))
+            assert here.read_bytes() == there.read_bytes()
+
+
+def test_failures_are_sentences_and_the_others_go_on(nodes, tmp_path):
+    tasks = [("refuse", {}), ("die", {}), ("read", {"n": 1, "s": 0})]
+    out, _ = nodes.drive(tmp_path / "one", tasks, "y").communicate(timeout=90)
+    refused, died, read = json.loads(out.splitlines()[-1])
+    assert refused == "digits.csv: is no good, expected better"
+    assert died.startswith("its process was killed 3 times")
+    assert read == 38
+    driver = nodes.drive(tmp_path / "two", tasks[:1])
+    _, err = driver.communicate(timeout=90)
+    assert err.strip().endswith("refuse 0: digits.csv: is no good, expected better")
+
+
+def test_a_wrong_token_and_a_wrong_address_are_sentences(nodes, tmp_path):
+    # Ray's client waits half a minute for an address where nobody is, unless told otherwise.
+    asked = {"RAY_client_reconnect_grace_period": "1"}
+    wrong_token = nodes.drive(tmp_path / "a", [("refuse", {})], RAY_AUTH_TOKEN="no" * 16, **asked)
+    no_word = nodes.drive(tmp_path / "b", [("refuse", {})], on="slurm")
+    for driver, found in ((wrong_token, "cannot be reached"), (no_word, "expected here, ray or")):
+        _, err = driver.communicate(timeout=110)
+        assert found in err.strip().splitlines()[-1]
+
+
+def test_a_lost_node_costs_only_its_running_jobs(nodes, tmp_path):
+    tasks = [("read", {"n": n, "s": 1.5}) for n in range(6)]
+    driver = nodes.drive(tmp_path / "run", tasks)
+    assert any("done" in line for line in iter(driver.stdout.readline, ""))
+    nodes.process.stdin.write("kill\n")
+    nodes.process.stdin.flush()
+    assert nodes.process.stdout.readline() == "killed\n"
+    out, err = driver.communicate(timeout=110)
+    assert out, err[-2000:]
+    assert json.loads(out.splitlines()[-1]) == [38 * n for n in range(6)]
