@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tenfold.errors import Interrupted, JobError
-from tenfold.jobs import Job, run_jobs, usable_cores
+from tenfold.jobs import Failed, Job, run_jobs, usable_cores
 
 TASKS = """
 import os, signal, sys, time
@@ -43,6 +43,11 @@ def nothing(about, folder, tell):
 def where(about, folder, tell):
     time.sleep(0.3)
     return sorted(os.sched_getaffinity(0))
+
+def sleep(about, folder, tell):
+    tell({"begun": True})
+    time.sleep(about["s"])
+    return about["n"]
 
 def wait(about, folder, tell):
     (folder / "begun").touch()
@@ -133,6 +138,26 @@ def test_a_mistake_of_the_caller_is_told_and_not_tried_again(tmp_path):
 def test_a_bug_in_a_job_names_itself(tmp_path):
     with pytest.raises(JobError, match=r"stumble: ended with code 1 \(ZeroDivisionError"):
         run_jobs([job("stumble")], tmp_path)
+
+
+def test_failures_can_be_kept_while_the_others_go_on(tmp_path):
+    heard = []
+    jobs = [job("refuse"), job("double", n=2), job("stumble")]
+    refused, doubled, stumbled = run_jobs(
+        jobs, tmp_path, keep_going=True, hear=lambda who, what: heard.append((who.name, what))
+    )
+    assert refused == Failed("digits.csv: is no good, expected better")
+    assert doubled == 4
+    assert "ZeroDivisionError" in stumbled.reason
+    assert ("refuse", {"failed": refused.reason}) in heard
+
+
+def test_when_the_time_is_up_no_more_begin(tmp_path):
+    jobs = [job("double", n=n) for n in range(4)]
+    allowed = iter([True, True, False, False])
+    results = run_jobs(jobs, tmp_path, keep_going=True, workers=1, may_start=lambda: next(allowed))
+    assert results == [0, 2, *[Failed("not begun, the time was up")] * 2]
+    assert run_jobs(jobs, tmp_path) == [0, 2, 4, 6]
 
 
 @pytest.mark.skipif(len(usable_cores()) < 2, reason="one core cannot be divided")

@@ -12,6 +12,7 @@ from tenfold.report.metrics import (
     bands,
     difference,
     evaluate,
+    holm,
     mcnemar,
     risk_coverage,
     score,
@@ -234,3 +235,9 @@ class TestDifference:
     def test_shapes_must_agree(self):
         with pytest.raises(DataError, match="expected"):
             difference(np.ones((2, 3), bool), np.ones((3, 2), bool))
+
+
+def test_holm_steps_down_from_the_smallest():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -71,6 +71,44 @@ def search_command(
     say(console, f"train it with: tenfold run --recipe {folder / 'best.toml'}")
 
 
+@app.command("compare")
+def compare_command(
+    train: TrainFile,
+    methods: Annotated[
+        str | None,
+        Option("--methods", metavar="A,B,…", help="Default: all. knn+deskew+hog; module:Class."),
+    ] = None,
+    folds: Annotated[int, Option("--folds", metavar="K", help="Each held out in turn.")] = 3,
+    budget: BudgetOption = None,
+    seed: Annotated[int, Option("--seed", help="Of the division into folds.", min=0)] = 0,
+    out: OutOption = None,
+    on: OnOption = "here",
+) -> None:
+    """Compare methods on the same folds, from naive Bayes to networks; run again, it goes on.
+
+    Says beforehand what each will take. Leaves compare.csv, its figure and a report.
+    """
+    console = make_console()
+    from tenfold.experiments.board import board
+    from tenfold.experiments.compare import compare
+    from tenfold.experiments.methods import methods_of
+    from tenfold.training.progress import clock
+
+    asked = methods_of(methods)
+    budget_s = None if budget is None else seconds_of(budget)
+    folder = out or Path("runs") / "compare"
+    labelled = read_images(train, labels=True, console=console)
+    found = compare(
+        labelled, asked, folder, folds=folds, seed=seed, budget_s=budget_s, on=on,
+        board=board(console),
+    )  # fmt: skip
+    for entry in found.entries:
+        told = f"failed: {entry.reason}" if entry.score is None else f"{entry.score}"
+        say(console, f"{entry.method.name:14} {told}")
+    say(console, f"expected {clock(found.expected_s)}, took {clock(found.took_s)}")
+    say(console, f"everything is in {folder}, told in its report.html")
+
+
 def seconds_of(text: str) -> float:
     """Understand "90s", "30m" or "2h".
 

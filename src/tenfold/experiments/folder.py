@@ -17,10 +17,15 @@ from tenfold.files import output_folder, write_json, write_text
 
 @dataclass(frozen=True)
 class ExperimentFolder:
-    """Every name in it, said once; `kind` is "search" or "comparison"."""
+    """Every name in it, said once; `kind` is "search" or "compare", as the command is called."""
 
     path: Path
     kind: str
+
+    @property
+    def noun(self) -> str:
+        """What the experiment is called in a sentence."""
+        return {"compare": "comparison"}.get(self.kind, self.kind)
 
     @property
     def settings(self) -> Path:
@@ -78,7 +83,7 @@ class ExperimentFolder:
         before = found["identity"]
         if differing := sorted(key for key in identity if before.get(key) != identity[key]):
             raise ExperimentError(
-                f"{self.path}: holds a {self.kind} with another {' and '.join(differing)}, "
+                f"{self.path}: holds a {self.noun} with another {' and '.join(differing)}, "
                 "expected the same to go on with it, or another folder in --out"
             )
         return found
@@ -97,7 +102,7 @@ class ExperimentFolder:
                 yield
         except Timeout as error:
             raise ExperimentError(
-                f"{self.path}: another process is at work on this {self.kind}, expected to be alone"
+                f"{self.path}: another process is at work on this {self.noun}, expected to be alone"
             ) from error
 
 

@@ -347,3 +347,17 @@ def difference(
         quantile = float(t.ppf((1 + confidence) / 2, seeds - 1))
     mean, half = float(apart.mean()), quantile * sqrt(variance)
     return Difference(mean, mean - half, mean + half)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjust probabilities of many tests, so that below 0.05 a false one is rare among them all.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6:65–70.
+    """
+    adjusted = [1.0] * len(ps)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[place]))
+        adjusted[place] = highest
+    return adjusted

@@ -4,6 +4,7 @@ Ink is dark on white paper. `save` writes a figure as PNG.
 """
 
 from tenfold.report.figures.answers import confusion_matrix, gallery, mistakes
+from tenfold.report.figures.compare import methods
 from tenfold.report.figures.data import (
     augmentation_preview,
     class_balance,
@@ -34,6 +35,7 @@ __all__ = [
     "gallery",
     "growth_with_members",
     "ink_of_classes",
+    "methods",
     "mistakes",
     "reliability",
     "risk_coverage",

@@ -1,0 +1,302 @@
+"""Comparing methods: all on the same folds, with the time, size and memory that each one takes."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data import shelf
+from tenfold.data.dataset import Dataset
+from tenfold.data.splits import fold
+from tenfold.errors import ExperimentError, Interrupted
+from tenfold.experiments.board import Board, Quiet, Standing
+from tenfold.experiments.cost import Cost, makespan, share
+from tenfold.experiments.fitted import COLUMNS, Entry, rank, row_of
+from tenfold.experiments.fitting import fit_job, probe_job, read_answers
+from tenfold.experiments.folder import ExperimentFolder, write_table
+from tenfold.experiments.methods import Method
+from tenfold.files import write_json
+from tenfold.jobs import HERE, Failed, Job, Message, run_jobs, usable_cores
+from tenfold.report.comparing import write_compare_page
+from tenfold.report.metrics import Comparison, mcnemar
+from tenfold.training.progress import clock
+
+FEWEST = 500  # images that a method learns from, however small the budget
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison found.
+
+    Attributes:
+        entries: best first, then those that failed.
+        pairs: for each two that did not fail, by their places in `entries`, how they compare.
+        expected_s, took_s: how long all fits were expected to take, and took this time.
+    """
+
+    entries: Sequence[Entry]
+    pairs: Mapping[tuple[int, int], Comparison]
+    expected_s: float
+    took_s: float
+
+
+def compare(
+    labelled: Dataset,
+    methods: Sequence[Method],
+    out: Path,
+    *,
+    folds: int = 3,
+    seed: int = 0,
+    budget_s: float | None = None,
+    on: str = HERE,
+    board: Board | None = None,
+) -> Compared:
+    """Fit every method on every fold, and leave compare.csv and its page in `out`.
+
+    Stopped or killed at any moment, the same call goes on: no finished fit is repeated.
+
+    Args:
+        labelled: the images; each is judged once by every method.
+        methods: what to compare.
+        out: the folder.
+        folds: equal parts, each held out in turn.
+        seed: of the division.
+        budget_s: seconds for all fits; methods that would take more than their share learn from
+            fewer images.
+        on: where jobs run: "here", "ray" or "ray://host:port".
+        board: is told how it goes.
+
+    Raises:
+        ExperimentError: the folder holds another comparison, or no method could be fitted.
+        Interrupted: Ctrl-C or SIGTERM; the same call goes on.
+    """
+    if folds < 2:
+        raise ExperimentError(f"--folds {folds}: expected at least 2")
+    folder = ExperimentFolder(out, "compare")
+    board = Quiet() if board is None else board
+    with folder.alone():
+        try:
+            ground = Ground.of(labelled, folds, seed)
+            return _Comparison(ground, methods, folder, on, board).run(budget_s)
+        except Interrupted as stopped:
+            raise Interrupted(f"{stopped}; the same command goes on from there") from stopped
+        finally:
+            board.close()
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The images on which methods are compared, and their folds.
+
+    Attributes:
+        labelled: all of them.
+        divisions: each fold as `fit_job` takes it.
+        judged: int64 [n], the rows of each fold.
+    """
+
+    labelled: Dataset
+    divisions: Sequence[Mapping[str, int]]
+    judged: Sequence[NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, labelled: Dataset, folds: int, seed: int) -> "Ground":
+        """Divide images into folds."""
+        divisions = [{"index": index, "folds": folds, "seed": seed} for index in range(folds)]
+        return cls(
+            labelled, divisions, [fold(labelled, folds, index, seed)[1] for index in range(folds)]
+        )
+
+    @property
+    def learned(self) -> int:
+        """Images outside a fold."""
+        return len(self.labelled) - len(self.judged[0])
+
+
+class _Comparison:
+    """One comparison at work; `compare` is the way in."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        methods: Sequence[Method],
+        folder: ExperimentFolder,
+        on: str,
+        board: Board,
+    ) -> None:
+        self.ground, self.folder, self.on, self.board = ground, folder, on, board
+        self.entries = [Entry(method) for method in methods]
+        self.identity = {
+            "data": ground.labelled.fingerprint(),
+            "folds": len(ground.divisions),
+            "seed": ground.divisions[0]["seed"],
+        }
+        folder.claim(self.identity)
+        self.path = folder.jobs / "labelled.safetensors"
+        self.learn = {"file": self.path.name, "sha256": shelf.lay(ground.labelled, self.path)}
+        self._owners: dict[Job, Entry] = {}
+
+    def run(self, budget_s: float | None) -> Compared:
+        """Estimate, fit, judge, compare."""
+        self._estimate()
+        expected_s = self._settle(budget_s)
+        took_s = self._fit()
+        ranked = sorted(self.entries, key=rank)
+        if ranked[0].score is None:
+            raise ExperimentError(
+                f"no method could be fitted: {ranked[0].method.name}: {ranked[0].reason}"
+            )
+        found = Compared(ranked, self._pairs(ranked), expected_s, took_s)
+        self._write(found)
+        self.path.unlink(missing_ok=True)
+        return found
+
+    # The time it will take
+
+    def _estimate(self) -> None:
+        """Fit every method on a few images, to tell what many will take."""
+        self.board.note(
+            f"fitting {len(self.entries)} methods on a few images, to tell what many will take"
+        )
+        division = self.ground.divisions[0]
+        jobs = [probe_job(entry.method, self.learn, division) for entry in self.entries]
+        for entry, result in zip(self.entries, self._run(jobs, "small fits"), strict=True):
+            if isinstance(result, Failed) or "failed" in result:
+                entry.reason = result.reason if isinstance(result, Failed) else result["failed"]
+                self.board.note(f"{entry.method.name} failed: {entry.reason}")
+            else:
+                entry.cost = Cost.of(entry.method, result["fits"])
+
+    def _settle(self, budget_s: float | None) -> float:
+        """Decide who learns from how much, say what each will take, and return the seconds."""
+        able = [entry for entry in self.entries if entry.cost is not None]
+        folds, judged = len(self.ground.judged), len(self.ground.judged[0])
+        workers = len(usable_cores())
+        if budget_s is not None and able:
+            each = [self._seconds(entry) for entry in able]
+            most = share(each, budget_s * workers / folds)
+            for entry in able:
+                assert entry.cost is not None
+                entry.part = entry.cost.affordable(most, self.ground.learned, judged)
+                entry.part = max(entry.part, min(1.0, FEWEST / self.ground.learned))
+        for entry in sorted(able, key=self._seconds):
+            told = f"{entry.method.name}: about {clock(self._seconds(entry))} a fold"
+            if entry.part < 1:
+                some = round(entry.part * self.ground.learned)
+                told += f", from {some:,} of {self.ground.learned:,} images for the budget"
+            self.board.note(told)
+        queue = [self._seconds(entry) for entry in self._in_turn() for _ in range(folds)]
+        expected_s = makespan(queue, workers)
+        self.board.note(
+            f"{folds} folds of {len(able)} methods on {workers} cores: about {clock(expected_s)}"
+        )
+        return expected_s
+
+    def _seconds(self, entry: Entry) -> float:
+        assert entry.cost is not None
+        return entry.cost.seconds(entry.part * self.ground.learned, len(self.ground.judged[0]))
+
+    def _in_turn(self) -> list[Entry]:
+        """Return who can be fitted, quickest first: so the table fills early."""
+        able = [entry for entry in self.entries if entry.cost is not None]
+        return sorted(able, key=self._seconds)
+
+    # Fitting
+
+    def _fit(self) -> float:
+        """Fit all, fill in the results, and return the seconds that it took."""
+        self._owners = {
+            fit_job(entry.method, self.learn, division, part=entry.part): entry
+            for entry in self._in_turn()
+            for division in self.ground.divisions
+        }
+        started = time.perf_counter()
+        jobs = list(self._owners)
+        for job, result in zip(jobs, self._run(jobs, "fits"), strict=True):
+            if isinstance(result, Failed):
+                self._owners[job].reason = result.reason
+        return time.perf_counter() - started
+
+    def _run(self, jobs: Sequence[Job], what: str) -> list[Any]:
+        """Run jobs and tell how they go."""
+        done = 0
+
+        def hear(job: Job, message: Message) -> None:
+            nonlocal done
+            done += "done" in message or "failed" in message
+            if "note" in message:
+                self.board.note(f"{job.name}: {message['note']}")
+            if "done" in message and (owner := self._owners.get(job)) is not None:
+                self._take(owner, message["done"])
+            self._show(f"{done} of {len(jobs)} {what} done")
+
+        return run_jobs(
+            jobs, self.folder.jobs, on=self.on, supplies=[self.path], hear=hear, keep_going=True
+        )
+
+    def _take(self, entry: Entry, result: Mapping[str, Any]) -> None:
+        """Fill in the result of one fold, and tell of a method when it has all."""
+        if "failed" in result:
+            entry.reason = result["failed"]
+            self.board.note(f"{entry.method.name} failed: {entry.reason}")
+            return
+        entry.results.append(result)
+        if entry.score is not None and len(entry.results) == len(self.ground.divisions):
+            self.board.note(f"{entry.method.name}: {entry.score}, {entry.fit_s:.1f} s a fit")
+
+    # Telling
+
+    def _show(self, line: str) -> None:
+        ranked = sorted((entry for entry in self.entries if entry.results), key=rank)
+        header = ("method", "accuracy", "folds", "fit, s", "1,000 answers, s", "size, kB")
+        rows = [
+            (
+                entry.method.name,
+                "failed" if entry.score is None else f"{entry.score.accuracy:.4f}",
+                f"{len(entry.results)}",
+                f"{entry.fit_s:.1f}",
+                f"{entry.predict_s_per_1000:.3f}",
+                f"{entry.mean('bytes') / 1000:,.0f}",
+            )
+            for entry in ranked
+        ]
+        self.board.show(Standing(line, header, rows))
+
+    def _pairs(self, ranked: Sequence[Entry]) -> dict[tuple[int, int], Comparison]:
+        """Test every two methods on all images, each judged once by each."""
+        right = [self._is_right(entry) for entry in ranked if entry.score is not None]
+        return {
+            (one, other): mcnemar(right[one], right[other])
+            for one, other in combinations(range(len(right)), 2)
+        }
+
+    def _is_right(self, entry: Entry) -> NDArray[np.bool_]:
+        labels = self.ground.labelled.known_labels()
+        right = np.empty(len(labels), np.bool_)
+        for rows, division in zip(self.ground.judged, self.ground.divisions, strict=True):
+            job = fit_job(entry.method, self.learn, division, part=entry.part)
+            right[rows] = read_answers(self.folder.jobs / job.id) == labels[rows]
+        return right
+
+    def _write(self, found: Compared) -> None:
+        told = [entry.to_json() for entry in found.entries]
+        write_table(self.folder.table, COLUMNS, [row_of(one) for one in told])
+        pairs = [
+            {"methods": [told[one]["method"], told[other]["method"]], **vars(pair)}
+            for (one, other), pair in found.pairs.items()
+        ]
+        about = {
+            "identity": self.identity,
+            "images": len(self.ground.labelled),
+            "learned": self.ground.learned,
+            "methods": told,
+            "pairs": pairs,
+            "expected_s": found.expected_s,
+            "took_s": found.took_s,
+        }
+        write_json(self.folder.settings, about)
+        write_compare_page(about, self.folder.report, self.folder.figures)

@@ -1,0 +1,178 @@
+"""The table of methods: from naive Bayes to our own networks, and whatever else one brings.
+
+A method is an estimator of scikit-learn's kind, or a recipe. Settings are ordinary ones from the
+literature on MNIST or the library's own; nothing here was tuned on the images that are judged.
+"""
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tenfold.errors import ExperimentError
+from tenfold.experiments.features import FEATURES
+from tenfold.recipe import Recipe, names
+
+# The estimators import scikit-learn when they are made, in the process of their job.
+
+
+def logistic() -> Any:
+    """Multinomial logistic regression: ten weighted sums of all pixels."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
+    return LogisticRegression(C=0.1, max_iter=200)
+
+
+def knn() -> Any:
+    """The three nearest training images vote."""
+    from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415
+
+    return KNeighborsClassifier(n_neighbors=3, weights="distance", algorithm="brute")
+
+
+def linear_svm() -> Any:
+    """Linear support vector machine: ten planes with the widest margins."""
+    from sklearn.svm import LinearSVC  # noqa: PLC0415
+
+    return LinearSVC(C=0.01)
+
+
+def rbf_svm() -> Any:
+    """Support vector machine with a Gaussian kernel."""
+    from sklearn.svm import SVC  # noqa: PLC0415
+
+    return SVC(C=5)
+
+
+def forest() -> Any:
+    """A random forest of 300 trees."""
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
+
+    return RandomForestClassifier(n_estimators=300)
+
+
+def boosting() -> Any:
+    """Gradient boosting of 100 shallow trees for each class, by histograms."""
+    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415
+
+    return HistGradientBoostingClassifier(max_iter=100, max_bins=32, early_stopping=False)
+
+
+def naive_bayes() -> Any:
+    """Naive Bayes on pixels that are ink or not, each on its own."""
+    from sklearn.naive_bayes import BernoulliNB  # noqa: PLC0415
+
+    return BernoulliNB(binarize=0.5)
+
+
+def pca_svm() -> Any:
+    """The 50 principal components, then a support vector machine with a Gaussian kernel."""
+    from sklearn.decomposition import PCA  # noqa: PLC0415
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.svm import SVC  # noqa: PLC0415
+
+    return make_pipeline(PCA(50), SVC(C=5))
+
+
+CLASSIC: Final[Mapping[str, Callable[[], Any]]] = {
+    "naive-bayes": naive_bayes,
+    "logistic": logistic,
+    "linear-svm": linear_svm,
+    "knn": knn,
+    "pca-svm": pca_svm,
+    "rbf-svm": rbf_svm,
+    "forest": forest,
+    "boosting": boosting,
+}
+NETWORKS: Final = {"mlp": "logbook-mlp"}  # what people call it; other recipes go by their names
+COMPARED: Final = (*CLASSIC, "mlp", "lenet5", "thelastdev", "deotte", "surma", "quick")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method as it was asked for.
+
+    Attributes:
+        name: "knn", "knn+deskew", "quick", "package.module:Class".
+        estimator: "module:function or class" that makes it without arguments; None for a recipe.
+        features: what is done to the images first; a recipe takes none.
+        recipe: None for an estimator.
+    """
+
+    name: str
+    estimator: str | None
+    features: tuple[str, ...] = ()
+    recipe: Recipe | None = None
+
+    @classmethod
+    def named(cls, name: str) -> "Method":
+        """Understand a name.
+
+        Raises:
+            ExperimentError: there is no such method, or it cannot be imported.
+            RecipeError: the recipe cannot work.
+        """
+        base, *extras = name.split("+")
+        if odd := [extra for extra in extras if extra not in FEATURES]:
+            raise ExperimentError(f"method {name}: {odd[0]!r} is none of {', '.join(FEATURES)}")
+        if base in CLASSIC:
+            return cls(name, f"{__name__}:{CLASSIC[base].__name__}", tuple(extras))
+        if ":" in base:
+            make(base)  # a wrong one is told before anything is fitted
+            return cls(name, base, tuple(extras))
+        if base not in NETWORKS and base not in names() and not base.endswith(".toml"):
+            known = [*COMPARED, *(other for other in names() if other not in COMPARED)]
+            close = difflib.get_close_matches(base, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise ExperimentError(
+                f"method {base}: is not known; {hint}expected some of {', '.join(known)}, a recipe "
+                "file, or module:Class"
+            )
+        if extras:
+            raise ExperimentError(
+                f"method {name}: networks learn their own features, expected {base}"
+            )
+        recipe = Recipe.load(NETWORKS.get(base, base))
+        if recipe.ensemble.members > 1 or recipe.distillation.teacher is not None:
+            raise ExperimentError(f"method {name}: trains more than one network, expected one")
+        return cls(name, None, recipe=recipe)
+
+    def to_json(self) -> dict[str, Any]:
+        """All that its results depend on, as JSON values."""
+        about = {"name", "description", "measured"}
+        recipe = self.recipe and self.recipe.model_dump(mode="json", exclude=about)
+        return {"estimator": self.estimator, "features": list(self.features), "recipe": recipe}
+
+
+def methods_of(asked: str | None) -> list[Method]:
+    """Return the methods in a list such as "knn,quick"; None is all that come with tenfold.
+
+    Raises:
+        ExperimentError: a name is not known, or stands there twice.
+    """
+    wanted: Sequence[str] = COMPARED
+    if asked is not None:
+        wanted = [name.strip() for name in asked.split(",") if name.strip()]
+    if len(set(wanted)) < len(wanted) or not wanted:
+        raise ExperimentError(f"--methods {asked}: expected at least one method, each once")
+    return [Method.named(name) for name in wanted]
+
+
+def make(path: str) -> Any:
+    """Make an estimator from "module:Class".
+
+    Raises:
+        ExperimentError: it cannot be imported or made, or cannot fit and predict.
+    """
+    module, _, name = path.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), name)()
+    except Exception as error:
+        raise ExperimentError(
+            f"method {path}: cannot be made ({type(error).__name__}: {error}), expected "
+            "module:Class that can be imported from here and made without arguments"
+        ) from error
+    if not (hasattr(made, "fit") and hasattr(made, "predict")):
+        raise ExperimentError(f"method {path}: has no fit and predict, expected an estimator")
+    return made
