@@ -25,6 +25,7 @@ FLOORS = {
     "machine": 3,
     "recognizer": 4,
     "answers": 4,
+    "predict": 5,
     "training": 5,
     "report": 6,
     "estimator": 6,

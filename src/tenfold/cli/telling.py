@@ -9,6 +9,7 @@ from typer import Argument, Option
 from tenfold.cli.common import (
     JsonOption,
     ModelArgument,
+    OnOption,
     app,
     make_console,
     note_to,
@@ -25,32 +26,29 @@ if TYPE_CHECKING:
 @app.command("predict")
 def predict_command(
     model: ModelArgument,
-    test: Annotated[Path, Argument(metavar="INPUT", help="CSV of images.")],
+    test: Annotated[Path, Argument(metavar="INPUT", help="CSV or Parquet, of any length.")],
     out: Annotated[
         Path | None, Option("--out", metavar="FILE", help="Default: submission.csv.")
     ] = None,
+    on: OnOption = "here",
     as_json: JsonOption = False,
 ) -> None:
-    """Read the digits in a CSV and write the submission file."""
+    """Read the digits in a file and write the submission.
+
+    The file is read in pieces: it may be larger than memory.
+    """
     console = make_console(as_json)
-    from tenfold.recognizer import Recognizer
-    from tenfold.training.progress import counting
+    from tenfold.predict import predict_file
 
-    recognizer = Recognizer.load(model)
-    unlabelled = read_images(test, labels=False, console=console)
-    tell = counting(note_to(console))
-    probabilities = recognizer.probabilities(unlabelled, on_progress=tell)
-    answers = recognizer.names_of(probabilities.argmax(axis=1))
-
-    if out is not None or not as_json:
-        from tenfold.data import write_submission
-
-        out = out or Path("submission.csv")
-        write_submission(out, answers)
-        say(console, f"{len(answers):,} answers written to {out} and read back")
+    if out is None and not as_json:
+        out = Path("submission.csv")
+    recognizer, found = predict_file(model, test, out, on=on, note=note_to(console))
+    if out is not None:
+        say(console, f"{len(found.answers):,} answers written to {out} and read back")
     if as_json:
-        confidence = [round(float(value), 6) for value in probabilities.max(axis=1)]
-        print_json({"answers": answers.tolist(), "confidence": confidence})
+        confidence = [round(float(value), 6) for value in found.confidence]
+        names = recognizer.names_of(found.answers)
+        print_json({"answers": names.tolist(), "confidence": confidence})
 
 
 @app.command("evaluate")

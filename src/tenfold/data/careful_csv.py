@@ -8,6 +8,7 @@ import csv
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +24,22 @@ _LONGEST_CELL = 40
 _PIXEL = "a whole number from 0 to 255"
 
 
+@dataclass(frozen=True)
+class Lines:
+    """Which lines of a file are read.
+
+    Attributes:
+        first: number of the first, counted from 1 for the header.
+        to_the_end: whether the file ends with them; then blank lines may follow.
+    """
+
+    first: int = 2
+    to_the_end: bool = True
+
+
+ALL_LINES = Lines()
+
+
 class CarefulReader:
     """Reads the rows of one file; the first thing wrong, in file order, is what it raises."""
 
@@ -32,20 +49,23 @@ class CarefulReader:
         rows: bytes,
         layout: Layout,
         classes: tuple[str, ...] | None = None,
+        where: Lines = ALL_LINES,
     ) -> None:
-        """Prepare to read `rows`, all that follows the header line.
+        """Prepare to read `rows`, what follows the header line or a piece of it.
 
         Args:
             path: the file's name, for messages.
-            rows: the file from line 2 on.
+            rows: whole lines.
             layout: what the header says. Its label column is read if it has one.
             classes: the labels allowed; None allows every whole number.
+            where: which lines of the file they are.
         """
         self._path = path
         self._layout = layout
         self._classes = classes
         self._cut_short = not rows.endswith(b"\n")
-        self._lines = rows.rstrip().split(b"\n")
+        self._first = where.first
+        self._lines = (rows.rstrip() if where.to_the_end else rows.removesuffix(b"\n")).split(b"\n")
         self._pixel_columns = layout.pixels.tolist()
         # Each spelling is understood once; nearly all cells then cost one look-up.
         self._pixels = {str(value): value for value in range(256)}
@@ -79,9 +99,9 @@ class CarefulReader:
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield each line's number, counted from 1 for the header, and its cells."""
         expected = len(self._layout.names)
-        for number, line in enumerate(self._lines, start=2):
+        for number, line in enumerate(self._lines, start=self._first):
             cells = self._cells(number, line.rstrip(b"\r"))
-            is_last = number == len(self._lines) + 1
+            is_last = number == self._first + len(self._lines) - 1
             if is_last and self._cut_short and (len(cells) < expected or not cells[-1].strip()):
                 raise DataError(
                     f"{self._path}: the file ends in the middle of line {number} "

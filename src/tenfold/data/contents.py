@@ -6,8 +6,10 @@ import lzma
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,14 +41,46 @@ _DAMAGED = (
 def contents(path: Path) -> NDArray[np.uint8]:
     """Return the bytes of `path`, uint8 [B], unpacked if it is gzip or a zip with one CSV in it.
 
+    Raises:
+        DataError: as `opened`, or it is too large once unpacked.
+    """
+    with opened(path) as stream:
+        packed_bytes = path.stat().st_size
+        if isinstance(stream, io.BufferedReader):
+            if packed_bytes > LARGEST_BYTES:
+                raise _too_large(path, LARGEST_BYTES)
+            # quicker than read(): its memory comes in huge pages
+            return np.fromfile(stream, np.uint8)
+        limit = min(LARGEST_BYTES, max(HARMLESS_BYTES, LARGEST_RATIO * packed_bytes))
+        return np.frombuffer(_bounded(path, stream, limit), np.uint8)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` to be read piece by piece, unpacked on the way; a plain file can be sought in.
+
     What a file is, its first bytes decide, not its name: browsers rename downloads.
 
     Raises:
-        DataError: it is missing, unreadable, damaged or cut short, or too large once unpacked.
+        DataError: it is missing or unreadable, or packed and damaged or cut short.
     """
     try:
         with path.open("rb") as file:
-            return np.frombuffer(_unpacked(path, file), np.uint8)
+            start = file.read(len(_ZIP))
+            file.seek(0)
+            if start in (_ZIP, _EMPTY_ZIP):
+                with zipfile.ZipFile(file) as archive, _only_csv(path, archive) as member:
+                    yield member
+            elif start.startswith(_GZIP):
+                with gzip.GzipFile(fileobj=file) as stream:
+                    yield cast(IO[bytes], stream)
+            elif start and path.suffix.lower() in {".gz", ".zip"}:
+                raise DataError(
+                    f"{path}: is not {path.suffix[1:]} although its name says so, "
+                    "expected a packed file or another name"
+                )
+            else:
+                yield file
     except _DAMAGED as error:
         raise DataError(
             f"{path}: the packed file is damaged or cut short ({error}), "
@@ -67,28 +101,6 @@ def zip_member(path: Path, name: str) -> bytes:
         raise DataError(f"{path}: {name} cannot be unpacked ({error})") from error
 
 
-def _unpacked(path: Path, file: IO[bytes]) -> bytes | NDArray[np.uint8]:
-    packed_bytes = path.stat().st_size
-    limit = min(LARGEST_BYTES, max(HARMLESS_BYTES, LARGEST_RATIO * packed_bytes))
-    start = file.read(len(_ZIP))
-    if start in (_ZIP, _EMPTY_ZIP):
-        with zipfile.ZipFile(file) as archive, _only_csv(path, archive) as member:
-            return _bounded(path, member, limit)
-    if start.startswith(_GZIP):
-        file.seek(0)
-        with gzip.GzipFile(fileobj=file) as stream:
-            return _bounded(path, stream, limit)
-    if packed_bytes and path.suffix.lower() in {".gz", ".zip"}:
-        raise DataError(
-            f"{path}: is not {path.suffix[1:]} although its name says so, "
-            "expected a packed file or another name"
-        )
-    if packed_bytes > LARGEST_BYTES:
-        raise _too_large(path, LARGEST_BYTES)
-    file.seek(0)
-    return np.fromfile(file, np.uint8)  # quicker than read(): its memory comes in huge pages
-
-
 def _only_csv(path: Path, archive: zipfile.ZipFile) -> IO[bytes]:
     names = [
         name
@@ -105,7 +117,7 @@ def _only_csv(path: Path, archive: zipfile.ZipFile) -> IO[bytes]:
     return archive.open(names[0])
 
 
-def _bounded(path: Path, stream: IO[bytes] | gzip.GzipFile, limit: int) -> bytes:
+def _bounded(path: Path, stream: IO[bytes], limit: int) -> bytes:
     """Read `stream` to its end, believing no header about how far away that is."""
     unpacked = io.BytesIO()
     while chunk := stream.read(_CHUNK_BYTES):

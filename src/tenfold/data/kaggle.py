@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data import fast_csv
-from tenfold.data.careful_csv import CarefulReader
+from tenfold.data.careful_csv import ALL_LINES, CarefulReader, Lines
 from tenfold.data.contents import contents
 from tenfold.data.csv_header import Layout, layout
 from tenfold.data.dataset import Dataset
@@ -17,7 +17,7 @@ from tenfold.errors import DataError
 from tenfold.files import atomic_path, output_folder
 
 _UTF8_MARK = b"\xef\xbb\xbf"
-_LONGEST_HEADER_BYTES = 2**20
+LONGEST_HEADER_BYTES = 2**20
 _ROWS_AT_ONCE = 2000
 
 
@@ -48,19 +48,13 @@ def read(
     """
     path = Path(path)
     text = contents(path)
-    first = len(_UTF8_MARK) if text[:3].tobytes() == _UTF8_MARK else 0
-    if len(text) == first:
-        raise DataError(f"{path}: is empty, expected a header line and a row for each image")
-    newlines = np.flatnonzero(text[:_LONGEST_HEADER_BYTES] == ord("\n"))
+    newlines = np.flatnonzero(text[:LONGEST_HEADER_BYTES] == ord("\n"))
     start = int(newlines[0]) + 1 if len(newlines) else len(text)
-    columns = layout(path, text[first:start].tobytes())
+    columns = header_of(path, text[:start].tobytes())
     columns = _choose_label(path, columns, labels, on_note or _silence)
-    pixels, values = _rows(path, text, start, columns, classes)
+    pixels, values = rows(path, text, start, columns, classes)
     if pixels.max() == 1:
-        raise DataError(
-            f"{path}: no pixel is above 1, expected 0 to 255: "
-            "the pixels are scaled to 0–1, multiply them by 255"
-        )
+        raise scaled(path)
     images = pixels.reshape(-1, columns.image_size, columns.image_size)
     if values is None:
         return Dataset(images, name=path.name)
@@ -86,6 +80,59 @@ def write_kaggle_folder(folder: Path, train: Dataset, test: Dataset) -> None:
     write_submission(folder / "truth.csv", [test.classes[label] for label in test_labels])
 
 
+def header_of(path: Path, line: bytes) -> Layout:
+    """Understand the first line of a file.
+
+    Raises:
+        DataError: there is none, or it is no header.
+    """
+    line = line.removeprefix(_UTF8_MARK)
+    if not line:
+        raise DataError(f"{path}: is empty, expected a header line and a row for each image")
+    return layout(path, line)
+
+
+def rows(
+    path: Path,
+    text: NDArray[np.uint8],
+    start: int,
+    columns: Layout,
+    classes: tuple[str, ...] | None = None,
+    *,
+    where: Lines = ALL_LINES,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    """Return pixels uint8 [N, S·S] and label values int64 [N] or None.
+
+    Args:
+        path: the file, for messages.
+        text: uint8 [B], the file or a header with a piece of it.
+        start: where behind the header the rows begin.
+        columns: what the header says.
+        classes: what labels may be; None allows every whole number.
+        where: which lines of the file the rows are.
+    """
+    if (table := fast_csv.table(text, start, columns)) is not None:
+        pixels, values = table
+        if values is None:
+            return pixels, None
+        if classes is None or set(map(str, np.unique(values))) <= set(classes):
+            return pixels, values.astype(np.int64)
+    return CarefulReader(path, text[start:].tobytes(), columns, classes, where).read()
+
+
+def without_label(path: Path, columns: Layout, on_note: Callable[[str], None]) -> Layout:
+    """Return `columns` less the label, if there is one; `on_note` hears of what is left out."""
+    return _choose_label(path, columns, False, on_note)
+
+
+def scaled(path: Path) -> DataError:
+    """Return what to raise where no pixel is above 1."""
+    return DataError(
+        f"{path}: no pixel is above 1, expected 0 to 255: "
+        "the pixels are scaled to 0–1, multiply them by 255"
+    )
+
+
 def _silence(_: str) -> None:
     """Drop a note that nobody asked for."""
 
@@ -106,23 +153,6 @@ def _choose_label(
         on_note(f"{path}: ignored the column {columns.names[columns.label]!r}")
         return replace(columns, label=None)
     return columns
-
-
-def _rows(
-    path: Path,
-    text: NDArray[np.uint8],
-    start: int,
-    columns: Layout,
-    classes: tuple[str, ...] | None,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-    """Return pixels uint8 [N, S·S] and label values int64 [N] or None."""
-    if (table := fast_csv.table(text, start, columns)) is not None:
-        pixels, values = table
-        if values is None:
-            return pixels, None
-        if classes is None or set(map(str, np.unique(values))) <= set(classes):
-            return pixels, values.astype(np.int64)
-    return CarefulReader(path, text[start:].tobytes(), columns, classes).read()
 
 
 def _indices(

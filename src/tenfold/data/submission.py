@@ -1,8 +1,10 @@
 """Answers as the competition takes them: ImageId,Label with ids from 1. Truth looks the same."""
 
 import csv
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,19 +27,52 @@ def write_submission(
         DataError: an answer is not a whole number, or there is none at all.
         OutputError: the disk does not take the file, or gives back something else.
     """
-    path = Path(path)
-    labels = [str(answer) for answer in answers]
-    if not labels:
-        raise DataError(f"{path}: no answers to write, expected one for each image")
-    for row, label in enumerate(labels, start=1):
-        if not _WHOLE.fullmatch(label):
-            raise DataError(
-                f"{path}: the answer for image {row} is {label!r}, expected a whole number"
-            )
-    lines = [",".join(_HEADER), *(f"{row},{label}" for row, label in enumerate(labels, start=1))]
+    with submission(Path(path)) as add:
+        add(answers)
+
+
+@contextmanager
+def submission(path: Path) -> Iterator[Callable[[Iterable[object]], None]]:
+    """Write a submission piece by piece: yield what takes the next answers.
+
+    When the block ends the file is read back, and only then takes its place.
+
+    Raises:
+        DataError: an answer is not a whole number, or there is none at all.
+        OutputError: the disk does not take the file, or gives back something else.
+    """
+    written, count = hashlib.sha256(), 0
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
-        _verify(path, temporary, np.array(labels, dtype=np.int64))
+        with temporary.open("wb") as file:
+
+            def put(text: str) -> None:
+                file.write(text.encode("ascii"))
+                written.update(text.encode("ascii"))
+
+            def add(answers: Iterable[object]) -> None:
+                nonlocal count
+                lines = []
+                for row, label in enumerate(map(str, answers), start=count + 1):
+                    if not _WHOLE.fullmatch(label):
+                        raise DataError(
+                            f"{path}: the answer for image {row} is {label!r}, "
+                            "expected a whole number"
+                        )
+                    lines.append(f"{row},{label}\n")
+                count += len(lines)
+                put("".join(lines))
+
+            put(",".join(_HEADER) + "\n")
+            yield add
+            if not count:
+                raise DataError(f"{path}: no answers to write, expected one for each image")
+        if _checksum(temporary) != written.digest():
+            raise OutputError(f"{path}: reads back differently from what was written")
+
+
+def _checksum(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def read_submission(path: Path | str) -> NDArray[np.int64]:
@@ -70,15 +105,6 @@ def read_submission(path: Path | str) -> NDArray[np.int64]:
             )
         labels[image] = label
     return np.array([labels[image] for image in range(1, count + 1)], dtype=np.int64)
-
-
-def _verify(path: Path, written: Path, labels: NDArray[np.int64]) -> None:
-    try:
-        same = np.array_equal(read_submission(written), labels)
-    except DataError as error:
-        raise OutputError(f"{path}: cannot be read back ({error})") from error
-    if not same:
-        raise OutputError(f"{path}: reads back differently from what was written")
 
 
 def _entry(path: Path, number: int, row: list[str]) -> tuple[int, int]:

@@ -1,0 +1,188 @@
+"""Answers to a file of any length: read in pieces, answered, written; in bounded memory.
+
+The next piece is read while the last one is answered. On a cluster, parts of the file are jobs.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tenfold.data.dataset import Dataset
+from tenfold.data.stream import WHOLE, Part, chunks, parts
+from tenfold.data.submission import submission
+from tenfold.errors import DataError
+from tenfold.files import RunFolder
+from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
+from tenfold.recognizer import Recognizer
+from tenfold.tensors import load_tensors, save_tensors
+
+SECONDS_BETWEEN_NOTES = 4.0
+FORMAT = "tenfold-answers-of-a-part-1"
+RECOGNIZER = "recognizer.safetensors"
+MOST_PARTS = 64  # of a file, as jobs: a lost node costs little, and a part is worth its start
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Answers to some images in a row.
+
+    Attributes:
+        answers: int64 [n], indices of classes.
+        confidence: float32 [n], the probability of each.
+    """
+
+    answers: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+
+
+def predict_file(
+    model: Path,
+    source: Path,
+    out: Path | None,
+    *,
+    on: str = HERE,
+    note: Note = lambda _: None,
+) -> tuple[Recognizer, Answered]:
+    """Answer every image in `source`, and write the submission `out` if one is wanted.
+
+    Args:
+        model: a run folder, or a recognizer's file.
+        source: CSV, plain, .gz or .zip, or Parquet; as long as one likes.
+        out: the submission.
+        on: "here" in this process; "ray" or "ray://host:port" by parts on a cluster, which must
+            find the file under the same path.
+        note: is told how it goes.
+
+    Raises:
+        RecognizerError: there is no such recognizer, or it is damaged.
+        DataError: something in the file is not as it should be; nothing is written then.
+        OutputError: the submission cannot be written.
+    """
+    recognizer = Recognizer.load(model)
+    found: list[Answered] = []
+    with ExitStack() as stack:
+        add = stack.enter_context(submission(out)) if out is not None else None
+        if on == HERE:
+            answers = _answers(recognizer, _ahead(chunks(source, WHOLE, note)), note)
+        else:
+            answers = _from_jobs(model, source, out, on, note)
+        for piece in answers:
+            found.append(piece)
+            if add is not None:
+                add(recognizer.names_of(piece.answers))
+        if not found:
+            raise DataError(f"{source}: has a header and no rows, expected a row for each image")
+    joined = Answered(
+        np.concatenate([piece.answers for piece in found]),
+        np.concatenate([piece.confidence for piece in found]),
+    )
+    return recognizer, joined
+
+
+def _answers(recognizer: Recognizer, pieces: Iterator[Dataset], note: Note) -> Iterator[Answered]:
+    done, told_at = 0, time.monotonic()
+    for piece in pieces:
+        start = done
+
+        def tell(so_far: int, _all: int, start: int = start) -> None:
+            nonlocal told_at
+            if time.monotonic() - told_at >= SECONDS_BETWEEN_NOTES:
+                told_at = time.monotonic()
+                note(f"  {start + so_far:,} images answered")
+
+        probabilities = recognizer.probabilities(piece, on_progress=tell)
+        done += len(piece)
+        yield Answered(probabilities.argmax(axis=1), probabilities.max(axis=1))
+
+
+def _ahead(pieces: Iterator[Dataset]) -> Iterator[Dataset]:
+    """Yield what `pieces` yields, the next one always being read already."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = reader.submit(next, pieces, None)
+            yield piece
+
+
+# By parts, as jobs
+
+
+def _from_jobs(
+    model: Path, source: Path, out: Path | None, on: str, note: Note
+) -> Iterator[Answered]:
+    """Answer parts of the file where the jobs run, and yield them in order."""
+    folder = (out or Path("answers.csv")).with_suffix(".parts")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(RunFolder(model).recognizer if model.is_dir() else model, folder / RECOGNIZER)
+    recognizer = Recognizer.load(folder / RECOGNIZER)
+    stat = source.stat()
+    about = {
+        "source": str(source.resolve()),
+        "bytes": stat.st_size,
+        "recognizer": recognizer.fingerprint(),
+    }
+    pieces = parts(source, MOST_PARTS)
+    jobs = [
+        Job(
+            "tenfold.predict:answer_part",
+            {**about, "start": piece.start, "end": piece.end},
+            f"part {index + 1} of {len(pieces)}",
+        )
+        for index, piece in enumerate(pieces)
+    ]
+    done, told_at = 0, time.monotonic()
+
+    def hear(job: Job, message: Message) -> None:
+        nonlocal done, told_at
+        done += "done" in message
+        if "note" in message:
+            note(f"{job.name}: {message['note']}")
+        if time.monotonic() - told_at >= SECONDS_BETWEEN_NOTES:
+            told_at = time.monotonic()
+            note(f"  {done} of {len(jobs)} parts answered")
+
+    run_jobs(jobs, folder, on=on, supplies=[folder / RECOGNIZER], hear=hear)
+    for job in jobs:
+        tensors, _ = load_tensors(folder / job.id / "answers.safetensors", FORMAT)
+        yield Answered(tensors["answers"].numpy(), tensors["confidence"].numpy())
+    shutil.rmtree(folder)
+
+
+def answer_part(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
+    """Answer one part of a file: a job.
+
+    Args:
+        description: "source" and its "bytes", "start" and "end" of a `Part`, and the
+            "recognizer"'s fingerprint; its file lies beside `folder`.
+        folder: gets the answers.
+        tell: hears nothing.
+
+    Returns:
+        "n", how many images were answered.
+    """
+    del tell
+    source = Path(description["source"])
+    if not source.is_file() or source.stat().st_size != description["bytes"]:
+        raise DataError(
+            f"{source}: is not here, or another file, expected the same one on every node"
+        )
+    recognizer = Recognizer.load(folder.parent / RECOGNIZER)
+    part = Part(description["start"], description["end"])
+    found = list(_answers(recognizer, _ahead(chunks(source, part)), lambda _: None))
+    empty = Answered(np.empty(0, np.int64), np.empty(0, np.float32))
+    answers = np.concatenate([piece.answers for piece in [*found, empty]])
+    confidence = np.concatenate([piece.confidence for piece in [*found, empty]])
+    tensors = {"answers": torch.from_numpy(answers), "confidence": torch.from_numpy(confidence)}
+    save_tensors(folder / "answers.safetensors", tensors, FORMAT, {})
+    return {"n": len(answers)}

@@ -1,0 +1,178 @@
+"""Long files in pieces, against the same files read whole."""
+
+import gzip
+import re
+import zipfile
+
+import numpy as np
+import pytest
+
+from tenfold import data
+from tenfold.data import stream
+from tenfold.data.stream import Part, chunks, parts
+from tenfold.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    """Pieces of some twenty digits: the files here are small."""
+    monkeypatch.setattr(stream, "BYTES_AT_ONCE", 2**15)
+    monkeypatch.setattr(stream, "ROWS_AT_ONCE", 50)
+
+
+def joined(pieces):
+    return np.concatenate([piece.images for piece in pieces])
+
+
+@pytest.fixture
+def whole(digits_csv):
+    return data.read(digits_csv / "test.csv", labels=False).images
+
+
+def packed(path, folder, how):
+    if how == "gz":
+        (folder / "test.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+        return folder / "test.csv.gz"
+    if how == "zip":
+        with zipfile.ZipFile(folder / "test.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(path, "test.csv")
+        return folder / "test.zip"
+    if how == "crlf":
+        (folder / "test.csv").write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        return folder / "test.csv"
+    if how == "no line end":
+        (folder / "test.csv").write_bytes(path.read_bytes().rstrip(b"\n"))
+        return folder / "test.csv"
+    if how == "bom":
+        (folder / "test.csv").write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        return folder / "test.csv"
+    if how == "quoted":
+        (folder / "test.csv").write_bytes(re.sub(rb"\b0\b", b'"0"', path.read_bytes()))
+        return folder / "test.csv"
+    return path
+
+
+@pytest.mark.parametrize("how", ["plain", "gz", "zip", "crlf", "no line end", "bom", "quoted"])
+def test_pieces_make_the_whole(digits_csv, tmp_path, whole, how):
+    path = packed(digits_csv / "test.csv", tmp_path, how)
+    pieces = list(chunks(path))
+    assert len(pieces) > 10
+    np.testing.assert_array_equal(joined(pieces), whole)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 30])
+def test_parts_make_the_whole_wherever_they_are_cut(digits_csv, whole, count):
+    path = digits_csv / "test.csv"
+    found = parts(path, count)
+    assert len(found) == min(count, path.stat().st_size // 2**15)
+    np.testing.assert_array_equal(
+        joined([piece for part in found for piece in chunks(path, part)]), whole
+    )
+
+
+def test_parts_cut_at_and_around_a_line_end(digits_csv, whole):
+    path = digits_csv / "test.csv"
+    text = path.read_bytes()
+    end_of_line = text.index(b"\n", len(text) // 2) + 1
+    for cut in (end_of_line - 1, end_of_line, end_of_line + 1, 1, len(text) - 1):
+        both = [*chunks(path, Part(0, cut)), *chunks(path, Part(cut, None))]
+        np.testing.assert_array_equal(joined(both), whole)
+
+
+def test_a_packed_file_is_one_part(digits_csv, tmp_path):
+    path = packed(digits_csv / "test.csv", tmp_path, "gz")
+    assert parts(path, 8) == [Part(0, None)]
+
+
+def test_parquet_is_read_like_csv(digits_csv, tmp_path, whole):
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    table = pyarrow.csv.read_csv(digits_csv / "test.csv")
+    path = tmp_path / "test.parquet"
+    pyarrow.parquet.write_table(table, path, row_group_size=130)
+    np.testing.assert_array_equal(joined(chunks(path)), whole)
+    found = parts(path, 3)
+    assert [part.start for part in found] == [0, 2, 4]
+    np.testing.assert_array_equal(
+        joined([piece for part in found for piece in chunks(path, part)]), whole
+    )
+
+
+def test_what_is_wrong_is_told_by_its_line_in_the_file(digits_csv, tmp_path):
+    lines = (digits_csv / "test.csv").read_text().splitlines()
+    lines[699] = lines[699].replace("0,", "256,", 1)
+    path = tmp_path / "bad.csv"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=r"bad\.csv: line 700, column 'pixel0' holds '256'"):
+        list(chunks(path))
+    for part in parts(path, 5)[-2:]:
+        try:
+            list(chunks(path, part))
+        except DataError as error:
+            assert "line 700, column 'pixel0'" in str(error)  # noqa: PT017
+            break
+    else:
+        pytest.fail("no part found it")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda text: b"", "is empty, expected a header line"),
+        (lambda text: b"pixel0,pixel1,pixel2\n1,2,3\n", "names 3 pixel columns"),
+        (lambda text: text[:-900], "the file ends in the middle of line 801"),
+        (lambda text: text.replace(b"\n", b"\n\n", 400), "is blank"),
+        (lambda text: text.split(b"\n")[0] + b"\n" + b"1" * 2**17, "has a line of more than"),
+        (
+            lambda text: text.split(b"\n")[0] + b"\n" + re.sub(
+                rb"\b[1-9]\d*\b", b"1", b"\n".join(text.split(b"\n")[1:])
+            ),
+            "the pixels are scaled to 0–1",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_a_sentence(digits_csv, tmp_path, change, sentence):
+    path = tmp_path / "bad.csv"
+    path.write_bytes(change((digits_csv / "test.csv").read_bytes()))
+    with pytest.raises(DataError, match=sentence):
+        list(chunks(path))
+
+
+def test_a_packed_file_cut_short(digits_csv, tmp_path):
+    path = packed(digits_csv / "test.csv", tmp_path, "gz")
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(DataError, match="damaged or cut short"):
+        list(chunks(path))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ([1, None, 3], "row 2, column 'pixel3' is blank"),
+        ([1, 2, 256], "row 3, column 'pixel3' holds 256"),
+        ([0.0, 0.5, 1.0], "row 2, column 'pixel3' holds 0.5"),
+        (["a", "b", "c"], "column 'pixel3' holds string"),
+    ],
+)
+def test_parquet_with_other_things_in_it(tmp_path, values, sentence):
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {f"pixel{at}": [200, 0, 7] for at in range(3)} | {"pixel3": values}
+    path = tmp_path / "bad.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    with pytest.raises(DataError, match=sentence):
+        list(chunks(path))
+
+
+def test_a_damaged_parquet_file(tmp_path):
+    path = tmp_path / "bad.parquet"
+    path.write_bytes(b"PAR1" + b"x" * 100)
+    with pytest.raises(DataError, match="damaged or no Parquet file"):
+        list(chunks(path))
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        list(chunks(tmp_path / "none.csv"))

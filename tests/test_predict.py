@@ -1,0 +1,80 @@
+"""Answers to files in pieces and in parts, against the answers to the same images at once."""
+
+import numpy as np
+import pytest
+
+from tenfold import data, predict
+from tenfold.data import stream
+from tenfold.errors import DataError
+from tenfold.jobs import run_jobs
+from tenfold.networks import build
+from tenfold.predict import predict_file
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Member, Preprocessing, Recognizer
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """An untrained network answers as reproducibly as a trained one."""
+    path = tmp_path_factory.mktemp("model") / "recognizer.safetensors"
+    choices = Recipe.load("lenet5").network
+    network = build(choices, image_size=28, n_classes=10, seed=0)
+    Recognizer([Member(network.eval(), choices, Preprocessing())], data.DIGITS, 28).save(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(stream, "BYTES_AT_ONCE", 2**17)
+
+
+def test_a_file_in_pieces_gives_the_answers_of_the_whole(model, digits_csv, tmp_path):
+    out = tmp_path / "submission.csv"
+    recognizer, found = predict_file(model, digits_csv / "test.csv", out)
+    at_once = recognizer.probabilities(data.read(digits_csv / "test.csv", labels=False))
+    np.testing.assert_allclose(found.confidence, at_once.max(axis=1), atol=0.01)
+    assert (found.answers == at_once.argmax(axis=1)).mean() > 0.99  # batches are cut elsewhere
+    np.testing.assert_array_equal(data.read_submission(out), found.answers)
+
+
+def test_parts_as_jobs_give_the_same(model, digits_csv, tmp_path, monkeypatch):
+    """The road that a cluster takes, with jobs that run here."""
+    monkeypatch.setattr(
+        predict, "run_jobs", lambda *jobs, **more: run_jobs(*jobs, **more | {"on": "here"})
+    )
+    monkeypatch.setattr(predict, "MOST_PARTS", 3)
+    _, here = predict_file(model, digits_csv / "test.csv", tmp_path / "here.csv")
+    _, there = predict_file(model, digits_csv / "test.csv", tmp_path / "there.csv", on="ray")
+    np.testing.assert_allclose(there.confidence, here.confidence, atol=0.01)
+    assert (tmp_path / "there.csv").read_text().count("\n") == 801
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here.csv", "there.csv"]
+
+
+def test_a_bad_row_late_in_the_file_leaves_no_submission(model, digits_csv, tmp_path):
+    lines = (digits_csv / "test.csv").read_text().splitlines()
+    lines[-1] = lines[-1].replace("0,", "-1,", 1)
+    (tmp_path / "bad.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match="line 801, column 'pixel0' holds '-1'"):
+        predict_file(model, tmp_path / "bad.csv", tmp_path / "submission.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_a_header_alone(model, digits_csv, tmp_path):
+    header = (digits_csv / "test.csv").read_text().splitlines()[0]
+    (tmp_path / "none.csv").write_text(header + "\n")
+    with pytest.raises(DataError, match="has a header and no rows"):
+        predict_file(model, tmp_path / "none.csv", tmp_path / "submission.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["none.csv"]
+
+
+def test_images_of_another_size(model, tmp_path):
+    header = ",".join(f"pixel{at}" for at in range(16))
+    (tmp_path / "small.csv").write_text(header + "\n" + ",".join(["200"] * 16) + "\n")
+    with pytest.raises(DataError, match="images of 4 × 4 pixels, expected uint8 28 × 28"):
+        predict_file(model, tmp_path / "small.csv", None)
+
+
+def test_a_part_whose_file_is_not_there(model, tmp_path):
+    about = {"source": str(tmp_path / "none.csv"), "bytes": 9, "start": 0, "end": None}
+    with pytest.raises(DataError, match="expected the same one on every node"):
+        predict.answer_part(about, tmp_path, lambda _message: None)
