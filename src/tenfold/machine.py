@@ -32,7 +32,9 @@ class Machine:
 
         Emulated bf16 is slower than fp32, so a CPU must name AMX or AVX512-BF16.
         """
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device("cpu")
+        if torch.cuda.is_available():  # torchrun gives each of its processes one
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         if precision == "auto":
             precision = "bf16" if _multiplies_bf16(device) else "fp32"
         return cls(device, "bf16" if precision == "bf16" else "fp32")

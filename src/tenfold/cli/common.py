@@ -1,6 +1,7 @@
 """What the commands share: the application, their options, and where they write."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,10 +54,18 @@ def read_images(
 
 
 def make_console(as_json: bool = False) -> "Console":
-    """Where people read: stdout, or stderr when stdout belongs to JSON."""
+    """Where people read: stdout, or stderr when stdout belongs to JSON.
+
+    Of several processes that train together the first one speaks, the others are quiet.
+    """
     from rich.console import Console
 
-    return Console(stderr=as_json, emoji=False)
+    return Console(stderr=as_json, emoji=False, quiet=int(os.environ.get("RANK", "0")) > 0)
+
+
+def processes_together() -> int:
+    """Tell how many processes torchrun started; without it, one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def note_to(console: "Console") -> Callable[[str], None]:

@@ -17,6 +17,7 @@ from tenfold.cli.common import (
     app,
     make_console,
     note_to,
+    processes_together,
     read_images,
     say,
 )
@@ -47,6 +48,8 @@ def run_command(
     Without TRAIN and TEST it takes MNIST in the competition's shape, and scores itself.
     """
     console = make_console()
+    if processes_together() > 1:
+        raise TenfoldError("run under torchrun: expected `tenfold train`, then `tenfold predict`")
     chosen, folder = _plan(recipe, set_, seed, out, resume)
     labelled, unlabelled, truth = _both(train, test, chosen.seed, console)
 
@@ -87,7 +90,16 @@ def train_command(
     if chosen.data.pseudo_confidence is not None:
         problem = "data.pseudo_confidence needs images to predict, expected `tenfold run`"
         raise RecipeError(chosen.name, [problem])
+    several = chosen.ensemble.members > 1 or chosen.distillation.teacher is not None
+    if processes_together() > 1 and several:
+        problem = "trains several networks, expected one, and no teacher, under torchrun"
+        raise RecipeError(chosen.name, [problem])
     labelled = read_images(train, labels=True, console=console)
+    if console.quiet:
+        from tenfold.training.single import assist
+
+        assist(labelled, chosen)
+        return
 
     from tenfold.files import RunFolder
     from tenfold.report.watch import Watch

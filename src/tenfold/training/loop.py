@@ -1,7 +1,9 @@
 """The training loop: from a Dataset and a Recipe to a Recognizer, and a run folder on the way."""
 
 import copy
+import json
 import math
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,18 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tenfold.data.dataset import Dataset
-from tenfold.errors import DataError, Interrupted, RecipeError
+from tenfold.errors import Interrupted, RecipeError
 from tenfold.interrupt import StopRequest, stop_request
 from tenfold.machine import Machine
 from tenfold.networks import build as build_network
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Member, Preprocessing, Recognizer
-from tenfold.training import augment, average, optimizers, schedule
+from tenfold.training import augment, average, checkpoint, optimizers, schedule
 from tenfold.training.archive import Archive
 from tenfold.training.checkpoint import State
+from tenfold.training.given import check_given
 from tenfold.training.progress import Epoch, Listener, Moment, Silence, Stretch
 from tenfold.training.teacher import Teacher
 from tenfold.training.tensorboard import TensorBoard
+from tenfold.training.together import Together
 from tenfold.training.validation import kept_epoch, validate
 
 SECONDS_BETWEEN_MOMENTS = 0.2
@@ -47,6 +51,8 @@ def fit(
     listener: Listener | None = None,
 ) -> Recognizer:
     """Train a recognizer of one network; `tenfold.training.learn.learn` trains all recipes.
+
+    Started by torchrun, several processes train it together: see `tenfold.training.together`.
 
     Args:
         train: labelled images.
@@ -70,36 +76,13 @@ def fit(
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     listener = Silence() if listener is None else listener
-    _check_fit(train, valid, recipe, teacher)
-    folder = None if out is None else Path(out)
-    trainer = Trainer(train, valid, recipe, folder, listener, teacher=teacher)
-    with trainer.machine.reproducible():
-        return trainer.run(resume=resume, checks=checks)
-
-
-def _check_fit(
-    train: Dataset, valid: Dataset | None, recipe: Recipe, teacher: Recognizer | None
-) -> None:
-    if (recipe.distillation.teacher is None) != (teacher is None):
-        named = recipe.distillation.teacher or "none"
-        problem = f"distillation.teacher is {named}, expected just that to be given to `fit`"
-        raise RecipeError(recipe.name, [problem])
-    if teacher is not None and (teacher.classes, teacher.image_size) != (
-        train.classes,
-        train.image_size,
-    ):
-        raise DataError(f"{train.name}: its classes or image size are not those of the teacher")
-    train.known_labels()
-    if len(train) < 2:
-        raise DataError(f"{train.name}: has {len(train)} images, expected at least 2 to train on")
-    if valid is None and recipe.data.validation is not None:
-        raise RecipeError(
-            recipe.name, ["holds images out for validation, but none were given (valid=None)"]
-        )
-    if valid is not None:
-        valid.known_labels()
-        if (valid.classes, valid.image_size) != (train.classes, train.image_size):
-            raise DataError(f"{valid.name}: its classes or image size are not those of training")
+    check_given(train, valid, recipe, teacher)
+    together = Together.detect()
+    folder = None if out is None or not together.leads else Path(out)
+    with together.joined(Machine.detect(recipe.training.precision)):
+        trainer = Trainer(train, valid, recipe, folder, listener, teacher=teacher)
+        with trainer.machine.reproducible():
+            return trainer.run(resume=resume, checks=checks)
 
 
 def seed_of(*parts: int) -> int:
@@ -131,7 +114,9 @@ class Trainer:
         self.preprocessing = _preprocessing(recipe, train)
         self.generator = torch.Generator(self.machine.device)
 
+        self.together = Together.detect()
         self.batch_size = min(recipe.training.batch_size, len(train))
+        self.together.check(self.batch_size, recipe.name)
         self.steps_per_epoch = len(train) // self.batch_size  # the rest waits for the next order
         self.total_steps = self.steps_per_epoch * recipe.training.max_epochs
 
@@ -141,7 +126,7 @@ class Trainer:
             n_classes=len(train.classes),
             seed=recipe.seed,
         )
-        network = self.machine.place(network)
+        network = self.together.whole_batch_norm(self.machine.place(network))
         twin = copy.deepcopy(network) if recipe.training.ema_decay else None
         self.state = State(
             network,
@@ -149,6 +134,7 @@ class Trainer:
             optimizers.build(recipe.optimizer, network),
             sums=torch.zeros(2, 3, dtype=torch.float64, device=self.machine.device),
         )
+        self._called = self.together.wrapped(network)
         self._told_at = 0.0
         self.teacher = None
         if teacher is not None:
@@ -166,11 +152,11 @@ class Trainer:
         try:
             with stop_request() as stop, TensorBoard(self.archive.folder, done) as board:
                 if not self._finished():
-                    board.show(lambda: self._batch(torch.arange(self.batch_size))[0])
+                    board.show(lambda: self._batch(torch.arange(self.batch_size), slice(None))[0])
                 while not self._finished():
                     self._train_epoch(stop)
                     self._finish_epoch(board)
-                if stop:
+                if self.together.any(bool(stop), self.machine):
                     self._interrupt()
         finally:
             self.listener.close()
@@ -193,7 +179,7 @@ class Trainer:
         )
         clock = time.perf_counter()
         for index in range(done, self.steps_per_epoch):
-            if stop:
+            if self.together.any(bool(stop), self.machine):
                 self._interrupt()
             self.step(order[index * self.batch_size : (index + 1) * self.batch_size])
             now = time.perf_counter()
@@ -208,14 +194,17 @@ class Trainer:
         """Change the weights once, by the images at `chosen`: int64 [batch]."""
         state, training = self.state, self.recipe.training
         optimizers.set_learning_rate(state.optimizer, self._learning_rate(state.step))
-        seen, labels = self._batch(chosen)
+        mine = self.together.share(len(chosen))
+        seen, labels = self._batch(chosen, mine)
 
-        torch.manual_seed(seed_of(self.recipe.seed, DROPOUT, state.step))
+        torch.manual_seed(seed_of(self.recipe.seed, DROPOUT, state.step, *self._apart()))
         with self.machine.autocast():
-            logits = state.network(seen).float()
+            logits = self._called(seen).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
         if self.teacher is not None:
-            said = self.teacher.says(self.images[chosen], partial(self._warp, len(chosen)))
+            said = self.teacher.says(
+                self.images[chosen[mine]], partial(self._warp, len(chosen), mine)
+            )
             loss = torch.lerp(
                 loss, self.teacher.loss(logits, said), self.recipe.distillation.weight
             )
@@ -226,28 +215,36 @@ class Trainer:
 
         if state.average is not None and training.ema_decay is not None:
             average.move(state.average, state.network, training.ema_decay, state.step)
-        state.sums[:, 0] += loss.detach() * len(chosen)
-        state.sums[:, 1] += (logits.argmax(dim=1) == labels).sum()
-        state.sums[:, 2] += len(chosen)
+        right = (logits.argmax(dim=1) == labels).sum()
+        count = torch.full_like(loss, len(labels))
+        state.sums += self.together.sum(torch.stack([loss.detach() * count, right, count]).double())
         state.step += 1
         if state.step % max(1, self.total_steps // STRETCHES) == 0:
             self._finish_stretch()
 
-    def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the network sees of the images at `chosen`, and their labels."""
+    def _apart(self) -> tuple[int, ...]:
+        """Return what tells this process's dropout from the others'; alone there is nothing."""
+        return (self.together.rank,) if self.together.count > 1 else ()
+
+    def _batch(self, chosen: Tensor, mine: slice) -> tuple[Tensor, Tensor]:
+        """Return what the network sees of `mine` of the images at `chosen`, and their labels."""
         sizes, until = self.recipe.training.small_sizes, self.recipe.training.small_until
         preprocessing = self.preprocessing
         if (stage := int(len(sizes) * self.state.step / self.total_steps / until)) < len(sizes):
             preprocessing = replace(preprocessing, size=sizes[stage])
-        warp = self._warp(len(chosen), preprocessing.size)
-        return preprocessing(self.images[chosen], warp), self.labels[chosen]
+        warp = self._warp(len(chosen), mine, preprocessing.size)
+        return preprocessing(self.images[chosen[mine]], warp), self.labels[chosen[mine]]
 
-    def _warp(self, count: int, seen_size: int | None) -> Tensor | None:
-        """Draw this step's augmentation, the same for whatever size is to be seen."""
+    def _warp(self, count: int, mine: slice, seen_size: int | None) -> Tensor | None:
+        """Draw this step's augmentation for `count` images, and return that of `mine`.
+
+        It is the same for whatever size is to be seen.
+        """
         self.generator.manual_seed(seed_of(self.recipe.seed, AUGMENTATION, self.state.step))
         augmentation = self.recipe.augmentation.at(self.state.step / self.total_steps)
         size = self.train.image_size
-        return augment.warp(augmentation, count, size, self.generator, seen_size=seen_size)
+        warp = augment.warp(augmentation, count, size, self.generator, seen_size=seen_size)
+        return None if warp is None else warp[mine]
 
     def _finish_stretch(self) -> None:
         loss_sum, correct, count = self.state.sums[1].tolist()
@@ -274,8 +271,7 @@ class Trainer:
                 ],
             )
         started = time.perf_counter()
-        judged = replace(self._recognizer(), view_shift=None)  # five views would take five times
-        valid_loss, valid_accuracy = validate(judged, self.valid, self.machine)
+        valid_loss, valid_accuracy = self._validate()
         valid_s = time.perf_counter() - started
         before_s = state.history[-1].elapsed_s if state.history else 0.0
         row = Epoch(
@@ -299,8 +295,21 @@ class Trainer:
         board.write(row, state.network)
         self.listener.epoch(row, self.recipe.training.max_epochs)
 
+    def _validate(self) -> tuple[float | None, float | None]:
+        """Return loss and accuracy on the images held out, as the leader finds them."""
+        found = b"null"
+        if self.together.leads:
+            # Five views would take five times.
+            judged = replace(self._recognizer(), view_shift=None)
+            found = json.dumps(validate(judged, self.valid, self.machine)).encode()
+        loss, accuracy = json.loads(self.together.leaders(found, self.machine))
+        return loss, accuracy
+
     def _start(self, *, resume: bool, checks: Mapping[str, Any] | None) -> None:
-        if self.archive.restore(self.state, resume=resume):
+        restored = self.archive.restore(self.state, resume=resume)
+        if self.together.count > 1:
+            restored = self._restore_leaders()
+        if restored:
             self._check_length()
             self.listener.note(
                 f"resumed after step {self.state.step:,} of {self.total_steps:,} "
@@ -312,6 +321,20 @@ class Trainer:
                 )
         self.archive.describe(self.machine, checks)
         self.listener.note(f"training on {self.machine}")
+
+    def _restore_leaders(self) -> bool:
+        """Bring this process to where the leader's checkpoint is; say whether there was one."""
+        folder = self.archive.folder
+        content = b""
+        if folder is not None and folder.checkpoint.exists():
+            content = folder.checkpoint.read_bytes()
+        content = self.together.leaders(content, self.machine)
+        if content and not self.together.leads:
+            with tempfile.TemporaryDirectory() as name:
+                path = Path(name) / "checkpoint.safetensors"
+                path.write_bytes(content)
+                checkpoint.restore(path, self.state, {})
+        return bool(content)
 
     def _check_length(self) -> None:
         begun = math.ceil(self.state.step / self.steps_per_epoch)
@@ -348,7 +371,7 @@ class Trainer:
 
     def _interrupt(self) -> None:
         if self.archive.folder is None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt  # nobody keeps anything, or the leader does
         self.archive.save(self.state)
         raise Interrupted(
             f"stopped after step {self.state.step:,} of {self.total_steps:,}; the same command "

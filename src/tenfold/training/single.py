@@ -105,3 +105,9 @@ def rows_of(labelled: Dataset, recipe: Recipe) -> tuple[NDArray[np.int64], NDArr
         return split_rows(labelled, data.validation, seed)
     assert data.folds is not None
     return fold(labelled, data.folds, data.fold, seed)
+
+
+def assist(labelled: Dataset, recipe: Recipe) -> None:
+    """Be one of several processes that train one network, but not the one that keeps it."""
+    training, validation = divide(labelled, recipe)
+    fit(training, validation, recipe)
