@@ -1,8 +1,9 @@
 """The commands that experiment: search and compare."""
 
+import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
@@ -18,6 +19,11 @@ from tenfold.cli.common import (
     say,
 )
 from tenfold.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tenfold.experiments.search import Found, Plan
 
 BudgetOption = Annotated[
     str | None, Option("--budget", metavar="TIME", help="Such as 90s, 30m or 2h.")
@@ -46,6 +52,12 @@ def search_command(
     seed: Annotated[int, Option("--seed", help="Of the division and the draws.", min=0)] = 0,
     out: OutOption = None,
     on: OnOption = "here",
+    storage: Annotated[
+        str | None, Option("--storage", metavar="URL", help="postgresql://…, to share trials by.")
+    ] = None,
+    worker: Annotated[
+        bool, Option("--worker", help="With --storage: run trials, conclude nothing.")
+    ] = False,
 ) -> None:
     """Search for a better recipe; run again, it goes on.
 
@@ -59,16 +71,46 @@ def search_command(
 
     start = Recipe.load(recipe or "quick", overrides=set_ or (), seed=seed)
     plan = Plan(Space.load(space, start), trials, sampler, seed, folds, seeds)
+    if (worker or budget) and (storage is None) == worker:
+        raise ExperimentError("--worker needs --storage, and --budget does without it")
     budget_s = None if budget is None else seconds_of(budget)
-    folder = out or Path("runs") / f"search-{start.name}"
-    labelled = read_images(train, labels=True, console=console)
-    found = search(labelled, plan, folder, budget_s=budget_s, on=on, board=board(console))
+    own = f"-worker-{os.getpid()}" if worker else ""
+    folder = out or Path("runs") / f"search-{start.name}{own}"
+    if storage is None:
+        labelled = read_images(train, labels=True, console=console)
+        found = search(labelled, plan, folder, budget_s=budget_s, on=on, board=board(console))
+    else:
+        shared = _share(train, plan, folder, storage, worker=worker, on=on, console=console)
+        if shared is None:
+            say(console, "all trials are done; the process without --worker concludes the search")
+            return
+        found = shared
     winner = found.winner
     say(console, f"winner: trial {winner.number}, {winner.reached[-1].accuracy:.4f} in the search")
     if found.verdict is not None:
         say(console, found.verdict.sentence())
     say(console, f"everything is in {folder}, told in its report.html")
     say(console, f"train it with: tenfold run --recipe {folder / 'best.toml'}")
+
+
+def _share(
+    train: Path,
+    plan: "Plan",
+    folder: Path,
+    storage: str,
+    *,
+    worker: bool,
+    on: str,
+    console: "Console",
+) -> "Found | None":
+    """Take part in a search with a database."""
+    from tenfold.experiments.board import board
+    from tenfold.experiments.worker import search_shared
+
+    labelled = read_images(train, labels=True, console=console)
+    return search_shared(
+        labelled, plan, folder, storage, worker=worker, on=on, board=board(console)
+    )
 
 
 @app.command("compare")

@@ -1,7 +1,8 @@
 """How an experiment is told: a live table on a terminal, plain sparse lines elsewhere."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from tenfold.errors import Interrupted
 from tenfold.training.progress import SECONDS_BETWEEN_LINES
 
 SECONDS_BETWEEN_DRAWINGS = 0.5
@@ -103,3 +105,14 @@ class LiveTable(Lines):
 def board(console: Console) -> Board:
     """Choose by where `console` writes: a live table on a terminal, lines elsewhere."""
     return LiveTable(console) if console.is_terminal else Lines(console)
+
+
+@contextmanager
+def going_on(board: Board) -> Iterator[None]:
+    """Say on an interrupt how to go on, and leave the board tidy."""
+    try:
+        yield
+    except Interrupted as stopped:
+        raise Interrupted(f"{stopped}; the same command goes on from there") from stopped
+    finally:
+        board.close()

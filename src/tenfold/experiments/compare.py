@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tenfold.data import shelf
 from tenfold.data.dataset import Dataset
 from tenfold.data.splits import fold
-from tenfold.errors import ExperimentError, Interrupted
-from tenfold.experiments.board import Board, Quiet, Standing
+from tenfold.errors import ExperimentError
+from tenfold.experiments.board import Board, Quiet, Standing, going_on
 from tenfold.experiments.cost import Cost, makespan, share
 from tenfold.experiments.fitted import COLUMNS, Entry, rank, row_of
 from tenfold.experiments.fitting import fit_job, probe_job, read_answers
@@ -79,14 +79,9 @@ def compare(
         raise ExperimentError(f"--folds {folds}: expected at least 2")
     folder = ExperimentFolder(out, "compare")
     board = Quiet() if board is None else board
-    with folder.alone():
-        try:
-            ground = Ground.of(labelled, folds, seed)
-            return _Comparison(ground, methods, folder, on, board).run(budget_s)
-        except Interrupted as stopped:
-            raise Interrupted(f"{stopped}; the same command goes on from there") from stopped
-        finally:
-            board.close()
+    with folder.alone(), going_on(board):
+        ground = Ground.of(labelled, folds, seed)
+        return _Comparison(ground, methods, folder, on, board).run(budget_s)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 from tenfold.data import shelf
 from tenfold.data.dataset import Dataset
 from tenfold.data.splits import split_rows
-from tenfold.errors import ExperimentError, Interrupted, RecipeError
-from tenfold.experiments.board import Board, Quiet, Standing
+from tenfold.errors import ExperimentError, RecipeError
+from tenfold.experiments.board import Board, Quiet, Standing, going_on
 from tenfold.experiments.budget import Budget, Pace
 from tenfold.experiments.folder import ExperimentFolder
 from tenfold.experiments.importance import importance
@@ -135,16 +135,11 @@ def search(
     """
     folder = ExperimentFolder(out, "search")
     board = Quiet() if board is None else board
-    with folder.alone():
-        try:
-            return _Search(labelled, plan, folder, on, board).run(budget_s)
-        except Interrupted as stopped:
-            raise Interrupted(f"{stopped}; the same command goes on from there") from stopped
-        finally:
-            board.close()
+    with folder.alone(), going_on(board):
+        return Search(labelled, plan, folder, on, board).run(budget_s)
 
 
-class _Search:
+class Search:
     """One search at work; `search` is the way in."""
 
     def __init__(
@@ -159,30 +154,40 @@ class _Search:
         self.pace = Pace(self.batches, plan.folds or 1)
 
     def run(self, budget_s: float | None) -> Found:
-        """Draw, race, judge."""
-        plan, board = self.plan, self.board
-        study = Study.open(self.folder.study, plan.sampler, plan.seed, board.note)
-        board.note(
-            f"{plan.trials} trials by {plan.sampler} search over "
-            f"{', '.join(each.place for each in plan.space.dimensions)}"
-        )
+        """Try, judge, tell."""
+        places = ", ".join(each.place for each in self.plan.space.dimensions)
+        self.board.note(f"{self.plan.trials} trials by {self.plan.sampler} search over {places}")
+        self.try_all(budget_s)
+        return self.conclude()
+
+    def try_all(self, budget_s: float | None) -> None:
+        """Draw all trials and let them race, in one batch or in several."""
+        plan = self.plan
+        study = Study.open(self.folder.study, plan.sampler, plan.seed, self.board.note)
         stages = sum(len(rungs(size)) for size in self.batches)
         budget = Budget(budget_s, stages)
         for size in self.batches:
             entries = [self._draw(study, len(self.entries) + at) for at in range(size)]
             self.entries += entries
-            self._write(None)
+            self.write(None)
             steps = rungs(size)
             race(entries, steps, self._runner(study, len(steps), budget), _closer(study))
+
+    def conclude(self) -> Found:
+        """Train the winner again, and leave recipe, table and page.
+
+        Raises:
+            ExperimentError: no trial could be trained.
+        """
         winner = min(self.entries, key=Entry.rank)
         if winner.recipe is None or not winner.reached:
             reasons = [entry.reason for entry in self.entries if entry.reason]
             raise ExperimentError(f"no trial could be trained: {(reasons or [NOT_BEGUN])[0]}")
-        self._write(None)
-        verdict = self._verdict(winner.recipe) if plan.seeds else None
+        self.write(None)
+        verdict = self._verdict(winner.recipe) if self.plan.seeds else None
         found = Found(self.entries, winner, self._best(winner, verdict), verdict)
         write_text(self.folder.best, found.recipe.to_toml())
-        self._write(found)
+        self.write(found)
         told = self.folder.read()
         assert told is not None
         write_search_page(told, self.folder.report, self.folder.figures)
@@ -207,15 +212,15 @@ class _Search:
                 f"rung {index + 1} of {steps}: {len(alive)} trials, each {rung.share:.0%} of a "
                 "whole training"
             )
-            self._train(rung, alive, budget.next_stage())
+            self.train(rung, alive, budget.next_stage())
             for entry in alive:
                 if len(entry.reached) > index:
                     study.report(entry.number, index, entry.reached[-1].accuracy)
-            self._write(None)
+            self.write(None)
 
         return run
 
-    def _train(self, rung: Rung, alive: Sequence[Entry], may_start: Callable[[], bool]) -> None:
+    def train(self, rung: Rung, alive: Sequence[Entry], may_start: Callable[[], bool]) -> None:
         """Train each trial on each fold, and fill in what it reached."""
         jobs = {entry.number: self._jobs(entry, rung) for entry in alive}
         entry_of = {job: entry for entry in alive for job in jobs[entry.number]}
@@ -229,7 +234,7 @@ class _Search:
                 self.pace.did(rung.share)
             else:
                 self.pace.skipped(rung.share)
-            self._show()
+            self.show()
 
         every = [job for entry in alive for job in jobs[entry.number]]
         results = dict(
@@ -321,7 +326,8 @@ class _Search:
 
     # Telling
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Show how the trials stand."""
         ran = sorted((entry for entry in self.entries if entry.reached), key=Entry.rank)
         running = [entry for entry in self.entries if entry.state == "running"]
         stopped = sum(entry.state == "stopped early" for entry in self.entries)
@@ -340,7 +346,8 @@ class _Search:
         ]
         self.board.show(Standing(line, ("trial", "state", "rungs", "accuracy", "seconds"), rows))
 
-    def _write(self, found: Found | None) -> None:
+    def write(self, found: Found | None) -> None:
+        """Write the table, and all that the page is drawn from."""
         outcome: dict[str, Any] = {}
         if found is not None:
             outcome = {

@@ -21,6 +21,7 @@ from tenfold.errors import ExperimentError, RecipeError
 from tenfold.recipe import Recipe
 
 if TYPE_CHECKING:
+    from optuna import Trial
     from optuna.distributions import BaseDistribution
 
 # These say which images are learned, by whom or how many: a search has its own answers to that.
@@ -60,6 +61,14 @@ class Dimension:
         if self.whole:
             return distributions.IntDistribution(low, high, log=self.kind == "log")
         return distributions.FloatDistribution(low, high, log=self.kind == "log")
+
+    def suggest(self, trial: "Trial") -> Any:
+        """Let a running trial of Optuna draw it."""
+        if self.kind == "choice":
+            return trial.suggest_categorical(self.place, [json.dumps(each) for each in self.values])
+        low, high = self.values
+        suggest = trial.suggest_int if self.whole else trial.suggest_float
+        return suggest(self.place, low, high, log=self.kind == "log")
 
     def value(self, drawn: Any) -> Any:
         """Return what Optuna drew as the recipe takes it."""

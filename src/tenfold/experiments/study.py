@@ -47,7 +47,7 @@ class Study:
 
         Nobody else may have it open: the caller holds the folder's lock.
         """
-        optuna = _optuna()
+        optuna = optuna_()
         _repair(journal, note)
         Path(f"{journal}.lock").unlink(missing_ok=True)  # of a process that was killed
         backend = optuna.storages.journal.JournalFileBackend(str(journal))
@@ -63,7 +63,7 @@ class Study:
         Trials are drawn in the order of their numbers. Optuna would write a trial down choice by
         choice, and a kill would leave a part of it: so it is drawn in a copy, and then added whole.
         """
-        optuna = _optuna()
+        optuna = optuna_()
         trials = self._study.get_trials(deepcopy=False)
         if number < len(trials):
             return dict(trials[number].params)
@@ -82,14 +82,14 @@ class Study:
 
     def report(self, number: int, rung: int, accuracy: float) -> None:
         """Keep what trial `number` reached on `rung`, counted from 0, unless it is kept."""
-        optuna = _optuna()
+        optuna = optuna_()
         trial = self._trial(number)
         if not trial.state.is_finished() and rung not in trial.intermediate_values:
             optuna.trial.Trial(self._study, trial._trial_id).report(accuracy, rung)
 
     def finish(self, number: int, state: str, accuracy: float | None = None) -> None:
         """Close trial `number` as "complete", "pruned" or "fail", unless it is closed."""
-        state_of = _optuna().trial.TrialState
+        state_of = optuna_().trial.TrialState
         if not self._trial(number).state.is_finished():
             values = accuracy if state == "complete" else None
             self._study.tell(number, values, state_of[state.upper()])
@@ -106,7 +106,7 @@ def sampler_of(name: str, seed: int, number: int) -> "BaseSampler":
     """
     if name not in SAMPLERS:
         raise ExperimentError(f"--sampler {name}: expected one of {', '.join(SAMPLERS)}")
-    samplers = _optuna().samplers
+    samplers = optuna_().samplers
     mixed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna calls some of them experimental
@@ -118,7 +118,8 @@ def sampler_of(name: str, seed: int, number: int) -> "BaseSampler":
     return made
 
 
-def _optuna() -> Any:
+def optuna_() -> Any:
+    """Return Optuna, slow to import, and quiet."""
     import optuna  # noqa: PLC0415 - slow to import
 
     optuna.logging.set_verbosity(logging.WARNING)
