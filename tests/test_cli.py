@@ -210,6 +210,13 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
         (["score", "missing.csv", "missing.csv"], "missing.csv"),
         (["data", "cifar", "--kaggle", "x"], "cifar"),
         (["recipes", "--show", "x"], "no such file or recipe"),
+        (["search", "x.csv", "--sampler", "grid"], "expected one of random, tpe, gp"),
+        (["search", "x.csv", "--budget", "soon"], "expected a time such as 90s"),
+        (["search", "x.csv", "--space", "none.toml"], "none.toml: cannot be read"),
+        (["search", "x.csv", "--worker"], "--worker needs --storage"),
+        (["search", "missing.csv"], "missing.csv"),
+        (["compare", "x.csv", "--methods", "kmn"], "did you mean knn?"),
+        (["compare", "missing.csv", "--methods", "knn"], "missing.csv"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, says, tmp_path):
@@ -363,5 +370,5 @@ def test_no_command_shows_the_help():
 
 def test_help_shows_every_command():
     said = tenfold("--help").stdout
-    for command in ("run", "train", "predict", "evaluate", "score", "check", "data", "recipes"):
+    for command in ("run", "train", "predict", "search", "compare", "check", "data", "recipes"):
         assert f"\n  {command} " in said

@@ -4,7 +4,7 @@ import pytest
 
 from tenfold.experiments import search as searching
 from tenfold.files import output_folder, write_json
-from tenfold.jobs import Failed
+from tenfold.jobs.job import NOT_BEGUN
 from tenfold.recipe import Recipe
 
 SMALL = (
@@ -29,7 +29,8 @@ class OnTheSpot:
         results = []
         for job in jobs:
             if not job.is_done(folder) and not may_start():
-                results.append(Failed("not begun, the time was up"))
+                results.append(NOT_BEGUN)
+                hear(job, NOT_BEGUN.message())
                 continue
             if not job.is_done(folder):
                 if self.stop_after is not None and self.count >= self.stop_after:
@@ -40,7 +41,7 @@ class OnTheSpot:
                 result = self.answer(job.description, own)
                 write_json(own / "manifest.json", {"id": job.id, "result": result})
             result = job.result(folder)
-            hear(job, {"failed": result.reason} if isinstance(result, Failed) else {"done": result})
+            hear(job, {"done": result})
             results.append(result)
         return results
 

@@ -9,11 +9,13 @@ import time
 import numpy as np
 import pytest
 
-from tenfold.errors import ExperimentError
+from tenfold.errors import ExperimentError, JobError
+from tenfold.experiments import search as searching
 from tenfold.experiments.board import Quiet
 from tenfold.experiments.folder import ExperimentFolder
 from tenfold.experiments.search import Plan, search
 from tenfold.experiments.space import Space
+from tenfold.jobs import Failed
 from tenfold.recipe import Recipe
 
 SPACE = "[optimizer]\nlearning_rate = {log = [1e-4, 0.1]}\n[training]\nbatch_size = [16, 32]\n"
@@ -105,6 +107,16 @@ def test_a_torn_journal_is_mended_with_a_copy_and_a_word(digits, space, tmp_path
     assert on_the_spot.count == count
 
 
+def dashboard_of(storage):
+    """What Optuna's dashboard tells of the studies in `storage`."""
+    import io
+
+    from optuna_dashboard import wsgi
+
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies", "wsgi.input": io.BytesIO()}
+    return b"".join(wsgi(storage)(environ, lambda *_: None)).decode()
+
+
 def test_the_study_is_optunas(digits, space, tmp_path, on_the_spot):
     import optuna
     from optuna.storages import JournalStorage
@@ -117,6 +129,7 @@ def test_the_study_is_optunas(digits, space, tmp_path, on_the_spot):
     in_words = {"stopped early": "PRUNED", "complete": "COMPLETE", "failed": "FAIL"}
     assert states == [in_words[row["state"]] for row in rows_of(tmp_path)]
     assert study.best_trial.number == told_of(tmp_path)["winner"]
+    assert "tenfold" in dashboard_of(storage)
     last = {trial.number: list(trial.intermediate_values.values()) for trial in study.trials}
     assert last[study.best_trial.number][-1] == study.best_value
 
@@ -127,6 +140,15 @@ def test_more_trials_go_on_where_fewer_ended(digits, space, tmp_path, on_the_spo
     search(digits, Plan(space, 18, seeds=0), tmp_path)
     assert rows_of(tmp_path)[:9] == first
     assert len(rows_of(tmp_path)) == 18
+
+
+def test_trials_that_drew_the_same_share_their_training(digits, tmp_path, small, on_the_spot):
+    path = tmp_path / "space.toml"
+    path.write_text("[optimizer]\nlearning_rate = [0.001, 0.002]\n")
+    search(digits, Plan(Space.load(path, small), 9, seeds=0), tmp_path / "out")
+    assert len(rows_of(tmp_path / "out")) == 9
+    assert all(row["accuracy"] for row in rows_of(tmp_path / "out"))
+    assert on_the_spot.count <= 6  # two recipes on three rungs
 
 
 def test_folds_judge_by_more_images(digits, space, tmp_path, on_the_spot):
@@ -166,6 +188,37 @@ def test_a_folder_of_another_search(digits, space, tmp_path, on_the_spot, change
     other = digits.select(np.arange(1500))
     with pytest.raises(ExperimentError, match="with another data"):
         search(other, Plan(space, 3, seeds=0), tmp_path)
+
+
+def test_what_befalls_all_trials_ends_the_search_with_a_sentence(
+    digits, space, tmp_path, monkeypatch
+):
+    """A full disk is nothing that the trial is to blame for."""
+
+    def full(jobs, folder, *, hear, **_):
+        failure = Failed("recognizer.safetensors: cannot be written (no space left on device)")
+        hear(jobs[0], failure.message())
+
+    monkeypatch.setattr(searching, "run_jobs", full)
+    with pytest.raises(JobError, match=r"trial 0: recognizer\.safetensors: cannot be written"):
+        search(digits, Plan(space, 3, seeds=0), tmp_path)
+    assert [row["state"] for row in rows_of(tmp_path)] == ["waiting"] * 3
+
+
+def test_a_trial_whose_process_is_killed_fails_alone(
+    digits, space, tmp_path, on_the_spot, monkeypatch
+):
+    killed = Failed("its process was killed 3 times", "killed")
+
+    def deadly(jobs, folder, *, hear, **more):
+        if jobs[0].name == "trial 0":
+            hear(jobs[0], killed.message())
+            jobs = jobs[1:]
+        return on_the_spot(jobs, folder, hear=hear, **more)
+
+    monkeypatch.setattr(searching, "run_jobs", deadly)
+    search(digits, Plan(space, 3, seeds=0), tmp_path)
+    assert rows_of(tmp_path)[0]["reason"] == "its process was killed 3 times"
 
 
 def test_two_at_once_in_one_folder(digits, space, tmp_path):
@@ -223,7 +276,7 @@ def test_the_real_thing_from_the_command_line(digits_csv, tmp_path, small):
 
 
 def test_budgets_are_times(digits_csv):
-    from tenfold.cli.experimenting import seconds_of
+    from tenfold.cli.trying import seconds_of
 
     assert [seconds_of(text) for text in ("90s", "30m", "1.5h")] == [90, 1800, 5400]
     for text in ("", "30", "0m", "-1m", "m", "1d"):

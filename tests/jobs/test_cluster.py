@@ -13,7 +13,7 @@ from tenfold.jobs import Job, run_jobs
 
 pytest.importorskip("ray")
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 TASKS = """
 import os, time
@@ -69,7 +69,7 @@ class Nodes:
         }
         with (folder / "ray.txt").open("w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, str(HERE / "two_nodes.py")],
+                [sys.executable, str(ROOT / "benchmarks" / "two_nodes.py")],
                 env=self.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

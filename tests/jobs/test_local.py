@@ -149,14 +149,25 @@ def test_failures_can_be_kept_while_the_others_go_on(tmp_path):
     assert refused == Failed("digits.csv: is no good, expected better")
     assert doubled == 4
     assert "ZeroDivisionError" in stumbled.reason
-    assert ("refuse", {"failed": refused.reason}) in heard
+    assert ("refuse", {"failed": refused.reason, "kind": "error"}) in heard
+
+
+def test_what_the_listener_raises_stops_the_others(tmp_path):
+    def hear(_job, message):
+        if "begun" in message:
+            raise KeyError("enough")
+
+    started = time.monotonic()
+    with pytest.raises(KeyError, match="enough"):
+        run_jobs([job("sleep", n=1, s=60.0)], tmp_path, hear=hear)
+    assert time.monotonic() - started < 30
 
 
 def test_when_the_time_is_up_no_more_begin(tmp_path):
     jobs = [job("double", n=n) for n in range(4)]
     allowed = iter([True, True, False, False])
     results = run_jobs(jobs, tmp_path, keep_going=True, workers=1, may_start=lambda: next(allowed))
-    assert results == [0, 2, *[Failed("not begun, the time was up")] * 2]
+    assert results == [0, 2, *[Failed("not begun, the time was up", "not begun")] * 2]
     assert run_jobs(jobs, tmp_path) == [0, 2, 4, 6]
 
 
@@ -168,6 +179,8 @@ def test_each_process_has_cores_of_its_own(tmp_path):
     assert second
     assert not set(first) & set(second)
     assert run_jobs([job("where", n=2)], tmp_path) == [usable_cores()]
+    (one,) = run_jobs([job("where", n=3)], tmp_path, cores_each=1)
+    assert len(one) == 1
 
 
 DRIVER = """

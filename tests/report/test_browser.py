@@ -69,9 +69,11 @@ def test_every_section_and_picture_is_there(browser, report, width, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_barrier(browser, report, scheme):
+@pytest.mark.parametrize("which", ["run", "search", "compare"])
+def test_axe_finds_no_barrier(browser, report, search_page, compare_page, which, scheme):
+    pages = {"run": report, "search": search_page, "compare": compare_page}
     page = browser.new_page(color_scheme=scheme)
-    page.goto(report.as_uri())
+    page.goto(pages[which].as_uri())
     found = axe.Axe().run(page).response["violations"]
     page.close()
     assert [(one["id"], one["impact"], one["help"]) for one in found] == []

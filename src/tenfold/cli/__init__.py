@@ -11,12 +11,12 @@ import sys
 
 import typer
 
-from tenfold.cli import experimenting, learning, looking, telling
+from tenfold.cli import learning, looking, telling, trying
 from tenfold.cli.common import app
 from tenfold.errors import Interrupted, TenfoldError
 from tenfold.files import reason
 
-__all__ = ["app", "experimenting", "learning", "looking", "main", "telling"]
+__all__ = ["app", "learning", "looking", "main", "telling", "trying"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 

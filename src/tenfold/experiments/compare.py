@@ -20,6 +20,7 @@ from tenfold.experiments.fitted import COLUMNS, Entry, rank, row_of
 from tenfold.experiments.fitting import fit_job, probe_job, read_answers
 from tenfold.experiments.folder import ExperimentFolder, write_table
 from tenfold.experiments.methods import Method
+from tenfold.experiments.trial import bearable
 from tenfold.files import write_json
 from tenfold.jobs import HERE, Failed, Job, Message, run_jobs, usable_cores
 from tenfold.report.comparing import write_compare_page
@@ -225,12 +226,20 @@ class _Comparison:
             done += "done" in message or "failed" in message
             if "note" in message:
                 self.board.note(f"{job.name}: {message['note']}")
+            if "failed" in message:
+                bearable(job, message)
             if "done" in message and (owner := self._owners.get(job)) is not None:
                 self._take(owner, message["done"])
             self._show(f"{done} of {len(jobs)} {what} done")
 
         return run_jobs(
-            jobs, self.folder.jobs, on=self.on, supplies=[self.path], hear=hear, keep_going=True
+            jobs,
+            self.folder.jobs,
+            on=self.on,
+            supplies=[self.path],
+            hear=hear,
+            cores_each=1,  # every method is timed on one core
+            keep_going=True,
         )
 
     def _take(self, entry: Entry, result: Mapping[str, Any]) -> None:

@@ -17,12 +17,13 @@ from tenfold.experiments.race import Entry, Reached, Rung, race, rungs
 from tenfold.experiments.record import write_record
 from tenfold.experiments.space import Space
 from tenfold.experiments.study import Study, sampler_of
-from tenfold.experiments.trial import trial_job
+from tenfold.experiments.trial import bearable, trial_job
 from tenfold.experiments.verdict import Verdict, read_verdict, verdict_jobs
 from tenfold.files import write_text
 from tenfold.jobs import HERE, Failed, Job, Message, run_jobs
 from tenfold.jobs.job import NOT_BEGUN
 from tenfold.recipe import Recipe
+from tenfold.report.figures.style import counted
 from tenfold.report.searching import write_search_page
 
 HELD_OUT = 0.2  # of all images: set aside for the verdict, and of the rest for judging trials
@@ -182,7 +183,8 @@ class Search:
         winner = min(self.entries, key=Entry.rank)
         if winner.recipe is None or not winner.reached:
             reasons = [entry.reason for entry in self.entries if entry.reason]
-            raise ExperimentError(f"no trial could be trained: {(reasons or [NOT_BEGUN])[0]}")
+            why = reasons[0] if reasons else NOT_BEGUN.reason
+            raise ExperimentError(f"no trial could be trained: {why}")
         self.write(None)
         verdict = self._verdict(winner.recipe) if self.plan.seeds else None
         found = Found(self.entries, winner, self._best(winner, verdict), verdict)
@@ -208,10 +210,8 @@ class Search:
         self, study: Study, steps: int, budget: Budget
     ) -> Callable[[Rung, int, Sequence[Entry]], None]:
         def run(rung: Rung, index: int, alive: Sequence[Entry]) -> None:
-            self.board.note(
-                f"rung {index + 1} of {steps}: {len(alive)} trials, each {rung.share:.0%} of a "
-                "whole training"
-            )
+            which, many = f"rung {index + 1} of {steps}", counted(len(alive), "trial")
+            self.board.note(f"{which}: {many}, {rung.share:.0%} of a whole training each")
             self.train(rung, alive, budget.next_stage())
             for entry in alive:
                 if len(entry.reached) > index:
@@ -221,39 +221,40 @@ class Search:
         return run
 
     def train(self, rung: Rung, alive: Sequence[Entry], may_start: Callable[[], bool]) -> None:
-        """Train each trial on each fold, and fill in what it reached."""
-        jobs = {entry.number: self._jobs(entry, rung) for entry in alive}
-        entry_of = {job: entry for entry in alive for job in jobs[entry.number]}
+        """Train each trial on each fold, and fill in what it reached as soon as it has all."""
+        jobs: dict[Job, list[Entry]] = {}  # trials that drew the same share their jobs
+        for entry in alive:
+            for job in self._jobs(entry, rung):
+                jobs.setdefault(job, []).append(entry)
+        begun: set[Job] = set()
+        results: dict[int, list[Any]] = {entry.number: [] for entry in alive}
 
         def hear(job: Job, message: Message) -> None:
-            if "moment" in message:
-                entry_of[job].state = "running"
-            elif "note" in message:
+            if "note" in message:
                 self.board.note(f"{job.name}: {message['note']}")
-            elif "done" in message and entry_of[job].state == "running":
-                self.pace.did(rung.share)
+            elif "moment" in message:
+                begun.add(job)
+                for entry in jobs[job]:
+                    entry.state = "running"
             else:
-                self.pace.skipped(rung.share)
+                (self.pace.did if job in begun else self.pace.skipped)(rung.share)
+                for entry in jobs[job]:
+                    told = results[entry.number]
+                    told.append(message.get("done") or bearable(job, message))
+                    if len(told) == (self.plan.folds or 1):
+                        self._fill_in(entry, told)
             self.show()
 
-        every = [job for entry in alive for job in jobs[entry.number]]
-        results = dict(
-            zip(
-                every,
-                run_jobs(
-                    every,
-                    self.folder.jobs,
-                    on=self.on,
-                    supplies=self.files["paths"],
-                    hear=hear,
-                    keep_going=True,
-                    may_start=may_start,
-                ),
-                strict=True,
-            )
+        run_jobs(
+            list(jobs),
+            self.folder.jobs,
+            on=self.on,
+            supplies=self.files["paths"],
+            hear=hear,
+            cores_each=1,  # the same arithmetic on few cores, on many, and on a cluster
+            keep_going=True,
+            may_start=may_start,
         )
-        for entry in alive:
-            self._fill_in(entry, [results[job] for job in jobs[entry.number]])
 
     def _jobs(self, entry: Entry, rung: Rung) -> list[Job]:
         assert entry.recipe is not None
@@ -270,19 +271,16 @@ class Search:
         ]
 
     def _fill_in(self, entry: Entry, results: Sequence[Any]) -> None:
-        failures = [
-            result.reason if isinstance(result, Failed) else result["failed"]
-            for result in results
-            if isinstance(result, Failed) or "failed" in result
-        ]
-        if not failures:
+        failures = [each for each in results if isinstance(each, Failed)]
+        told = [each["failed"] for each in results if isinstance(each, dict) and "failed" in each]
+        if NOT_BEGUN in failures:
+            entry.state = "not begun"
+        elif reasons := [*told, *(failure.reason for failure in failures)]:
+            entry.state, entry.reason = "failed", reasons[0]
+            self.board.note(f"trial {entry.number} failed: {reasons[0]}")
+        else:
             entry.reached.append(Reached.over(results))
             entry.state = "waiting"
-        elif NOT_BEGUN in failures:
-            entry.state = "not begun"
-        else:
-            entry.state, entry.reason = "failed", failures[0]
-            self.board.note(f"trial {entry.number} failed: {failures[0]}")
 
     def _verdict(self, winner: Recipe) -> Verdict:
         seeds, start = self.plan.seeds, self.plan.space.start
@@ -304,7 +302,12 @@ class Search:
                 self.board.show(Standing(line, ("training again",), [(line,)]))
 
         results = run_jobs(
-            every, self.folder.jobs, on=self.on, supplies=self.files["paths"], hear=hear
+            every,
+            self.folder.jobs,
+            on=self.on,
+            supplies=self.files["paths"],
+            hear=hear,
+            cores_each=1,
         )
         for job, result in zip(every, results, strict=True):
             if "failed" in result:

@@ -12,9 +12,9 @@ from tenfold.answers import Answers
 from tenfold.data import shelf
 from tenfold.data.dataset import Dataset
 from tenfold.data.splits import fold, split_rows
-from tenfold.errors import RecipeError
+from tenfold.errors import JobError, RecipeError
 from tenfold.files import RunFolder
-from tenfold.jobs import Job, Tell
+from tenfold.jobs import Failed, Job, Message, Tell
 from tenfold.recipe import Recipe
 from tenfold.report.metrics import evaluate
 from tenfold.training.progress import Teller
@@ -97,3 +97,18 @@ def images_of(description: Mapping[str, Any], shelf_folder: Path) -> tuple[Datas
 
 def _take(about: Mapping[str, str], shelf_folder: Path) -> Dataset:
     return shelf.take(shelf_folder / about["file"], about["sha256"])
+
+
+def bearable(job: Job, message: Message) -> Failed:
+    """Return the failure of one job that an experiment can live with.
+
+    What cannot be trained says so in its result, and a process that is killed may be too large for
+    the memory. Anything else would befall the other jobs too: a full disk, or a bug of ours.
+
+    Raises:
+        JobError: it is such a thing. What is finished is kept.
+    """
+    failure = Failed(message["failed"], message["kind"])
+    if failure.kind == "error":
+        raise JobError(f"{job.name}: {failure.reason}")
+    return failure

@@ -35,6 +35,7 @@ def run_jobs(
     supplies: Sequence[Path] = (),
     hear: Hear = lambda _job, _message: None,
     workers: int | None = None,
+    cores_each: int | None = None,
     keep_going: bool = False,
     may_start: Callable[[], bool] = lambda: True,
 ) -> list[Any]:
@@ -46,9 +47,11 @@ def run_jobs(
         on: "here", "ray" or "ray://host:port"; see `tenfold.jobs.cluster`.
         supplies: files in `folder` that the jobs read; a cluster gets each of them once.
         hear: is told, on the calling thread, what the processes say; a finished job says
-            {"done": result}, also when it was done before, and a failed one {"failed": sentence}.
+            {"done": result}, also when it was done before, and a failed one {"failed": sentence}
+            with the "kind" of `Failed`. What it raises stops the others and is passed on.
         workers: processes at a time here; None takes one a core. Each has an equal share of the
             cores, which depends on how many jobs there are in all, not on how many are left.
+        cores_each: of each process here, in place of an equal share. On a cluster it is one.
         keep_going: let the other jobs finish when one fails; its result is then a `Failed`.
         may_start: is asked before each job; once it says no, jobs that have not begun do not,
             and their result is a `Failed` too. Needs `keep_going`.
@@ -69,12 +72,21 @@ def run_jobs(
 
     def listen(job: Job, message: Message) -> None:
         if "failed" in message:
-            failed[job] = Failed(message["failed"])
+            failed[job] = Failed(message["failed"], message["kind"])
         hear(job, message)
 
     with stop_request() as stop:
         work = Work(
-            todo, len(unique), folder, supplies, workers, keep_going, may_start, listen, stop
+            todo,
+            len(unique),
+            folder,
+            supplies,
+            workers,
+            cores_each,
+            keep_going,
+            may_start,
+            listen,
+            stop,
         )
         if todo and on == HERE:
             Cores(work).run()

@@ -85,7 +85,7 @@ class Cluster:
             job = self._waiting.pop(0)
             if self._work.may_start():
                 return job
-            self._work.hear(job, {"failed": NOT_BEGUN})
+            self._work.hear(job, NOT_BEGUN.message())
         return None
 
     def _pass_on(self, postbox: Any) -> None:
@@ -101,7 +101,7 @@ class Cluster:
     def _take(self, job: Job, packed: bytes | Failed) -> bool:
         """Keep what came back; tell whether to go on."""
         if isinstance(packed, Failed):
-            self._work.hear(job, {"failed": packed.reason})
+            self._work.hear(job, packed.message())
             return self._work.keep_going
         _unpack(packed, self._work.folder / job.id)
         self._work.hear(job, {"done": job.result(self._work.folder)})
@@ -211,7 +211,7 @@ def _on_a_node(
             if (trouble := process.trouble()) is not None:
                 return Failed(trouble)
             code = process.code
-    return Failed(killed_too_often(code))
+    return killed_too_often(code)
 
 
 def _supplied(supplies: Supplies) -> Path:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tenfold.interrupt import StopRequest
 
 Message = Mapping[str, Any]
 Tell = Callable[[dict[str, Any]], None]
 MANIFEST = "manifest.json"
-NOT_BEGUN = "not begun, the time was up"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +61,7 @@ class Work:
     Attributes:
         jobs: those not done yet, each once.
         count: how many there are with those that are done.
-        folder, supplies, workers, keep_going, may_start: as given there.
+        folder, supplies, workers, cores_each, keep_going, may_start: as given there.
         hear: is to be told all that the jobs say, on the calling thread.
         stop: whether the user asked to stop.
     """
@@ -72,6 +71,7 @@ class Work:
     folder: Path
     supplies: Sequence[Path]
     workers: int | None
+    cores_each: int | None
     keep_going: bool
     may_start: Callable[[], bool]
     hear: Hear
@@ -80,9 +80,20 @@ class Work:
 
 @dataclass(frozen=True)
 class Failed:
-    """Takes the place of a result: the job did not come to an end, for this reason."""
+    """Takes the place of a result: the job did not come to an end.
+
+    Attributes:
+        reason: a sentence.
+        kind: "error" is a mistake or a bug that it told, "killed" a process that was killed again
+            and again, "not begun" a job for which there was no time.
+    """
 
     reason: str
+    kind: Literal["error", "killed", "not begun"] = "error"
+
+    def message(self) -> dict[str, Any]:
+        """Return it as `hear` is told."""
+        return {"failed": self.reason, "kind": self.kind}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -92,3 +103,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return manifest
+
+
+NOT_BEGUN = Failed("not begun, the time was up", "not begun")

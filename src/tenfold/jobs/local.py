@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tenfold.errors import OutputError
 from tenfold.jobs import memory
-from tenfold.jobs.job import NOT_BEGUN, Job, Message, Work
+from tenfold.jobs.job import NOT_BEGUN, Failed, Job, Message, Work
 from tenfold.jobs.process import JobProcess
 
 ATTEMPTS = 3  # of a process that was killed, by the system for want of memory for example
@@ -29,11 +29,12 @@ def usable_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def killed_too_often(code: int) -> str:
+def killed_too_often(code: int) -> Failed:
     """Say what to make of a process that was killed again and again."""
-    return (
+    return Failed(
         f"its process was killed {ATTEMPTS} times, the last time with {code}; "
-        "memory that runs out is the usual reason: use fewer workers or smaller networks"
+        "memory that runs out is the usual reason: use fewer workers or smaller networks",
+        "killed",
     )
 
 
@@ -42,7 +43,7 @@ class Cores:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        shares = _shares(work.count, work.workers)
+        shares = _shares(work)
         self._size = len(shares)
         self._shares: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         for share in shares:
@@ -85,19 +86,19 @@ class Cores:
         cores = self._shares.get()
         try:
             if not self._stopping.is_set() and not self._work.may_start():
-                self._heard.put((job, {"failed": NOT_BEGUN}))
+                self._heard.put((job, NOT_BEGUN.message()))
                 return
             failure = self._attempts(job, cores)
             if failure is not None:
-                self._heard.put((job, {"failed": failure}))
+                self._heard.put((job, failure.message()))
             elif job.is_done(self._work.folder):
                 self._heard.put((job, {"done": job.result(self._work.folder)}))
         except OutputError as error:
-            self._heard.put((job, {"failed": str(error)}))
+            self._heard.put((job, Failed(str(error)).message()))
         finally:
             self._shares.put(cores)
 
-    def _attempts(self, job: Job, cores: list[int]) -> str | None:
+    def _attempts(self, job: Job, cores: list[int]) -> Failed | None:
         """Run the process until the job is done, or until told to stop; else say what is wrong."""
         code, attempts = 0, 0
         while attempts < ATTEMPTS:
@@ -112,7 +113,7 @@ class Cores:
             if job.is_done(self._work.folder):
                 return None
             if trouble is not None:
-                return trouble
+                return Failed(trouble)
             if job in self._held:
                 self._wait_for_room(job)
             elif not self._stopping.is_set():
@@ -165,9 +166,10 @@ class Cores:
                     return
 
 
-def _shares(count: int, workers: int | None) -> list[list[int]]:
-    """Divide the cores among at most `workers` processes, as evenly as whole cores allow."""
+def _shares(work: Work) -> list[list[int]]:
+    """Divide the cores among the processes, as evenly as whole cores allow."""
     cores = usable_cores()
-    processes = max(1, min(count, workers or len(cores), len(cores)))
-    each = len(cores) // processes
+    processes = max(1, min(work.count, work.workers or len(cores), len(cores)))
+    each = min(len(cores), work.cores_each or len(cores) // processes)
+    processes = min(processes, len(cores) // each)
     return [cores[start : start + each] for start in range(0, processes * each, each)]

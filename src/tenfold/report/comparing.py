@@ -7,6 +7,7 @@ from typing import Any
 from tenfold.files import output_folder, write_text
 from tenfold.report import figures
 from tenfold.report.figures.compare import Placed
+from tenfold.report.figures.style import counted
 from tenfold.report.metrics import holm
 from tenfold.report.page import render
 from tenfold.report.section import Section, Table
@@ -23,12 +24,12 @@ def write_compare_page(told: Mapping[str, Any], page: Path, pictures: Path) -> N
         pictures: the folder of its pictures.
     """
     count, folds = len(told["methods"]), told["identity"]["folds"]
-    title = f"{count} methods on the same digits"
+    title = f"{counted(count, 'method')} on the same digits"
     subtitle = (
         f"{told['images']:,} labelled images in {folds} folds, each held out in turn: learned from "
         f"{told['learned']:,}, judged on the rest."
     )
-    sections = [_answer(told), _pairs(told)]
+    sections = [_answer(told), *([_pairs(told)] if told["pairs"] else [])]
     write_text(page, render(title, subtitle, sections, output_folder(pictures)))
 
 

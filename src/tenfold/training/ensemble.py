@@ -154,6 +154,7 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
         said = held_out.probabilities.argmax(axis=1)
         correct, n = int((said == held_out.dataset.known_labels()).sum()), len(said)
         Answers.of(held_out.dataset, held_out.probabilities, rows=held_out.rows).save(run.held_out)
+    run.checkpoint.unlink(missing_ok=True)  # a finished member is never gone on with
     epochs = len(learned.history)
     return {"correct": correct, "n": n, "epochs": epochs, "train_s": learned.train_s}
 

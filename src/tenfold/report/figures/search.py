@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.report.figures.style import AMBER, BLUE, FAINT, MUTED, drawing
+from tenfold.report.figures.style import AMBER, BLUE, FAINT, MUTED, counted, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +99,8 @@ def search_coordinates(tried: Sequence[Tried], axes_of: Sequence[Axis], rungs: i
     """Draw each trial as a line across all its choices; those that went furthest in blue."""
     furthest = max(len(trial.accuracies) for trial in tried)
     finalists = [len(trial.accuracies) == furthest for trial in tried]
-    title = f"What the {sum(finalists)} trials that went furthest have in common"
+    furthest_of = counted(sum(finalists), "trial")
+    title = f"What went furthest, {furthest_of} of {len(tried)}, and what each chose"
     note = "A line is a trial: blue the furthest, amber the best of them, pale those that stopped."
     best = max(tried, key=lambda trial: (len(trial.accuracies), trial.accuracies[-1]))
     with drawing(11, 5, title, note) as figure:
@@ -145,10 +146,21 @@ def _slice(axes: Axes, axis: Axis, tried: Sequence[Tried], first: NDArray[np.flo
         axes.set_xticks(range(len(axis.values)), [_short(value) for value in axis.values])
     else:
         axes.scatter([trial.values[axis.place] for trial in tried], first, s=14, color=BLUE)
-        axes.set_xscale("log" if axis.kind == "log" else "linear")
+        if axis.kind == "log":
+            _count_in_orders(axes)
     axes.set_title(axis.place, fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(axis="y")
+
+
+def _count_in_orders(axes: Axes) -> None:
+    """Make the x axis logarithmic, with 1 and 3 of each order written out."""
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415 - slow to import
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.minorticks_off()
 
 
 def _shades(count: int) -> list[str]:

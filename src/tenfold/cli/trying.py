@@ -1,4 +1,4 @@
-"""The commands that experiment: search and compare."""
+"""The commands that try things out: search and compare."""
 
 import os
 import re

@@ -1,0 +1,102 @@
+"""What a job costs besides its work, here and on Ray, by the job and by the byte shipped.
+
+Jobs that do nothing give the cost of a job; jobs that read a supply of some megabytes, and jobs
+that leave a result of some, give the cost of a byte there and back. Ray is started on this machine,
+so bytes travel through memory: a network adds its own time, see docs/scaling.md.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# This folder goes to the end of the path: torch imports the standard library's own `profile`.
+sys.path.append(sys.path.pop(0))
+
+import machine
+import ours
+
+from tenfold.jobs import Job, run_jobs
+
+TASKS = """
+def nothing(about, folder, tell):
+    return None
+
+def read(about, folder, tell):
+    return len((folder.parent / "supply.bin").read_bytes())
+
+def leave(about, folder, tell):
+    (folder / "result.bin").write_bytes(b"x" * about["bytes"])
+    return about["bytes"]
+"""
+
+
+def timed(jobs: list[Job], on: str, supply_bytes: int = 0) -> float:
+    """Seconds from the call to the last result, in a new folder."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        supplies = []
+        if supply_bytes:
+            supplies = [folder / "supply.bin"]
+            supplies[0].write_bytes(os.urandom(supply_bytes))
+        started = time.perf_counter()
+        run_jobs(jobs, folder, on=on, supplies=supplies)
+        return time.perf_counter() - started
+
+
+def many(task: str, count: int, **about: int) -> list[Job]:
+    return [Job(f"cost_tasks:{task}", {"n": n, **about}, f"{task} {n}") for n in range(count)]
+
+
+def measure(on: str, jobs: int, megabytes: int, rounds: int) -> dict[str, float]:
+    """Seconds to begin, for each job, and for each gigabyte there and back; medians."""
+    found: dict[str, list[float]] = {"begin": [], "job": [], "supply": [], "result": []}
+    for turn in range(rounds):
+        one = timed(many("nothing", 1, turn=turn), on)
+        all_of_them = timed(many("nothing", jobs, turn=turn), on)
+        plain = timed(many("nothing", 2, turn=turn), on)
+        supplied = timed(many("read", 2, turn=turn), on, megabytes * 2**20)
+        left = timed(many("leave", 2, turn=turn, bytes=megabytes * 2**20), on)
+        each = (all_of_them - one) / (jobs - 1)
+        found["job"].append(each)
+        found["begin"].append(one - each)
+        found["supply"].append((supplied - plain) / megabytes * 1024)
+        found["result"].append((left - plain) / (2 * megabytes) * 1024)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Cost of jobs and of bytes, here and on Ray.")
+    parser.add_argument("--on", nargs="*", default=["here", "ray"], help="default: here ray")
+    parser.add_argument("--jobs", type=int, default=20, help="default 20")
+    parser.add_argument("--megabytes", type=int, default=200, help="shipped (default 200)")
+    parser.add_argument("--rounds", type=int, default=3, help="default 3")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")
+    options = parser.parse_args()
+
+    here = machine.describe()
+    machine.print_machine(here)
+    results = {}
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "cost_tasks.py").write_text(TASKS)
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [name, os.environ.get("PYTHONPATH", "")])
+        )
+        for on in options.on:
+            found = measure(on, options.jobs, options.megabytes, options.rounds)
+            results[on] = found
+            print(
+                f"{on}: {found['begin']:.1f} s to begin, {found['job']:.2f} s a job, "
+                f"{found['supply']:.2f} s a GiB of supplies, {found['result']:.2f} s a GiB of "
+                f"results (medians, n = {options.rounds})",
+                flush=True,
+            )
+    if options.json:
+        ours.save_json({"machine": here, **results}, options.json)
+
+
+if __name__ == "__main__":
+    main()
