@@ -96,10 +96,8 @@ def main() -> int:
                 else table(outs["here"]) == table(outs["there"])
             )
             good &= same
-            verdict = "the same, bit for bit" if same else "ANOTHER RESULT"
-            print(
-                f"{what}: {here_s:.1f} s here, {there_s:.1f} s on two nodes: {verdict}", flush=True
-            )
+            found = "the same" if same else "ANOTHER RESULT"
+            print(f"{what}: {here_s:.1f} s here, {there_s:.1f} s on two nodes: {found}", flush=True)
         out = folder / "lost"
         process = subprocess.Popen(
             [*ensemble, "--out", str(out), "--on", nodes.address], stdout=subprocess.DEVNULL

@@ -53,7 +53,7 @@ def database(tmp_path_factory):
 DRIVER = """
 import sys
 from tenfold.experiments import worker
-worker.HEARTBEAT_S, worker.SILENT_S = 1, 4
+worker.HEARTBEAT_S, worker.SILENT_S = 1, 3
 import tenfold.cli
 sys.argv[0] = "tenfold"
 tenfold.cli.main()
@@ -62,7 +62,7 @@ tenfold.cli.main()
 
 def start(digits_csv: Path, tmp_path: Path, database: str, out: str, *more: str):
     command = [
-        sys.executable, "-c", DRIVER, "search", str(digits_csv / "train.csv"), "--trials", "4",
+        sys.executable, "-c", DRIVER, "search", str(digits_csv / "train.csv"), "--trials", "3",
         "--recipe", str(tmp_path / "start.toml"), "--space", str(tmp_path / "space.toml"),
         "--storage", database, "--seeds", "0", "--out", str(tmp_path / out), *more,
     ]  # fmt: skip
@@ -79,7 +79,7 @@ def wait_until(condition, seconds: float = 60) -> None:
 
 def test_a_killed_worker_loses_nothing(digits_csv, tmp_path, database, small):
     (tmp_path / "space.toml").write_text("[optimizer]\nlearning_rate = {log = [1e-4, 1e-2]}\n")
-    (tmp_path / "start.toml").write_text(small.varied({"training": {"max_epochs": 40}}).to_toml())
+    (tmp_path / "start.toml").write_text(small.varied({"training": {"max_epochs": 25}}).to_toml())
     doomed = start(digits_csv, tmp_path, database, "doomed", "--worker")
     wait_until(lambda: list((tmp_path / "doomed" / "jobs").glob("*/metrics.jsonl")))
     doomed.send_signal(signal.SIGKILL)
@@ -96,10 +96,10 @@ def test_a_killed_worker_loses_nothing(digits_csv, tmp_path, database, small):
     assert "the process without --worker concludes" in told[1]
     with (tmp_path / "main" / "search.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4
+    assert len(rows) == 3
     assert {row["state"] for row in rows} <= {"complete", "stopped early"}
     found = json.loads((tmp_path / "main" / "search.json").read_text())
-    assert found["winner"] in range(4)
+    assert found["winner"] in range(3)
     assert (tmp_path / "main" / "best.toml").is_file()
 
     import optuna

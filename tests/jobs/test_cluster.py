@@ -130,13 +130,14 @@ def test_failures_are_sentences_and_the_others_go_on(nodes, tmp_path):
     assert err.strip().endswith("refuse 0: digits.csv: is no good, expected better")
 
 
-def test_a_wrong_token_and_a_wrong_address_are_sentences(nodes, tmp_path):
-    # Ray's client waits half a minute for an address where nobody is, unless told otherwise.
-    asked = {"RAY_client_reconnect_grace_period": "1"}
-    wrong_token = nodes.drive(tmp_path / "a", [("refuse", {})], RAY_AUTH_TOKEN="no" * 16, **asked)
-    no_word = nodes.drive(tmp_path / "b", [("refuse", {})], on="slurm")
-    for driver, found in ((wrong_token, "cannot be reached"), (no_word, "expected here, ray or")):
-        _, err = driver.communicate(timeout=110)
+def test_a_wrong_token_and_a_wrong_word_are_sentences(nodes, tmp_path):
+    soon = {
+        "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "1", "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "1",
+    }  # fmt: skip
+    stranger = nodes.drive(tmp_path / "a", [("refuse", {})], RAY_AUTH_TOKEN="no" * 16, **soon)
+    slurm = nodes.drive(tmp_path / "b", [("refuse", {})], on="slurm")
+    for driver, found in ((stranger, "cannot be reached"), (slurm, "expected here, ray or ray:")):
+        _, err = driver.communicate(timeout=60)
         assert found in err.strip().splitlines()[-1]
 
 

@@ -24,7 +24,7 @@ def test_the_youngest_waits_until_there_is_room(tmp_path, monkeypatch):
 
     assert run_jobs(jobs, tmp_path, hear=hear, workers=2) == [0, 1]
     assert "waits until others have made room in memory" in heard
-    assert order[1] == order[2]  # it began again
+    assert len(order) == 3  # one of them began again
     assert not any("was killed" in note for note in heard)
 
 

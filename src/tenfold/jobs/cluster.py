@@ -118,6 +118,7 @@ def _connected(on: str) -> Any:
         raise JobError(f"--on {on}: expected here, ray or ray://host:port")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S", "5")  # of each of three tries
     try:
         import ray  # noqa: PLC0415 - an optional extra
     except ImportError as error:
