@@ -5,7 +5,7 @@ import pytest
 
 from tenfold import data, predict
 from tenfold.data import stream
-from tenfold.errors import DataError
+from tenfold.errors import DataError, JobError
 from tenfold.jobs import run_jobs
 from tenfold.networks import build
 from tenfold.predict import predict_file
@@ -48,6 +48,12 @@ def test_parts_as_jobs_give_the_same(model, digits_csv, tmp_path, monkeypatch):
     np.testing.assert_allclose(there.confidence, here.confidence, atol=0.01)
     assert (tmp_path / "there.csv").read_text().count("\n") == 801
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here.csv", "there.csv"]
+
+
+def test_a_place_that_is_none_leaves_nothing(model, digits_csv, tmp_path):
+    with pytest.raises(JobError, match="expected here, ray or ray://host:port"):
+        predict_file(model, digits_csv / "test.csv", tmp_path / "s.csv", on="slurm")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bad_row_late_in_the_file_leaves_no_submission(model, digits_csv, tmp_path):

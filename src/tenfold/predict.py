@@ -152,7 +152,11 @@ def _from_jobs(
             told_at = time.monotonic()
             note(f"  {done} of {len(jobs)} parts answered")
 
-    run_jobs(jobs, folder, on=on, supplies=[folder / RECOGNIZER], hear=hear)
+    try:
+        run_jobs(jobs, folder, on=on, supplies=[folder / RECOGNIZER], hear=hear)
+    finally:
+        if not any(job.is_done(folder) for job in jobs):  # else the same command goes on from here
+            shutil.rmtree(folder)
     for job in jobs:
         tensors, _ = load_tensors(folder / job.id / "answers.safetensors", FORMAT)
         yield Answered(tensors["answers"].numpy(), tensors["confidence"].numpy())

@@ -14,6 +14,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -131,10 +132,12 @@ def _connected(on: str) -> Any:
         "log_to_driver": False,
     }
     try:
-        if on == "ray":
-            _join_or_start(ray, options)
-        else:
-            ray.init(address=on, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of, the sentence below says
+            if on == "ray":
+                _join_or_start(ray, options)
+            else:
+                ray.init(address=on, **options)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise JobError(
             f"--on {on}: the cluster cannot be reached ({_first_line(error)}); expected a running "
