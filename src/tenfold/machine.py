@@ -63,6 +63,11 @@ class Machine:
         """Put a numpy array on the device, without a copy where that is possible."""
         return torch.from_numpy(array).to(self.device)
 
+    @property
+    def workers(self) -> int | None:
+        """How many processes may train side by side: one on a GPU; None is one for each core."""
+        return 1 if self.device.type == "cuda" else None
+
     def __str__(self) -> str:
         if self.device.type == "cuda":
             return f"{torch.cuda.get_device_name(self.device)}, {self.precision}"

@@ -23,6 +23,7 @@ from tenfold.experiments.methods import Method
 from tenfold.experiments.trial import bearable
 from tenfold.files import write_json
 from tenfold.jobs import HERE, Failed, Job, Message, run_jobs, usable_cores
+from tenfold.machine import Machine
 from tenfold.report.comparing import write_compare_page
 from tenfold.report.metrics import Comparison, mcnemar
 from tenfold.training.progress import clock
@@ -238,6 +239,7 @@ class _Comparison:
             on=self.on,
             supplies=[self.path],
             hear=hear,
+            workers=Machine.detect().workers,
             cores_each=1,  # every method is timed on one core
             keep_going=True,
         )

@@ -22,6 +22,7 @@ from tenfold.experiments.verdict import Verdict, read_verdict, verdict_jobs
 from tenfold.files import write_text
 from tenfold.jobs import HERE, Failed, Job, Message, run_jobs
 from tenfold.jobs.job import NOT_BEGUN
+from tenfold.machine import Machine
 from tenfold.recipe import Recipe
 from tenfold.report.figures.style import counted
 from tenfold.report.searching import write_search_page
@@ -251,6 +252,7 @@ class Search:
             on=self.on,
             supplies=self.files["paths"],
             hear=hear,
+            workers=Machine.detect().workers,
             cores_each=1,  # the same arithmetic on few cores, on many, and on a cluster
             keep_going=True,
             may_start=may_start,
@@ -307,6 +309,7 @@ class Search:
             on=self.on,
             supplies=self.files["paths"],
             hear=hear,
+            workers=Machine.detect().workers,
             cores_each=1,
         )
         for job, result in zip(every, results, strict=True):

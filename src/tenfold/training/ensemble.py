@@ -61,10 +61,9 @@ def learn_members(
     jobs = [_job(member, index, len(members), prints) for index, member in enumerate(members)]
     progress = _Progress(jobs, members, listener)
     listener.note(f"training {len(jobs)} members on {machine if on == HERE else on}")
-    workers = 1 if machine.device.type == "cuda" else None
     try:
         results = run_jobs(
-            jobs, folder.members, on=on, supplies=paths, hear=progress.hear, workers=workers
+            jobs, folder.members, on=on, supplies=paths, hear=progress.hear, workers=machine.workers
         )
     except Interrupted as stopped:
         raise Interrupted(
