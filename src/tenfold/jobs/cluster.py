@@ -69,7 +69,7 @@ class Cluster:
             most = 2 * int(ray.cluster_resources().get("CPU", 1))
             while len(self._running) < most and (job := self._next()) is not None:
                 about = (job.task, dict(job.description), job.name)
-                self._running[remote.remote(about, shipped, postbox, gpus)] = job
+                self._running[remote.remote(about, shipped, postbox)] = job
             ended, _ = ray.wait(list(self._running), timeout=SECONDS_BETWEEN_LOOKS)
             self._pass_on(postbox)
             for reference in ended:
@@ -189,7 +189,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _on_a_node(
-    about: tuple[str, dict[str, Any], str], supplies: Supplies, postbox: Any, gpus: int
+    about: tuple[str, dict[str, Any], str], supplies: Supplies, postbox: Any
 ) -> bytes | Failed:
     """Do one job in a process of its own; return its folder, packed."""
     task, description, name = about

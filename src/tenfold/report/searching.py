@@ -98,10 +98,9 @@ def _choices(told: Mapping[str, Any], trials: Sequence[Tried], axes: Sequence[Ax
         section.draw("importance", shows, figures.search_importance(told["importance"]))
     else:
         section.say("There are too few trials to say which choice mattered most.")
-    rungs = max(len(trial.accuracies) for trial in trials)
     if len(axes) > 1:
         shows = "Each trial as a line across its choices"
-        section.draw("coordinates", shows, figures.search_coordinates(trials, axes, rungs))
+        section.draw("coordinates", shows, figures.search_coordinates(trials, axes))
     shows = "Accuracy on the first rung against each choice"
     section.draw("slices", shows, figures.search_slices(trials, axes))
     return section

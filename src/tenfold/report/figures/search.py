@@ -95,7 +95,7 @@ def search_importance(shares: Mapping[str, float]) -> Figure:
     return figure
 
 
-def search_coordinates(tried: Sequence[Tried], axes_of: Sequence[Axis], rungs: int) -> Figure:
+def search_coordinates(tried: Sequence[Tried], axes_of: Sequence[Axis]) -> Figure:
     """Draw each trial as a line across all its choices; those that went furthest in blue."""
     furthest = max(len(trial.accuracies) for trial in tried)
     finalists = [len(trial.accuracies) == furthest for trial in tried]
