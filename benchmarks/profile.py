@@ -71,9 +71,11 @@ def make_trainer(recipe: Recipe) -> tuple[Trainer, Callable[[], None]]:
     trainer.state.network.train()
     rows = torch.randperm(len(labelled), generator=torch.Generator().manual_seed(0))
 
+    size = trainer.batches.size
+
     def step() -> None:
-        start = trainer.state.step * trainer.batch_size % (len(rows) - trainer.batch_size)
-        trainer.step(rows[start : start + trainer.batch_size])
+        start = trainer.state.step * size % (len(rows) - size)
+        trainer.step(rows[start : start + size])
 
     return trainer, step
 
@@ -197,7 +199,7 @@ def main() -> None:
     plain = product_rate(torch.float32)
     print(f"the same in fp32: {plain / 1e12:.3f} TFLOP/s, {rate / plain:.1f} times less")
     clock, kinds = by_kind(step, options.steps)
-    print_kinds(clock, kinds, trainer.batch_size)
+    print_kinds(clock, kinds, trainer.batches.size)
     rows = by_convolution(trainer, step)
     print_convolutions(rows, rate)
     flop = sum(row["flop"] * len(row["seconds"]) for row in rows)

@@ -1,6 +1,6 @@
 """The state of a training run between two steps, and its way to disk and back.
 
-Randomness is a function of seed and step (see `loop.seed_of`) and the learning rate of step and
+Randomness is a function of seed and step (see `batches.seed_of`) and the learning rate of step and
 history, so weights, optimizer, step and history are all there is.
 """
 

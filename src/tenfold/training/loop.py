@@ -22,9 +22,10 @@ from tenfold.interrupt import StopRequest, stop_request
 from tenfold.machine import Machine
 from tenfold.networks import build as build_network
 from tenfold.recipe import Recipe
-from tenfold.recognizer import Member, Preprocessing, Recognizer
-from tenfold.training import augment, average, checkpoint, optimizers, schedule
+from tenfold.recognizer import Member, Recognizer
+from tenfold.training import average, checkpoint, optimizers, schedule
 from tenfold.training.archive import Archive
+from tenfold.training.batches import DROPOUT, Batches, seed_of
 from tenfold.training.checkpoint import State
 from tenfold.training.given import check_given
 from tenfold.training.progress import Epoch, Listener, Moment, Silence, Stretch
@@ -35,8 +36,6 @@ from tenfold.training.validation import kept_epoch, validate
 
 SECONDS_BETWEEN_MOMENTS = 0.2
 STRETCHES = 400  # that a run is divided into: more points than a curve can show
-
-ORDER, AUGMENTATION, DROPOUT = range(3)  # streams of random numbers that must not touch
 
 
 def fit(
@@ -85,15 +84,6 @@ def fit(
             return trainer.run(resume=resume, checks=checks)
 
 
-def seed_of(*parts: int) -> int:
-    """Mix a recipe's seed, a stream and a counter into one 64-bit seed.
-
-    So the randomness of a step depends on nothing but the seed and the step, and a resumed run
-    draws what the uninterrupted one would have drawn.
-    """
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
-
-
 class Trainer:
     """One training run, from the first step to the last; `fit` is the way in."""
 
@@ -109,20 +99,13 @@ class Trainer:
     ) -> None:
         self.train, self.valid, self.recipe, self.listener = train, valid, recipe, listener
         self.machine = Machine.detect(recipe.training.precision)
-        self.images = self.machine.tensor(train.images)
-        self.labels = self.machine.tensor(train.known_labels())
-        self.preprocessing = _preprocessing(recipe, train)
-        self.generator = torch.Generator(self.machine.device)
-
+        self.batches = Batches(train, recipe, self.machine)
         self.together = Together.detect()
-        self.batch_size = min(recipe.training.batch_size, len(train))
-        self.together.check(self.batch_size, recipe.name)
-        self.steps_per_epoch = len(train) // self.batch_size  # the rest waits for the next order
-        self.total_steps = self.steps_per_epoch * recipe.training.max_epochs
+        self.together.check(self.batches.size, recipe.name)
 
         network = build_network(
             recipe.network,
-            image_size=self.preprocessing.size or train.image_size,
+            image_size=self.batches.preprocessing.size or train.image_size,
             n_classes=len(train.classes),
             seed=recipe.seed,
         )
@@ -152,7 +135,7 @@ class Trainer:
         try:
             with stop_request() as stop, TensorBoard(self.archive.folder, done) as board:
                 if not self._finished():
-                    board.show(lambda: self._batch(torch.arange(self.batch_size), slice(None))[0])
+                    board.show(lambda: self.batches.seen(torch.arange(self.batches.size), 0)[0])
                 while not self._finished():
                     self._train_epoch(stop)
                     self._finish_epoch(board)
@@ -171,17 +154,13 @@ class Trainer:
     def _train_epoch(self, stop: StopRequest) -> None:
         """Take the steps that the running epoch still lacks; after a resume that may be none."""
         epoch = len(self.state.history)
-        done = self.state.step - epoch * self.steps_per_epoch
+        done = self.state.step - epoch * self.batches.steps_per_epoch
         self.state.network.train()
-        self.generator.manual_seed(seed_of(self.recipe.seed, ORDER, epoch))
-        order = torch.randperm(
-            len(self.images), generator=self.generator, device=self.machine.device
-        )
         clock = time.perf_counter()
-        for index in range(done, self.steps_per_epoch):
+        for chosen in self.batches.of_epoch(epoch)[done:]:
             if self.together.any(bool(stop), self.machine):
                 self._interrupt()
-            self.step(order[index * self.batch_size : (index + 1) * self.batch_size])
+            self.step(chosen)
             now = time.perf_counter()
             self.state.train_s += now - clock
             clock = now
@@ -192,19 +171,18 @@ class Trainer:
 
     def step(self, chosen: Tensor) -> None:
         """Change the weights once, by the images at `chosen`: int64 [batch]."""
-        state, training = self.state, self.recipe.training
+        state, training, batches = self.state, self.recipe.training, self.batches
         optimizers.set_learning_rate(state.optimizer, self._learning_rate(state.step))
         mine = self.together.share(len(chosen))
-        seen, labels = self._batch(chosen, mine)
+        seen, labels = batches.seen(chosen, state.step, mine)
 
         torch.manual_seed(seed_of(self.recipe.seed, DROPOUT, state.step, *self._apart()))
         with self.machine.autocast():
             logits = self._called(seen).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
         if self.teacher is not None:
-            said = self.teacher.says(
-                self.images[chosen[mine]], partial(self._warp, len(chosen), mine)
-            )
+            drawn = partial(batches.warp, len(chosen), state.step, mine=mine)
+            said = self.teacher.says(batches.images[chosen[mine]], drawn)
             loss = torch.lerp(
                 loss, self.teacher.loss(logits, said), self.recipe.distillation.weight
             )
@@ -219,39 +197,19 @@ class Trainer:
         count = torch.full_like(loss, len(labels))
         state.sums += self.together.sum(torch.stack([loss.detach() * count, right, count]).double())
         state.step += 1
-        if state.step % max(1, self.total_steps // STRETCHES) == 0:
+        if state.step % max(1, self.batches.total_steps // STRETCHES) == 0:
             self._finish_stretch()
 
     def _apart(self) -> tuple[int, ...]:
         """Return what tells this process's dropout from the others'; alone there is nothing."""
         return (self.together.rank,) if self.together.count > 1 else ()
 
-    def _batch(self, chosen: Tensor, mine: slice) -> tuple[Tensor, Tensor]:
-        """Return what the network sees of `mine` of the images at `chosen`, and their labels."""
-        sizes, until = self.recipe.training.small_sizes, self.recipe.training.small_until
-        preprocessing = self.preprocessing
-        if (stage := int(len(sizes) * self.state.step / self.total_steps / until)) < len(sizes):
-            preprocessing = replace(preprocessing, size=sizes[stage])
-        warp = self._warp(len(chosen), mine, preprocessing.size)
-        return preprocessing(self.images[chosen[mine]], warp), self.labels[chosen[mine]]
-
-    def _warp(self, count: int, mine: slice, seen_size: int | None) -> Tensor | None:
-        """Draw this step's augmentation for `count` images, and return that of `mine`.
-
-        It is the same for whatever size is to be seen.
-        """
-        self.generator.manual_seed(seed_of(self.recipe.seed, AUGMENTATION, self.state.step))
-        augmentation = self.recipe.augmentation.at(self.state.step / self.total_steps)
-        size = self.train.image_size
-        warp = augment.warp(augmentation, count, size, self.generator, seen_size=seen_size)
-        return None if warp is None else warp[mine]
-
     def _finish_stretch(self) -> None:
         loss_sum, correct, count = self.state.sums[1].tolist()
         self.state.stretches.append(
             Stretch(
                 step=self.state.step,
-                epoch=self.state.step / self.steps_per_epoch,
+                epoch=self.state.step / self.batches.steps_per_epoch,
                 train_loss=loss_sum / count,
                 train_accuracy=correct / count,
                 learning_rate=self._learning_rate(self.state.step - 1),
@@ -312,7 +270,7 @@ class Trainer:
         if restored:
             self._check_length()
             self.listener.note(
-                f"resumed after step {self.state.step:,} of {self.total_steps:,} "
+                f"resumed after step {self.state.step:,} of {self.batches.total_steps:,} "
                 f"({len(self.state.history)} epochs)"
             )
             if self._finished():
@@ -337,7 +295,7 @@ class Trainer:
         return bool(content)
 
     def _check_length(self) -> None:
-        begun = math.ceil(self.state.step / self.steps_per_epoch)
+        begun = math.ceil(self.state.step / self.batches.steps_per_epoch)
         if begun > self.recipe.training.max_epochs:
             raise RecipeError(
                 self.recipe.name,
@@ -355,7 +313,7 @@ class Trainer:
                 Member(
                     state.network if state.average is None else state.average,
                     self.recipe.network,
-                    self.preprocessing,
+                    self.batches.preprocessing,
                 )
             ],
             classes=self.train.classes,
@@ -374,8 +332,8 @@ class Trainer:
             raise KeyboardInterrupt  # nobody keeps anything, or the leader does
         self.archive.save(self.state)
         raise Interrupted(
-            f"stopped after step {self.state.step:,} of {self.total_steps:,}; the same command "
-            f"with --resume --out {self.archive.folder.path} goes on from there"
+            f"stopped after step {self.state.step:,} of {self.batches.total_steps:,}, saved in "
+            f"{self.archive.folder.path}"
         )
 
     # Small things that several of the above need
@@ -388,8 +346,8 @@ class Trainer:
             self.recipe.schedule,
             self.recipe.optimizer,
             step=step,
-            total_steps=self.total_steps,
-            steps_per_epoch=self.steps_per_epoch,
+            total_steps=self.batches.total_steps,
+            steps_per_epoch=self.batches.steps_per_epoch,
             accuracies=self._accuracies(),
         )
 
@@ -404,18 +362,10 @@ class Trainer:
         self.listener.moment(
             Moment(
                 step=state.step,
-                total_steps=self.total_steps,
+                total_steps=self.batches.total_steps,
                 stage=f"epoch {len(state.history) + 1}/{self.recipe.training.max_epochs}",
                 accuracy=correct / count,
                 images_per_s=count / state.train_s,
-                seconds_left=done_s / state.step * (self.total_steps - state.step),
+                seconds_left=done_s / state.step * (self.batches.total_steps - state.step),
             )
         )
-
-
-def _preprocessing(recipe: Recipe, train: Dataset) -> Preprocessing:
-    plain = Preprocessing(zoom=recipe.preprocessing.zoom, size=recipe.preprocessing.size)
-    if not recipe.preprocessing.standardize:
-        return plain
-    mean, std = float(train.images.mean() / 255), float(train.images.std() / 255)
-    return replace(plain, mean=mean, std=std or 1.0)

@@ -1,0 +1,89 @@
+"""Batches: which images a step learns from, and how they look to the network.
+
+All of it is a function of the recipe's seed and the step, so that a resumed run sees what the
+uninterrupted one would have seen.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenfold.data.dataset import Dataset
+from tenfold.machine import Machine
+from tenfold.recipe import Recipe
+from tenfold.recognizer import Preprocessing
+from tenfold.training import augment
+
+ORDER, AUGMENTATION, DROPOUT = range(3)  # streams of random numbers that must not touch
+
+
+def seed_of(*parts: int) -> int:
+    """Mix a recipe's seed, a stream and a counter into one 64-bit seed."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+class Batches:
+    """The batches of a run.
+
+    Args:
+        train: labelled images; they stay on the machine's device, all of them.
+        recipe: of one network.
+        machine: where to compute.
+    """
+
+    def __init__(self, train: Dataset, recipe: Recipe, machine: Machine) -> None:
+        self.images = machine.tensor(train.images)
+        self.preprocessing = _preprocessing(recipe, train)
+        self.size = min(recipe.training.batch_size, len(train))
+        self.steps_per_epoch = len(train) // self.size  # the rest waits for the next order
+        self.total_steps = self.steps_per_epoch * recipe.training.max_epochs
+        self._labels = machine.tensor(train.known_labels())
+        self._recipe, self._device = recipe, machine.device
+        self._generator = torch.Generator(machine.device)
+
+    def of_epoch(self, epoch: int) -> tuple[Tensor, ...]:
+        """Return the rows of each batch of an epoch, in a new order: int64 [size] each."""
+        self._generator.manual_seed(seed_of(self._recipe.seed, ORDER, epoch))
+        order = torch.randperm(len(self.images), generator=self._generator, device=self._device)
+        return torch.split(order, self.size)[: self.steps_per_epoch]
+
+    def seen(self, chosen: Tensor, step: int, mine: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Return what the network sees of `mine` of the images at `chosen`, and their labels.
+
+        Args:
+            chosen: int64 [size], rows of the images.
+            step: decides on augmentation and, early in a run, on a smaller size.
+            mine: the share of the batch that is wanted.
+
+        Returns:
+            float32 [n, 1, s, s] and int64 [n].
+        """
+        sizes, until = self._recipe.training.small_sizes, self._recipe.training.small_until
+        preprocessing = self.preprocessing
+        if (stage := int(len(sizes) * step / self.total_steps / until)) < len(sizes):
+            preprocessing = replace(preprocessing, size=sizes[stage])
+        warp = self.warp(len(chosen), step, preprocessing.size, mine)
+        return preprocessing(self.images[chosen[mine]], warp), self._labels[chosen[mine]]
+
+    def warp(
+        self, count: int, step: int, seen_size: int | None, mine: slice = slice(None)
+    ) -> Tensor | None:
+        """Draw a step's augmentation for `count` images, and return that of `mine`.
+
+        It is the same for whatever size is to be seen.
+        """
+        self._generator.manual_seed(seed_of(self._recipe.seed, AUGMENTATION, step))
+        augmentation = self._recipe.augmentation.at(step / self.total_steps)
+        size = self.images.shape[-1]
+        warp = augment.warp(augmentation, count, size, self._generator, seen_size=seen_size)
+        return None if warp is None else warp[mine]
+
+
+def _preprocessing(recipe: Recipe, train: Dataset) -> Preprocessing:
+    plain = Preprocessing(zoom=recipe.preprocessing.zoom, size=recipe.preprocessing.size)
+    if not recipe.preprocessing.standardize:
+        return plain
+    mean, std = train.pixel_mean_and_std()
+    return replace(plain, mean=mean / 255, std=std / 255 or 1.0)
