@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tenfold.errors import ExperimentError
-from tenfold.experiments.cost import Cost, makespan, share
+from tenfold.experiments.cost import Cost, makespan
 from tenfold.experiments.features import deskewed, features
 from tenfold.experiments.methods import CLASSIC, COMPARED, Method, make, methods_of
 
@@ -111,12 +111,28 @@ def test_noise_in_small_fits_cannot_make_nonsense():
     assert (cost.fit_power, cost.predict_power) == (0.5, 0.0)
 
 
-def test_those_who_need_little_leave_the_rest_to_the_others():
-    assert share([1, 2, 10, 20], 19) == 8
-    assert share([1, 2, 10, 20], 100) == 20
-    assert share([5], 3) == 3
-
-
 def test_how_long_two_workers_take():
     assert makespan([1, 1, 4, 4], 2) == 5
     assert makespan([3], 2) == 3
+
+
+def test_the_same_method_by_two_names(tmp_path):
+    with pytest.raises(ExperimentError, match="mlp and logbook-mlp are the same"):
+        methods_of("mlp,knn,logbook-mlp")
+
+
+def test_gradients_without_their_library_are_told_before_anything_is_fitted(monkeypatch):
+    monkeypatch.setattr("tenfold.experiments.features.find_spec", lambda _name: None)
+    assert methods_of("knn+deskew")
+    with pytest.raises(ExperimentError, match=r"pip install 'tenfold\[hog\]'"):
+        methods_of("knn+hog")
+
+
+def test_a_class_that_was_mended_is_another_method(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "mine_to_mend.py"
+    path.write_text("class Mine:\n    fit = predict = None\n")
+    before = Method.named("mine_to_mend:Mine").to_json()
+    assert Method.named("mine_to_mend:Mine").to_json() == before
+    path.write_text("class Mine:\n    fit = predict = True\n")
+    assert Method.named("mine_to_mend:Mine").to_json() != before

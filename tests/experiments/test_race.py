@@ -9,13 +9,14 @@ def entries_of(count):
 
 
 def reaching(accuracies):
-    def run(_rung, _index, alive):
+    def run(rung, _index, alive):
         for entry in alive:
             accuracy = accuracies[entry.number]
             if accuracy is None:
                 entry.state = "failed"
             else:
-                entry.reached.append(Reached(round(1000 * accuracy), 1000, 1 - accuracy, 1.0))
+                reached = Reached(rung.share, round(1000 * accuracy), 1000, 1 - accuracy, 1.0)
+                entry.reached.append(reached)
 
     return run
 
@@ -59,7 +60,7 @@ def test_failures_take_no_place():
 def test_equals_are_told_apart_by_loss_then_by_number():
     entries = entries_of(3)
     for entry, loss in zip(entries, (0.2, 0.1, 0.1), strict=True):
-        entry.reached.append(Reached(9, 10, loss, 1.0))
+        entry.reached.append(Reached(1.0, 9, 10, loss, 1.0))
     assert [entry.number for entry in sorted(entries, key=Entry.rank)] == [1, 2, 0]
     assert [entry.number for entry in survivors(entries)] == [1]
 
@@ -68,3 +69,15 @@ def test_all_failing_ends_the_race():
     entries = entries_of(9)
     race(entries, rungs(9), reaching([None] * 9), lambda _entry: None)
     assert {entry.state for entry in entries} == {"failed"}
+
+
+def test_a_trial_of_a_short_race_wins_by_accuracy():
+    """One that ran a third and then the whole is no worse than one that began with a ninth."""
+    long, short = entries_of(9), entries_of(3)
+    for number, entry in enumerate(short):
+        entry.number = 9 + number
+    race(long, rungs(9), reaching([n / 10 for n in range(9)]), lambda _entry: None)
+    race(short, rungs(3), reaching([0] * 9 + [0.1, 0.2, 0.9]), lambda _entry: None)
+    assert [len(entry.reached) for entry in short] == [1, 1, 2]
+    assert [rung.step for rung in rungs(3)] == [3, 9]
+    assert min([*long, *short], key=Entry.rank).number == 11

@@ -54,7 +54,7 @@ def test_it_leaves_a_recipe_a_table_and_a_page(digits, space, tmp_path, on_the_s
     found = search(digits, Plan(space, 12, seeds=0), tmp_path / "out", board=board)
     rows = rows_of(tmp_path / "out")
     assert [int(row["trial"]) for row in rows] == list(range(12))
-    best = max(rows, key=lambda row: (int(row["rungs"]), float(row["accuracy"] or 0)))
+    best = max(rows, key=lambda row: (float(row["share"] or 0), float(row["accuracy"] or 0)))
     assert found.winner.number == int(best["trial"])
     recipe = Recipe.load(tmp_path / "out" / "best.toml")
     assert recipe == found.recipe
@@ -65,7 +65,7 @@ def test_it_leaves_a_recipe_a_table_and_a_page(digits, space, tmp_path, on_the_s
     assert all(float(row["optimizer.learning_rate"]) > 0.05 for row in failed)
     assert all("diverged" in row["reason"] for row in failed)
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "It was not trained again" in page
+    assert "is not known: neither was trained again" in page
     names = {path.stem for path in (tmp_path / "out" / "figures").iterdir()}
     assert names == {"history", "importance", "coordinates", "slices"}
     assert any("left" in line for line in board.lines)
@@ -87,6 +87,36 @@ def test_broken_off_anywhere_it_ends_the_same(
     search(digits, plan, tmp_path / "broken")
     assert on_the_spot.count == in_all
     assert told_of(tmp_path / "whole") == told_of(tmp_path / "broken")
+
+
+def test_a_gaussian_process_learns_from_the_first_batch(space, digits, tmp_path, on_the_spot):
+    """Trials that stopped early count too: or it would draw blindly nearly to the end."""
+    for sampler in ("random", "gp"):
+        search(digits, Plan(space, 12, sampler, seeds=0), tmp_path / sampler)
+    blind, taught = (rows_of(tmp_path / sampler) for sampler in ("random", "gp"))
+    rate = "optimizer.learning_rate"
+    assert [row[rate] for row in blind[:9]] == [row[rate] for row in taught[:9]]
+    # The best rate is 0.01; a made-up trial with more than 0.05 fails.
+    assert all(0.001 < float(row[rate]) < 0.05 for row in taught[9:])
+    assert [row[rate] for row in blind[9:]] != [row[rate] for row in taught[9:]]
+
+
+def test_a_start_that_cannot_be_trained_again_costs_no_search(digits, space, tmp_path, on_the_spot):
+    answer = on_the_spot.answer
+
+    def diverging(description, folder):
+        if description["judge"] is not None and description["recipe"]["seed"] == 1:
+            return {"failed": "training diverged in epoch 3"}
+        return answer(description, folder)
+
+    on_the_spot.answer = diverging
+    board = Notes()
+    found = search(digits, Plan(space, 3, seeds=2), tmp_path, board=board)
+    doubt = "start, seed 1 cannot be trained on all images: training diverged in epoch 3"
+    assert (found.verdict, found.doubt) == (None, doubt)
+    assert doubt in board.said
+    assert doubt in (tmp_path / "report.html").read_text()
+    assert Recipe.load(tmp_path / "best.toml") == found.recipe
 
 
 def test_a_torn_journal_is_mended_with_a_copy_and_a_word(digits, space, tmp_path, on_the_spot):

@@ -23,8 +23,8 @@ def search_told():
         }
         right = int(900 + 90 * rng.random())
         rungs = 0 if number == 5 else 3 if number == 7 else 2 if number in {1, 2} else 1
-        reached = [{"correct": right + at, "n": 1000, "loss": 0.1, "train_s": 1.0}
-                   for at in range(rungs)]  # fmt: skip
+        reached = [{"share": 3.0 ** (at - 2), "correct": right + at, "n": 1000, "loss": 0.1,
+                    "train_s": 1.0} for at in range(rungs)]  # fmt: skip
         state = {0: "failed", 1: "stopped early", 2: "stopped early", 3: "complete"}[rungs]
         reason = "training diverged in epoch 1" if rungs == 0 else ""
         trials.append({"number": number, "state": state, "reached": reached, "values": values,
@@ -69,7 +69,7 @@ def compare_told():
         for two, p in zip(twos, (1e-9, 1e-8, 0.7), strict=True)
     ]
     return {"identity": {"folds": 3}, "images": 2000, "learned": 1333, "methods": methods,
-            "pairs": pairs}  # fmt: skip
+            "pairs": pairs, "place": "one core"}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -24,11 +24,11 @@ def test_the_page_of_a_search(search_page):
 
 
 def test_a_search_without_a_verdict_or_enough_trials(search_told, tmp_path):
-    told = search_told | {"verdict": None, "importance": None}
+    told = search_told | {"verdict": None, "importance": None, "doubt": "neither was <tried>"}
     write_search_page(told, tmp_path / "report.html", tmp_path / "figures")
     text = (tmp_path / "report.html").read_text()
     assert "Trial 7 won" in text
-    assert "was lucky is not known" in text
+    assert "was lucky is not known: neither was &lt;tried&gt;." in text
     assert "too few trials to say which choice mattered most" in text
     assert not (tmp_path / "figures" / "importance.png").exists()
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +72,7 @@ def search_command(
 
     start = Recipe.load(recipe or "quick", overrides=set_ or (), seed=seed)
     plan = Plan(Space.load(space, start), trials, sampler, seed, folds, seeds)
-    if (worker or budget) and (storage is None) == worker:
+    if (worker and storage is None) or (budget and storage):
         raise ExperimentError("--worker needs --storage, and --budget does without it")
     budget_s = None if budget is None else seconds_of(budget)
     own = f"-worker-{os.getpid()}" if worker else ""
@@ -87,10 +88,10 @@ def search_command(
         found = shared
     winner = found.winner
     say(console, f"winner: trial {winner.number}, {winner.reached[-1].accuracy:.4f} in the search")
-    if found.verdict is not None:
-        say(console, found.verdict.sentence())
+    said = found.doubt if found.verdict is None else found.verdict.sentence()
+    say(console, said)
     say(console, f"everything is in {folder}, told in its report.html")
-    say(console, f"train it with: tenfold run --recipe {folder / 'best.toml'}")
+    say(console, f"train it with: tenfold run {train} TEST --recipe {folder / 'best.toml'}")
 
 
 def _share(
@@ -118,11 +119,15 @@ def compare_command(
     train: TrainFile,
     methods: Annotated[
         str | None,
-        Option("--methods", metavar="A,B,…", help="Default: all. knn+deskew+hog; module:Class."),
+        Option(
+            "--methods", metavar="A,B,…", help="Default: fourteen. knn+deskew+hog; module:Class."
+        ),
     ] = None,
     folds: Annotated[int, Option("--folds", metavar="K", help="Each held out in turn.")] = 3,
     budget: BudgetOption = None,
-    seed: Annotated[int, Option("--seed", help="Of the division into folds.", min=0)] = 0,
+    seed: Annotated[
+        int, Option("--seed", help="Of the division into folds.", min=0, max=2**32 - 1)
+    ] = 0,
     out: OutOption = None,
     on: OnOption = "here",
 ) -> None:
@@ -136,6 +141,7 @@ def compare_command(
     from tenfold.experiments.methods import methods_of
     from tenfold.training.progress import clock
 
+    sys.path.insert(0, "")  # module:Class may lie in the current folder, as for `python -m`
     asked = methods_of(methods)
     budget_s = None if budget is None else seconds_of(budget)
     folder = out or Path("runs") / "compare"
@@ -147,7 +153,8 @@ def compare_command(
     for entry in found.entries:
         told = f"failed: {entry.reason}" if entry.score is None else f"{entry.score}"
         say(console, f"{entry.method.name:14} {told}")
-    say(console, f"expected {clock(found.expected_s)}, took {clock(found.took_s)}")
+    if found.expected_s:
+        say(console, f"expected {clock(found.expected_s)}, took {clock(found.took_s)}")
     say(console, f"everything is in {folder}, told in its report.html")
 
 

@@ -15,14 +15,14 @@ from tenfold.data.dataset import Dataset
 from tenfold.data.splits import fold
 from tenfold.errors import ExperimentError
 from tenfold.experiments.board import Board, Quiet, Standing, going_on
-from tenfold.experiments.cost import Cost, makespan, share
+from tenfold.experiments.cost import Cost, makespan
 from tenfold.experiments.fitted import COLUMNS, Entry, rank, row_of
 from tenfold.experiments.fitting import fit_job, probe_job, read_answers
 from tenfold.experiments.folder import ExperimentFolder, write_table
 from tenfold.experiments.methods import Method
 from tenfold.experiments.trial import bearable
 from tenfold.files import write_json
-from tenfold.jobs import HERE, Failed, Job, Message, run_jobs, usable_cores
+from tenfold.jobs import HERE, Failed, Job, Message, run_jobs, workers_on
 from tenfold.machine import Machine
 from tenfold.report.comparing import write_compare_page
 from tenfold.report.metrics import Comparison, mcnemar
@@ -38,7 +38,7 @@ class Compared:
     Attributes:
         entries: best first, then those that failed.
         pairs: for each two that did not fail, by their places in `entries`, how they compare.
-        expected_s, took_s: how long all fits were expected to take, and took this time.
+        expected_s, took_s: how long the fits that were not done were expected to take, and took.
     """
 
     entries: Sequence[Entry]
@@ -126,6 +126,7 @@ class _Comparison:
         board: Board,
     ) -> None:
         self.ground, self.folder, self.on, self.board = ground, folder, on, board
+        self.machine = Machine.detect()
         self.entries = [Entry(method) for method in methods]
         self.identity = {
             "data": ground.labelled.fingerprint(),
@@ -170,28 +171,48 @@ class _Comparison:
 
     def _settle(self, budget_s: float | None) -> float:
         """Decide who learns from how much, say what each will take, and return the seconds."""
-        able = [entry for entry in self.entries if entry.cost is not None]
-        folds, judged = len(self.ground.judged), len(self.ground.judged[0])
-        workers = len(usable_cores())
-        if budget_s is not None and able:
-            each = [self._seconds(entry) for entry in able]
-            most = share(each, budget_s * workers / folds)
-            for entry in able:
-                assert entry.cost is not None
-                entry.part = entry.cost.affordable(most, self.ground.learned, judged)
-                entry.part = max(entry.part, min(1.0, FEWEST / self.ground.learned))
-        for entry in sorted(able, key=self._seconds):
+        folds = len(self.ground.judged)
+        workers = workers_on(self.on, self.machine.workers)
+        if budget_s is not None:
+            self._fit_into(budget_s, workers)
+        for entry in self._in_turn():
             told = f"{entry.method.name}: about {clock(self._seconds(entry))} a fold"
             if entry.part < 1:
                 some = round(entry.part * self.ground.learned)
                 told += f", from {some:,} of {self.ground.learned:,} images for the budget"
             self.board.note(told)
-        queue = [self._seconds(entry) for entry in self._in_turn() for _ in range(folds)]
-        expected_s = makespan(queue, workers)
+        left = [
+            entry
+            for entry in self._in_turn()
+            for division in self.ground.divisions
+            if not self._job(entry, division).is_done(self.folder.jobs)
+        ]
+        expected_s = makespan([self._seconds(entry) for entry in left], workers)
+        done = folds * len(self._in_turn()) - len(left)
         self.board.note(
-            f"{folds} folds of {len(able)} methods on {workers} cores: about {clock(expected_s)}"
+            f"{folds} folds of {len(self._in_turn())} methods, {workers} at a time: "
+            + (f"{done} fits are done, the others take " if done else "")
+            + f"about {clock(expected_s)}"
         )
         return expected_s
+
+    def _fit_into(self, budget_s: float, workers: int) -> None:
+        """Take images from whoever takes longest, until all fits end within the budget."""
+
+        def in_all(most_s: float) -> float:
+            for entry in able:
+                assert entry.cost is not None
+                part = entry.cost.affordable(most_s, learned, len(self.ground.judged[0]))
+                entry.part = max(part, min(1.0, FEWEST / learned))
+            fits = [self._seconds(entry) for entry in self._in_turn() for _ in self.ground.judged]
+            return makespan(fits, workers)
+
+        able, learned = self._in_turn(), self.ground.learned
+        low, high = 0.0, budget_s
+        for _ in range(30):
+            middle = (low + high) / 2
+            low, high = (middle, high) if in_all(middle) <= budget_s else (low, middle)
+        in_all(low)
 
     def _seconds(self, entry: Entry) -> float:
         assert entry.cost is not None
@@ -207,7 +228,7 @@ class _Comparison:
     def _fit(self) -> float:
         """Fit all, fill in the results, and return the seconds that it took."""
         self._owners = {
-            fit_job(entry.method, self.learn, division, part=entry.part): entry
+            self._job(entry, division): entry
             for entry in self._in_turn()
             for division in self.ground.divisions
         }
@@ -217,6 +238,9 @@ class _Comparison:
             if isinstance(result, Failed):
                 self._owners[job].reason = result.reason
         return time.perf_counter() - started
+
+    def _job(self, entry: Entry, division: Mapping[str, int]) -> Job:
+        return fit_job(entry.method, self.learn, division, part=entry.part)
 
     def _run(self, jobs: Sequence[Job], what: str) -> list[Any]:
         """Run jobs and tell how they go."""
@@ -239,7 +263,7 @@ class _Comparison:
             on=self.on,
             supplies=[self.path],
             hear=hear,
-            workers=Machine.detect().workers,
+            workers=self.machine.workers,
             cores_each=1,  # every method is timed on one core
             keep_going=True,
         )
@@ -284,8 +308,8 @@ class _Comparison:
         labels = self.ground.labelled.known_labels()
         right = np.empty(len(labels), np.bool_)
         for rows, division in zip(self.ground.judged, self.ground.divisions, strict=True):
-            job = fit_job(entry.method, self.learn, division, part=entry.part)
-            right[rows] = read_answers(self.folder.jobs / job.id) == labels[rows]
+            answers = read_answers(self.folder.jobs / self._job(entry, division).id)
+            right[rows] = answers == labels[rows]
         return right
 
     def _write(self, found: Compared) -> None:
@@ -299,6 +323,7 @@ class _Comparison:
             "identity": self.identity,
             "images": len(self.ground.labelled),
             "learned": self.ground.learned,
+            "place": "one core" if self.machine.workers is None else "one core, networks on a GPU",
             "methods": told,
             "pairs": pairs,
             "expected_s": found.expected_s,

@@ -84,20 +84,6 @@ def _power(fits: Sequence[Mapping[str, Any]], what: str, lowest: float, highest:
     return min(max(grown / log(two["images"] / one["images"]), lowest), highest)
 
 
-def share(seconds: Sequence[float], capacity: float) -> float:
-    """Return how much each may take at most, so that all together take `capacity`.
-
-    Those that need less than the limit give the rest to the others.
-    """
-    left, ordered = capacity, sorted(seconds)
-    for index, need in enumerate(ordered):
-        equal = left / (len(ordered) - index)
-        if need > equal:
-            return equal
-        left -= need
-    return ordered[-1]
-
-
 def makespan(seconds: Sequence[float], workers: int) -> float:
     """Return how long jobs of so many seconds take, each given in turn to the first free worker."""
     free = [0.0] * workers

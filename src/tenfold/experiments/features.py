@@ -6,6 +6,7 @@ of oriented gradients (Dalal and Triggs, CVPR 2005) say which way strokes run, a
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Final
 
 import numpy as np
@@ -20,15 +21,22 @@ CELLS = 7  # a side: 4 pixels each in an image of 28
 ORIENTATIONS = 9
 
 
+def check_library(names: Sequence[str]) -> None:
+    """Make sure that what is named can be computed here.
+
+    Raises:
+        ExperimentError: gradients are wanted and scikit-image is not installed.
+    """
+    if "hog" in names and find_spec("skimage") is None:
+        raise ExperimentError("+hog needs scikit-image: pip install 'tenfold[hog]'")
+
+
 def features(images: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.float32]:
     """Return a row for each image: float32 [N, D].
 
     Args:
         images: uint8 [N, S, S].
         names: what is done to them in turn, of `FEATURES`; nothing leaves pixels from 0 to 1.
-
-    Raises:
-        ExperimentError: gradients are wanted and scikit-image is not installed.
     """
     blocks = []
     for start in range(0, len(images), AT_ONCE):
@@ -66,10 +74,8 @@ def gradients(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
     7 × 7 cells of 9 directions, normalised over blocks of 2 × 2 cells.
     """
-    try:
-        from skimage.feature import hog  # noqa: PLC0415 - an optional extra
-    except ImportError as error:
-        raise ExperimentError("+hog needs scikit-image: pip install 'tenfold[hog]'") from error
+    from skimage.feature import hog  # noqa: PLC0415 - an optional extra
+
     cell = max(1, images.shape[-1] // CELLS)
     return np.stack(
         [

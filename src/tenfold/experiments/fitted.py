@@ -34,7 +34,7 @@ class Entry:
 
     @property
     def score(self) -> Score | None:
-        """Over all folds; None before they are all done."""
+        """Over the folds that are done; None before the first, or if the method failed."""
         if self.reason or not self.results:
             return None
         correct = sum(result["correct"] for result in self.results)

@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
-from tenfold.data.splits import split_rows
-from tenfold.errors import RecipeError, TenfoldError
+from tenfold.errors import OutputError, RecipeError, TenfoldError
 from tenfold.experiments.features import features
 from tenfold.experiments.methods import Method, make
-from tenfold.experiments.trial import images_of
+from tenfold.experiments.trial import images_of, some_of
 from tenfold.files import RunFolder
 from tenfold.jobs import Job, Tell
 from tenfold.recipe import Recipe
@@ -64,9 +63,11 @@ def fit_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) -> d
         images included; or "failed" with a sentence.
     """
     learn, judge = images_of(description, folder.parent)
-    learn = _part(learn, description["part"], description["fold"]["seed"])
+    learn = some_of(learn, description["part"], description["fold"]["seed"])
     try:
         found, answers = _fit(description["method"], learn, judge, folder, tell)
+    except OutputError:
+        raise  # a full disk is not the method's fault
     except RecipeError as error:
         return {"failed": "; ".join(error.problems)}
     except TenfoldError as error:
@@ -74,6 +75,7 @@ def fit_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) -> d
     except Exception as error:  # any estimator may be brought, and fail in its own way
         return {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
     save_tensors(folder / ANSWERS, {"answers": torch.from_numpy(answers)}, FORMAT, {})
+    RunFolder(folder).checkpoint.unlink(missing_ok=True)  # nobody goes on from here
     correct = int((answers == judge.known_labels()).sum())
     # Kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
@@ -105,9 +107,11 @@ def probe(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str,
         method["recipe"] = _one_epoch(method["recipe"])
     fits = []
     for size in sizes:
-        some = _part(learn, size / len(learn), description["fold"]["seed"])
+        some = some_of(learn, size / len(learn), description["fold"]["seed"])
         try:
             found, _ = _fit(method, some, judge, folder / f"small-{size}", tell)
+        except OutputError:
+            raise
         except Exception as error:  # as above
             return {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
         each_s = found["predict_s"] / len(judge)
@@ -147,7 +151,6 @@ def _fit_network(
     started = time.perf_counter()
     answers: NDArray[np.int64] = learned.recognizer.probabilities(judge).argmax(axis=1)
     predict_s = time.perf_counter() - started
-    run.checkpoint.unlink(missing_ok=True)
     size = run.recognizer.stat().st_size
     return {"fit_s": learned.train_s, "predict_s": predict_s, "bytes": size}, answers
 
@@ -162,10 +165,3 @@ def _seeded(estimator: Any) -> Any:
         states = [name for name in estimator.get_params() if name.endswith("random_state")]
         estimator.set_params(**dict.fromkeys(states, 0))
     return estimator
-
-
-def _part(dataset: Dataset, part: float, seed: int) -> Dataset:
-    if part >= 1:
-        return dataset
-    _, rows = split_rows(dataset, part, seed)
-    return dataset.select(rows)

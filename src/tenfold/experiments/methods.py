@@ -5,13 +5,17 @@ literature on MNIST or the library's own; nothing here was tuned on the images t
 """
 
 import difflib
+import hashlib
 import importlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
 from typing import Any, Final
 
 from tenfold.errors import ExperimentError
-from tenfold.experiments.features import FEATURES
+from tenfold.experiments.features import FEATURES, check_library
 from tenfold.recipe import Recipe, names
 
 # The estimators import scikit-learn when they are made, in the process of their job.
@@ -116,6 +120,7 @@ class Method:
         base, *extras = name.split("+")
         if odd := [extra for extra in extras if extra not in FEATURES]:
             raise ExperimentError(f"method {name}: {odd[0]!r} is none of {', '.join(FEATURES)}")
+        check_library(extras)
         if base in CLASSIC:
             return cls(name, f"{__name__}:{CLASSIC[base].__name__}", tuple(extras))
         if ":" in base:
@@ -142,21 +147,30 @@ class Method:
         """All that its results depend on, as JSON values."""
         about = {"name", "description", "measured"}
         recipe = self.recipe and self.recipe.model_dump(mode="json", exclude=about)
-        return {"estimator": self.estimator, "features": list(self.features), "recipe": recipe}
+        found = {"estimator": self.estimator, "features": list(self.features), "recipe": recipe}
+        if self.estimator is not None and not self.estimator.startswith(f"{__name__}:"):
+            found["source"] = _source_of(self.estimator)  # who mends a class wants it tried again
+        return found
 
 
 def methods_of(asked: str | None) -> list[Method]:
     """Return the methods in a list such as "knn,quick"; None is all that come with tenfold.
 
     Raises:
-        ExperimentError: a name is not known, or stands there twice.
+        ExperimentError: a name is not known, or a method stands there twice.
     """
     wanted: Sequence[str] = COMPARED
     if asked is not None:
         wanted = [name.strip() for name in asked.split(",") if name.strip()]
     if len(set(wanted)) < len(wanted) or not wanted:
         raise ExperimentError(f"--methods {asked}: expected at least one method, each once")
-    return [Method.named(name) for name in wanted]
+    methods = [Method.named(name) for name in wanted]
+    for one, other in combinations(methods, 2):
+        if one.to_json() == other.to_json():
+            raise ExperimentError(
+                f"--methods {asked}: {one.name} and {other.name} are the same, expected each once"
+            )
+    return methods
 
 
 def make(path: str) -> Any:
@@ -176,3 +190,13 @@ def make(path: str) -> Any:
     if not (hasattr(made, "fit") and hasattr(made, "predict")):
         raise ExperimentError(f"method {path}: has no fit and predict, expected an estimator")
     return made
+
+
+def _source_of(path: str) -> str | None:
+    """Return the checksum of the file that an estimator comes from; None if it has none."""
+    module = importlib.import_module(path.partition(":")[0])
+    try:
+        content = Path(inspect.getsourcefile(module) or "").read_bytes()
+    except (TypeError, OSError):  # built in, or made up at run time
+        return None
+    return hashlib.sha256(content).hexdigest()

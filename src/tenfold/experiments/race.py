@@ -14,6 +14,7 @@ from tenfold.recipe import Recipe
 
 REDUCTION: Final = 3
 MOST_RUNGS: Final = 3
+LEAST_SHARE: Final = 1 / 9  # of a whole training: that of the first of so many rungs
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Rung:
 
     share: float
     last: bool
+
+    @property
+    def step(self) -> int:
+        """The share as a whole number: 1, 3, and 9 for the whole."""
+        return round(self.share / LEAST_SHARE)
 
     def cut(self, recipe: Recipe) -> tuple[Recipe, float]:
         """Return the recipe with fewer epochs, and which part of the images it learns from.
@@ -52,18 +58,20 @@ def rungs(trials: int) -> list[Rung]:
 
 @dataclass(frozen=True)
 class Reached:
-    """What one trial reached on one rung, over all folds."""
+    """What one trial reached on one rung, over all folds; `share` is the rung's."""
 
+    share: float
     correct: int
     n: int
     loss: float
     train_s: float
 
     @classmethod
-    def over(cls, results: Sequence[Mapping[str, Any]]) -> "Reached":
+    def over(cls, results: Sequence[Mapping[str, Any]], share: float) -> "Reached":
         """Add up the results of `train_and_judge` on several folds."""
         n = sum(result["n"] for result in results)
         return cls(
+            share=share,
             correct=sum(result["correct"] for result in results),
             n=n,
             loss=sum(result["loss"] * result["n"] for result in results) / n,
@@ -85,7 +93,8 @@ class Entry:
         drawn: as Optuna has it, by place.
         recipe: None if what was drawn is impossible together.
         reached: on each rung that it ran, from the first.
-        state: "waiting", "running", "stopped early", "complete", "failed" or "not begun".
+        state: "waiting", "running", "stopped early", "complete", "failed"; or for want of time
+            "not begun", and "out of time" after its first rung.
         reason: why it failed.
     """
 
@@ -97,11 +106,11 @@ class Entry:
     reason: str = ""
 
     def rank(self) -> tuple[float, ...]:
-        """Sort by this, best first: rungs, accuracy, loss, number."""
+        """Sort by this, best first: share of a whole training, accuracy, loss, number."""
         if not self.reached:
             return (0, 0, 0, self.number)
         last = self.reached[-1]
-        return (-len(self.reached), -last.accuracy, last.loss, self.number)
+        return (-last.share, -last.accuracy, last.loss, self.number)
 
 
 def survivors(entries: Sequence[Entry]) -> list[Entry]:

@@ -8,7 +8,7 @@ from tenfold.experiments.race import Entry
 from tenfold.experiments.space import Dimension, spelled
 from tenfold.files import write_json
 
-COLUMNS = ("trial", "state", "rungs", "accuracy", "n", "loss", "train_s", "reason")
+COLUMNS = ("trial", "state", "share", "accuracy", "n", "loss", "train_s", "reason")
 
 
 def write_record(
@@ -27,11 +27,11 @@ def write_record(
 
 
 def _facts(entry: Entry) -> list[Any]:
-    """Return what `COLUMNS` name; accuracy, images and loss are those of the last rung."""
+    """Return what `COLUMNS` name; share, accuracy, images and loss are those of the last rung."""
     last = entry.reached[-1] if entry.reached else None
-    scored = [None] * 3 if last is None else [last.accuracy, last.n, last.loss]
+    scored = [None] * 4 if last is None else [last.share, last.accuracy, last.n, last.loss]
     train_s = sum(each.train_s for each in entry.reached)
-    return [entry.number, entry.state, len(entry.reached), *scored, train_s, entry.reason]
+    return [entry.number, entry.state, *scored, train_s, entry.reason]
 
 
 def _told(entry: Entry, dimensions: Sequence[Dimension]) -> dict[str, Any]:

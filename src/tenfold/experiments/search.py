@@ -100,13 +100,15 @@ class Found:
         entries: all trials, by number.
         winner: the best of them.
         recipe: the winner's, as best.toml has it.
-        verdict: None if winner and start were not trained again.
+        verdict: None if winner and start were not trained again, or one of them could not be.
+        doubt: why there is no verdict.
     """
 
     entries: Sequence[Entry]
     winner: Entry
     recipe: Recipe
     verdict: Verdict | None
+    doubt: str
 
 
 def search(
@@ -126,8 +128,8 @@ def search(
         labelled: the images; a fifth is set aside for the verdict, by the plan's seed.
         plan: what to search.
         out: the folder.
-        budget_s: seconds for the trials; each rung may take an equal share, then it begins no
-            more. The verdict comes on top.
+        budget_s: seconds for the trials from now on; each rung may take an equal share, then it
+            begins no more. The verdict comes on top.
         on: where jobs run: "here", "ray" or "ray://host:port".
         board: is told how it goes.
 
@@ -187,8 +189,9 @@ class Search:
             why = reasons[0] if reasons else NOT_BEGUN.reason
             raise ExperimentError(f"no trial could be trained: {why}")
         self.write(None)
-        verdict = self._verdict(winner.recipe) if self.plan.seeds else None
-        found = Found(self.entries, winner, self._best(winner, verdict), verdict)
+        write_text(self.folder.best, self._best(winner, None).to_toml())
+        verdict, doubt = self._verdict(winner.recipe)
+        found = Found(self.entries, winner, self._best(winner, verdict), verdict, doubt)
         write_text(self.folder.best, found.recipe.to_toml())
         self.write(found)
         told = self.folder.read()
@@ -216,7 +219,7 @@ class Search:
             self.train(rung, alive, budget.next_stage())
             for entry in alive:
                 if len(entry.reached) > index:
-                    study.report(entry.number, index, entry.reached[-1].accuracy)
+                    study.report(entry.number, rung.step, entry.reached[-1].accuracy)
             self.write(None)
 
         return run
@@ -243,7 +246,7 @@ class Search:
                     told = results[entry.number]
                     told.append(message.get("done") or bearable(job, message))
                     if len(told) == (self.plan.folds or 1):
-                        self._fill_in(entry, told)
+                        self._fill_in(entry, told, rung)
             self.show()
 
         run_jobs(
@@ -272,20 +275,23 @@ class Search:
             for index in range(self.plan.folds or 1)
         ]
 
-    def _fill_in(self, entry: Entry, results: Sequence[Any]) -> None:
+    def _fill_in(self, entry: Entry, results: Sequence[Any], rung: Rung) -> None:
         failures = [each for each in results if isinstance(each, Failed)]
         told = [each["failed"] for each in results if isinstance(each, dict) and "failed" in each]
         if NOT_BEGUN in failures:
-            entry.state = "not begun"
+            entry.state = "out of time" if entry.reached else "not begun"
         elif reasons := [*told, *(failure.reason for failure in failures)]:
             entry.state, entry.reason = "failed", reasons[0]
             self.board.note(f"trial {entry.number} failed: {reasons[0]}")
         else:
-            entry.reached.append(Reached.over(results))
+            entry.reached.append(Reached.over(results, rung.share))
             entry.state = "waiting"
 
-    def _verdict(self, winner: Recipe) -> Verdict:
+    def _verdict(self, winner: Recipe) -> tuple[Verdict | None, str]:
+        """Train winner and start again; return how they compare, or why that is not known."""
         seeds, start = self.plan.seeds, self.plan.space.start
+        if not seeds:
+            return None, "neither was trained again"
         self.board.note(f"training winner and start again, each on {seeds} seeds")
         jobs = verdict_jobs(
             {"start": start, "winner": winner}, seeds, self.files["search"], self.files["final"]
@@ -295,11 +301,13 @@ class Search:
 
         def hear(job: Job, message: Message) -> None:
             nonlocal done
-            if "done" in message:
+            if "note" in message:
+                self.board.note(f"{job.name}: {message['note']}")
+            elif "correct" in (told := message.get("done", {})):
                 done += 1
-                share = message["done"].get("correct", 0) / message["done"].get("n", 1)
+                share = told["correct"] / told["n"]
                 self.board.note(f"{job.name}: {share:.4f} on the images set aside")
-            if "moment" in message:
+            elif "moment" in message:
                 line = f"{done} of {len(every)} trained again, {job.name} is at it"
                 self.board.show(Standing(line, ("training again",), [(line,)]))
 
@@ -314,8 +322,10 @@ class Search:
         )
         for job, result in zip(every, results, strict=True):
             if "failed" in result:
-                raise ExperimentError(f"{job.name}: {result['failed']}")
-        return read_verdict(jobs, self.folder.jobs)
+                doubt = f"{job.name} cannot be trained on all images: {result['failed']}"
+                self.board.note(doubt)
+                return None, doubt
+        return read_verdict(jobs, self.folder.jobs), ""
 
     def _best(self, winner: Entry, verdict: Verdict | None) -> Recipe:
         assert winner.recipe is not None
@@ -323,8 +333,8 @@ class Search:
         about = {
             "name": f"{start.name}-searched",
             "description": (
-                f"Trial {winner.number}, the best of {plan.trials} by {plan.sampler} search from "
-                f"{start.name} (seed {plan.seed})."
+                f"Trial {winner.number}, the best of {len(self.entries)} by {plan.sampler} search "
+                f"from {start.name} (seed {plan.seed})."
             ),
             "measured": "" if verdict is None else verdict.sentence(),
         }
@@ -344,13 +354,13 @@ class Search:
             (
                 str(entry.number),
                 entry.state,
-                str(len(entry.reached)),
+                f"{entry.reached[-1].share:.0%}" if entry.reached else "",
                 f"{entry.reached[-1].accuracy:.4f}" if entry.reached else "",
                 f"{sum(each.train_s for each in entry.reached):.0f}",
             )
             for entry in shown
         ]
-        self.board.show(Standing(line, ("trial", "state", "rungs", "accuracy", "seconds"), rows))
+        self.board.show(Standing(line, ("trial", "state", "share", "accuracy", "seconds"), rows))
 
     def write(self, found: Found | None) -> None:
         """Write the table, and all that the page is drawn from."""
@@ -359,6 +369,7 @@ class Search:
             outcome = {
                 "winner": found.winner.number,
                 "verdict": None if found.verdict is None else found.verdict.to_json(),
+                "doubt": found.doubt,
                 "importance": importance(self.entries, self.plan.space),
             }
         start = {"start": self.plan.space.start.name, "batches": self.batches}

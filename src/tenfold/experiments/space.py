@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -202,6 +203,7 @@ def _are_bounds(bounds: Any) -> bool:
         isinstance(bounds, list)
         and len(bounds) == 2
         and all(isinstance(bound, int | float) and not isinstance(bound, bool) for bound in bounds)
+        and all(isfinite(bound) for bound in bounds)
     )
 
 

@@ -69,7 +69,9 @@ class Study:
             return dict(trials[number].params)
         sampler = sampler_of(self._sampler, self._seed, number)
         copy = optuna.create_study(direction="maximize", sampler=sampler)
-        copy.add_trials(trials)
+        copy.add_trials(
+            [_comparable(trial) for trial in trials] if self._sampler == "gp" else trials
+        )
         drawn: dict[str, Any] = copy.ask(dict(distributions)).params
         self._study.add_trial(
             optuna.trial.create_trial(
@@ -80,12 +82,12 @@ class Study:
         )
         return drawn
 
-    def report(self, number: int, rung: int, accuracy: float) -> None:
-        """Keep what trial `number` reached on `rung`, counted from 0, unless it is kept."""
+    def report(self, number: int, step: int, accuracy: float) -> None:
+        """Keep what trial `number` reached at `step` (`Rung.step`), unless it is kept."""
         optuna = optuna_()
         trial = self._trial(number)
-        if not trial.state.is_finished() and rung not in trial.intermediate_values:
-            optuna.trial.Trial(self._study, trial._trial_id).report(accuracy, rung)
+        if not trial.state.is_finished() and step not in trial.intermediate_values:
+            optuna.trial.Trial(self._study, trial._trial_id).report(accuracy, step)
 
     def finish(self, number: int, state: str, accuracy: float | None = None) -> None:
         """Close trial `number` as "complete", "pruned" or "fail", unless it is closed."""
@@ -96,6 +98,22 @@ class Study:
 
     def _trial(self, number: int) -> "FrozenTrial":
         return self._study.get_trials(deepcopy=False)[number]
+
+
+def _comparable(trial: "FrozenTrial") -> "FrozenTrial":
+    """Return a trial as complete, with what it reached first, if it reached anything.
+
+    A Gaussian process learns from complete trials alone, and like must be compared with like.
+    """
+    trials = optuna_().trial
+    if not trial.intermediate_values:
+        return trial
+    made: FrozenTrial = trials.create_trial(
+        params=trial.params,
+        distributions=trial.distributions,
+        value=trial.intermediate_values[min(trial.intermediate_values)],
+    )
+    return made
 
 
 def sampler_of(name: str, seed: int, number: int) -> "BaseSampler":
@@ -113,7 +131,8 @@ def sampler_of(name: str, seed: int, number: int) -> "BaseSampler":
         made: BaseSampler = {
             "random": lambda: samplers.RandomSampler(seed=mixed),
             "tpe": lambda: samplers.TPESampler(seed=mixed, n_startup_trials=DRAWN_BLINDLY),
-            "gp": lambda: samplers.GPSampler(seed=mixed, n_startup_trials=DRAWN_BLINDLY),
+            # It counts only those that could be trained; of the first batch some may fail.
+            "gp": lambda: samplers.GPSampler(seed=mixed, n_startup_trials=DRAWN_BLINDLY // 2),
         }[name]()
     return made
 

@@ -5,6 +5,7 @@ in a comparison.
 """
 
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,7 @@ def train_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) ->
     """
     recipe = Recipe.model_validate(description["recipe"])
     learn, judge = images_of(description, folder.parent)
-    part = description["part"]
-    if part < 1:
-        _, rows = split_rows(learn, part, recipe.split_seed)
-        learn = learn.select(rows)
+    learn = some_of(learn, description["part"], recipe.split_seed)
     run = RunFolder(folder)
     try:
         learned = learn_one(learn, recipe, run, listener=Teller(tell))
@@ -93,6 +91,14 @@ def images_of(description: Mapping[str, Any], shelf_folder: Path) -> tuple[Datas
     division = description["fold"]
     rows, held_out = fold(learn, division["folds"], division["index"], division["seed"])
     return learn.select(rows), learn.select(held_out)
+
+
+def some_of(dataset: Dataset, part: float, seed: int) -> Dataset:
+    """Return `part` of the images, stratified by class; all where next to all are asked for."""
+    if len(dataset) - ceil(part * len(dataset)) < len(dataset.classes):
+        return dataset
+    _, rows = split_rows(dataset, part, seed)
+    return dataset.select(rows)
 
 
 def _take(about: Mapping[str, str], shelf_folder: Path) -> Dataset:

@@ -66,6 +66,8 @@ def search_shared(
         if not worker:
             return shared.run(None)
         shared.try_all(None)
+        for path in shared.files["paths"]:
+            path.unlink(missing_ok=True)
     return None
 
 
@@ -196,11 +198,15 @@ class _FailedError(Exception):
 
 
 def _finished(study: "optuna.Study") -> list[Any]:
-    """Return what ended for good; a trial that fell silent is drawn again, and does not count."""
+    """Return what ended for good; a trial that fell silent is drawn again, and does not count.
+
+    A trial gets its reason a moment before it is closed.
+    """
     return [
         trial
         for trial in study.get_trials(deepcopy=False)
-        if trial.state.name in {"COMPLETE", "PRUNED"} or "reason" in trial.user_attrs
+        if trial.state.name in {"COMPLETE", "PRUNED"}
+        or (trial.state.name == "FAIL" and "reason" in trial.user_attrs)
     ]
 
 

@@ -22,9 +22,32 @@ from tenfold.interrupt import stop_request
 from tenfold.jobs.job import Failed, Hear, Job, Message, Tell, Work
 from tenfold.jobs.local import Cores, usable_cores
 
-__all__ = ["HERE", "Failed", "Hear", "Job", "Message", "Tell", "run_jobs", "usable_cores"]
+__all__ = [
+    "HERE",
+    "Failed",
+    "Hear",
+    "Job",
+    "Message",
+    "Tell",
+    "run_jobs",
+    "usable_cores",
+    "workers_on",
+]
 
 HERE = "here"
+
+
+def workers_on(on: str, workers: int | None = None) -> int:
+    """Return how many jobs run at a time; `on` and `workers` are those of `run_jobs`.
+
+    Raises:
+        JobError: the cluster cannot be reached.
+    """
+    if on == HERE:
+        return min(workers or len(usable_cores()), len(usable_cores()))
+    from tenfold.jobs.cluster import capacity  # noqa: PLC0415 - an optional extra
+
+    return capacity(on)
 
 
 def run_jobs(
@@ -95,7 +118,8 @@ def run_jobs(
 
             Cluster(work, on).run()
         if stop:
-            raise Interrupted("stopped, with all finished work and every state saved")
+            saved = "all finished work and every state" if on == HERE else "all finished work"
+            raise Interrupted(f"stopped, with {saved} saved")
     if failed and not keep_going:
         job, failure = next(iter(failed.items()))
         raise JobError(f"{job.name}: {failure.reason}")

@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from tenfold.errors import JobError
+from tenfold.errors import JobError, TenfoldError
 from tenfold.files import write_bytes
 from tenfold.jobs.job import NOT_BEGUN, Failed, Job, Work
 from tenfold.jobs.local import ATTEMPTS, killed_too_often
@@ -109,6 +109,20 @@ class Cluster:
         return True
 
 
+def capacity(on: str) -> int:
+    """Return how many jobs the cluster at `on` runs at a time: one on each GPU, else on each core.
+
+    Raises:
+        JobError: it cannot be reached.
+    """
+    ray = _connected(on)
+    try:
+        resources = ray.cluster_resources()
+    finally:
+        ray.shutdown()
+    return max(1, int(resources.get("GPU") or resources.get("CPU", 1)))
+
+
 def _connected(on: str) -> Any:
     """Return the module ray, connected: to the cluster at `on`, a running one here, or a new one.
 
@@ -193,8 +207,13 @@ def _on_a_node(
 ) -> bytes | Failed:
     """Do one job in a process of its own; return its folder, packed."""
     task, description, name = about
-    job = Job(task, description, name)
-    root = _supplied(supplies)
+    try:
+        return _done(Job(task, description, name), _supplied(supplies), supplies, postbox)
+    except (TenfoldError, OSError) as error:  # the node's disk is full, for example
+        return Failed(str(error))
+
+
+def _done(job: Job, root: Path, supplies: Supplies, postbox: Any) -> bytes | Failed:
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     code = 0
@@ -224,8 +243,7 @@ def _supplied(supplies: Supplies) -> Path:
 
     prints = "".join(f"{name}{checksum}" for name, checksum, _ in supplies)
     identity = hashlib.sha256(prints.encode()).hexdigest()[:16]
-    node = ray.get_runtime_context().get_node_id()[:16]
-    root = Path(tempfile.gettempdir()) / f"tenfold-{os.getuid()}-{node}-{identity}"
+    root = Path(tempfile.gettempdir()) / f"tenfold-{os.getuid()}-{identity}"
     root.mkdir(mode=0o700, exist_ok=True)
     with FileLock(root / "lock"):
         for name, _, reference in supplies:

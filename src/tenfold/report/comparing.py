@@ -40,7 +40,7 @@ def _answer(told: Mapping[str, Any]) -> Section:
     best = able[0]
     section.say(
         f"{best['method']} reads most: {best['accuracy']:.4f}, after {best['fit_s']:,.1f} s of "
-        "training on one core."
+        f"training on {told['place']}."
     )
     for method in able:
         if method["part"] < 1:
@@ -59,15 +59,15 @@ def _answer(told: Mapping[str, Any]) -> Section:
         for method in able
     ]
     shows = "Wrong answers of each method against its seconds of training and answering"
-    section.draw("methods", shows, figures.methods(placed, told["images"]))
-    section.tables.append(_table(able))
+    section.draw("methods", shows, figures.methods(placed, told["images"], told["place"]))
+    section.tables.append(_table(able, told["place"]))
     if failed:
         rows = [(method["method"], method["reason"]) for method in failed]
         section.tables.append(Table("Methods that failed", ("method", "why"), rows))
     return section
 
 
-def _table(able: Sequence[Mapping[str, Any]]) -> Table:
+def _table(able: Sequence[Mapping[str, Any]], place: str) -> Table:
     header = (
         "method", "accuracy", "95 % interval", "images learned", "training, s",
         "1,000 answers, s", "size", "peak memory",
@@ -85,7 +85,7 @@ def _table(able: Sequence[Mapping[str, Any]]) -> Table:
         )
         for method in able
     ]
-    return Table("Each fit on one core; means over the folds", header, rows)
+    return Table(f"Each fit on {place}; means over the folds", header, rows)
 
 
 def _pairs(told: Mapping[str, Any]) -> Section:

@@ -33,8 +33,8 @@ def write_search_page(told: Mapping[str, Any], page: Path, pictures: Path) -> No
 
 
 def _tried(trial: Mapping[str, Any]) -> Tried:
-    accuracies = [reached["correct"] / reached["n"] for reached in trial["reached"]]
-    return Tried(trial["number"], accuracies, trial["values"])
+    reached = {one["share"]: one["correct"] / one["n"] for one in trial["reached"]}
+    return Tried(trial["number"], reached, trial["values"])
 
 
 def _answer(told: Mapping[str, Any], trials: Sequence[Tried]) -> Section:
@@ -43,16 +43,16 @@ def _answer(told: Mapping[str, Any], trials: Sequence[Tried]) -> Section:
     winner = next(trial for trial in trials if trial.number == told["winner"])
     if verdict is None:
         section.say(
-            f"Trial {winner.number} won with {winner.accuracies[-1]:.4f}. It was not trained "
-            "again, so whether it is better than the start or was lucky is not known."
+            f"Trial {winner.number} won with {winner.last[1]:.4f}. Whether it is better than the "
+            f"start or was lucky is not known: {told['doubt']}."
         )
     else:
         sentence = verdict["sentence"]
         section.say(f"{sentence[0].upper()}{sentence[1:]}.")
+        luck = "seeds and of images" if len(verdict["start"]) > 1 else "images, not that of seeds"
         section.say(
-            "Images set aside took no part in the search. The interval holds the luck of seeds and "
-            "of images, and the score that won the race does not count here: the best of many is "
-            "always flattered."
+            f"Images set aside took no part in the search. The interval holds the luck of {luck}; "
+            "the score that won the race does not count here: the best of many is always flattered."
         )
         rows = [
             (who, *(f"{accuracy:.4f}" for accuracy in verdict[who])) for who in ("start", "winner")
@@ -69,17 +69,18 @@ def _course(told: Mapping[str, Any], trials: Sequence[Tried]) -> Section:
     states = [trial["state"] for trial in told["trials"]]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     section.say(f"Of {len(states)} trials: {counted}. All begin cheap, the best third goes on.")
-    rungs = max(len(trial.accuracies) for trial in trials)
+    shares = sorted({share for trial in trials for share in trial.reached})
     shows = "Accuracy of each trial on each rung"
-    section.draw("history", shows, figures.search_history(trials, rungs))
-    ranked = sorted(trials, key=lambda one: (-len(one.accuracies), -one.accuracies[-1]))
+    section.draw("history", shows, figures.search_history(trials))
+    ranked = sorted(trials, key=lambda one: one.last, reverse=True)
     states_of = {trial["number"]: trial["state"] for trial in told["trials"]}
     rows = [
-        (str(one.number), states_of[one.number], *_padded(one.accuracies, rungs))
+        (str(one.number), states_of[one.number], *(_accuracy(one, share) for share in shares))
         for one in ranked[:MOST_ROWS]
     ]
-    header = ("trial", "state", *(f"rung {rung + 1}" for rung in range(rungs)))
-    section.tables.append(Table("The best trials", header, rows))
+    header = ("trial", "state", *(f"at {share:.0%}" for share in shares))
+    caption = "The best trials: accuracy at shares of a whole training"
+    section.tables.append(Table(caption, header, rows))
     failed = {trial["number"]: trial["reason"] for trial in told["trials"] if trial["reason"]}
     if failed:
         rows = [(str(number), reason) for number, reason in failed.items()]
@@ -106,9 +107,8 @@ def _choices(told: Mapping[str, Any], trials: Sequence[Tried], axes: Sequence[Ax
     return section
 
 
-def _padded(accuracies: Sequence[float], count: int) -> list[str]:
-    spelled = [f"{accuracy:.4f}" for accuracy in accuracies]
-    return spelled + [""] * (count - len(spelled))
+def _accuracy(trial: Tried, share: float) -> str:
+    return f"{trial.reached[share]:.4f}" if share in trial.reached else ""
 
 
 def _spelled(value: Any) -> str:

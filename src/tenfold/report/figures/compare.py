@@ -35,11 +35,11 @@ def frontier(placed: Sequence[Placed]) -> list[Placed]:
     return found
 
 
-def methods(placed: Sequence[Placed], n: int) -> Figure:
-    """Draw wrong answers against seconds of work, both on logarithmic axes."""
+def methods(placed: Sequence[Placed], n: int, place: str) -> Figure:
+    """Draw wrong answers against seconds of work on `place`, both on logarithmic axes."""
     best = min(placed, key=lambda each: each.error)
     title = f"{best.name} makes the fewest mistakes: {best.error:.2%} of {n:,} images"
-    note = "On one core. Line: the frontier, where nothing is both quicker and better."
+    note = f"On {place}. Line: the frontier, where nothing is both quicker and better."
     if any(each.partial for each in placed):
         note += " Hollow: learned from fewer images."
     from matplotlib.ticker import LogLocator  # noqa: PLC0415 - slow to import

@@ -26,13 +26,23 @@ class Tried:
 
     Attributes:
         number: counted from 0.
-        accuracies: on each rung that it ran.
+        reached: accuracy on each rung that it ran, by the rung's share of a whole training.
         values: what was tried, by place in the recipe.
     """
 
     number: int
-    accuracies: Sequence[float]
+    reached: Mapping[float, float]
     values: Mapping[str, Any]
+
+    @property
+    def last(self) -> tuple[float, float]:
+        """Share and accuracy of the dearest rung: the largest is the best trial."""
+        return max(self.reached.items())
+
+    @property
+    def first(self) -> tuple[float, float]:
+        """Share and accuracy of the cheapest rung."""
+        return min(self.reached.items())
 
 
 @dataclass(frozen=True)
@@ -56,22 +66,24 @@ class Axis:
         return placed
 
 
-def search_history(tried: Sequence[Tried], rungs: int) -> Figure:
+def search_history(tried: Sequence[Tried]) -> Figure:
     """Draw what each trial reached on each rung, in the order in which they were drawn."""
-    best = max(tried, key=lambda trial: (len(trial.accuracies), trial.accuracies[-1]))
-    title = f"Trial {best.number} went furthest and reached {best.accuracies[-1]:.4f}"
+    best = max(tried, key=lambda trial: trial.last)
+    title = f"Trial {best.number} went furthest and reached {best.last[1]:.4f}"
     note = "Dots: accuracy on images held out from the trial, bluer on each further rung."
+    shares = sorted({share for trial in tried for share in trial.reached})
+    shade_of = dict(zip(shares, _shades(len(shares)), strict=True))
     with drawing(9, 4.2, title, note) as figure:
         axes = figure.subplots()
-        shades = _shades(rungs)
         for trial in tried:
-            numbers = [trial.number] * len(trial.accuracies)
-            axes.plot(numbers, trial.accuracies, color=FAINT, linewidth=1, zorder=1)
-            axes.scatter(numbers, trial.accuracies, color=shades[: len(numbers)], s=26, zorder=2)
-        lowest = np.quantile([trial.accuracies[0] for trial in tried], 0.15)
-        highest = max(max(trial.accuracies) for trial in tried)
+            numbers, accuracies = [trial.number] * len(trial.reached), list(trial.reached.values())
+            shades = [shade_of[share] for share in trial.reached]
+            axes.plot(numbers, accuracies, color=FAINT, linewidth=1, zorder=1)
+            axes.scatter(numbers, accuracies, color=shades, s=26, zorder=2)
+        lowest = np.quantile([trial.first[1] for trial in tried], 0.15)
+        highest = max(max(trial.reached.values()) for trial in tried)
         room = max(highest - lowest, 1e-4)
-        below = sum(trial.accuracies[0] < lowest - room / 4 for trial in tried)
+        below = sum(trial.first[1] < lowest - room / 4 for trial in tried)
         axes.set_ylim(lowest - room / 4, highest + room / 10)
         if below:
             axes.set_title(f"{below} further below", color=MUTED, fontsize=9)
@@ -97,12 +109,12 @@ def search_importance(shares: Mapping[str, float]) -> Figure:
 
 def search_coordinates(tried: Sequence[Tried], axes_of: Sequence[Axis]) -> Figure:
     """Draw each trial as a line across all its choices; those that went furthest in blue."""
-    furthest = max(len(trial.accuracies) for trial in tried)
-    finalists = [len(trial.accuracies) == furthest for trial in tried]
+    furthest = max(trial.last[0] for trial in tried)
+    finalists = [trial.last[0] == furthest for trial in tried]
     furthest_of = counted(sum(finalists), "trial")
     title = f"What went furthest, {furthest_of} of {len(tried)}, and what each chose"
     note = "A line is a trial: blue the furthest, amber the best of them, pale those that stopped."
-    best = max(tried, key=lambda trial: (len(trial.accuracies), trial.accuracies[-1]))
+    best = max(tried, key=lambda trial: trial.last)
     with drawing(11, 5, title, note) as figure:
         axes = figure.subplots()
         heights = np.stack([axis.positions(tried) for axis in axes_of], axis=1)
@@ -127,10 +139,12 @@ def search_slices(tried: Sequence[Tried], axes_of: Sequence[Axis]) -> Figure:
     columns = min(COLUMNS, len(axes_of))
     rows = -(-len(axes_of) // columns)
     title = "Accuracy on the first rung against each choice"
-    note = "Every trial ran the first rung, so these dots compare like with like."
+    cheapest = min(trial.first[0] for trial in tried)
+    tried = [trial for trial in tried if trial.first[0] == cheapest]
+    note = f"{counted(len(tried), 'trial')} at {cheapest:.0%} of a training: like with like."
     with drawing(max(5.0, 2.8 * columns), 1.2 + 2.0 * rows, title, note) as figure:
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        first = np.array([trial.accuracies[0] for trial in tried])
+        first = np.array([trial.first[1] for trial in tried])
         for axes, axis in zip(grid.flat, axes_of, strict=False):
             _slice(axes, axis, tried, first)
         for axes in grid.flat[len(axes_of) :]:
