@@ -224,3 +224,15 @@ def test_two_drivers_never_do_the_same_job_at_once(tmp_path):
     wait_for(folder / "begun")
     os.kill(other.pid, signal.SIGKILL)
     other.communicate()
+
+
+def test_what_an_orphan_finished_is_not_begun_again(tmp_path):
+    (result,) = run_jobs([job("double", n=4)], tmp_path)
+    folder = tmp_path / job("double", n=4).id
+    runs = (folder / "runs.txt").read_text()
+    late = subprocess.Popen(
+        [sys.executable, "-m", "tenfold.jobs", str(folder)], stdin=subprocess.PIPE
+    )
+    assert late.wait(30) == 0
+    late.communicate()
+    assert (result, (folder / "runs.txt").read_text()) == (8, runs)

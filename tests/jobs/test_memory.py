@@ -2,8 +2,15 @@
 
 import threading
 import time
+from itertools import pairwise
+from pathlib import Path
 
-from tenfold.jobs import memory, run_jobs
+import pytest
+
+from tenfold.interrupt import StopRequest
+from tenfold.jobs import local, memory, run_jobs
+from tenfold.jobs.job import Work
+from tenfold.jobs.local import Cores
 from tests.jobs.test_local import job, tasks  # noqa: F401 - a fixture
 
 
@@ -26,6 +33,54 @@ def test_the_youngest_waits_until_there_is_room(tmp_path, monkeypatch):
     assert "waits until others have made room in memory" in heard
     assert len(order) == 3  # one of them began again
     assert not any("was killed" in note for note in heard)
+
+
+class Fake:
+    """A process that saves for as long as the test lasts."""
+
+    pid, asked = 0, False
+
+    def ask_to_stop(self):
+        self.asked = True
+
+
+@pytest.fixture
+def cores():
+    work = Work([], 0, Path(), (), None, None, False, lambda: True, lambda *_: None, StopRequest())
+    return Cores(work)
+
+
+def test_who_still_saves_is_counted_as_gone(cores, monkeypatch):
+    """Or everybody would be asked to stop while the first one saves."""
+    monkeypatch.setattr(memory, "free_bytes", lambda: 0)
+    monkeypatch.setattr(memory, "used_by", lambda _pid: 2 * memory.reserve_bytes())
+    processes = [Fake() for _ in range(3)]
+    cores._working = {job("sleep", n=n): fake for n, fake in enumerate(processes)}
+    for _ in range(3):
+        cores._memory_looked_at = 0.0
+        cores._watch_memory()
+    assert [fake.asked for fake in processes] == [False, False, True]
+
+
+def test_they_go_on_one_at_a_time(cores, monkeypatch):
+    monkeypatch.setattr(local, "SECONDS_BETWEEN_LOOKS_AT_MEMORY", 0.02)
+    monkeypatch.setattr(local, "SECONDS_TO_GROW", 0.5)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10 * memory.reserve_bytes())
+    waiting, went = [job("sleep", n=n) for n in range(3)], []
+    cores._working = {job("sleep", n=9): Fake()}
+    cores._held = dict.fromkeys(waiting, 1)
+
+    def wait(one):
+        cores._wait_for_room(one)
+        went.append((one, time.monotonic()))
+
+    threads = [threading.Thread(target=wait, args=(one,)) for one in reversed(waiting)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert [one for one, _ in went] == waiting
+    assert all(b - a >= 0.4 for (_, a), (_, b) in pairwise(went))
 
 
 def test_one_alone_is_never_held(tmp_path, monkeypatch):

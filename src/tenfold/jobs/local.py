@@ -20,6 +20,7 @@ from tenfold.jobs.process import JobProcess
 ATTEMPTS = 3  # of a process that was killed, by the system for want of memory for example
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_BETWEEN_LOOKS_AT_MEMORY = 1.0
+SECONDS_TO_GROW = 10.0  # that a process needs to take its memory: until then the next one waits
 
 
 def usable_cores() -> list[int]:
@@ -54,6 +55,7 @@ class Cores:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._memory_looked_at = 0.0
+        self._let_go_at = 0.0
 
     def run(self) -> None:
         """See all jobs through, or until one fails or the user stops."""
@@ -149,7 +151,8 @@ class Cores:
         self._memory_looked_at = now
         with self._lock:
             at_work = [job for job in self._working if job not in self._held]
-            if len(at_work) < 2 or memory.free_bytes() >= memory.reserve_bytes():
+            coming_free = sum(self._held[job] for job in self._working if job in self._held)
+            if len(at_work) < 2 or memory.free_bytes() + coming_free >= memory.reserve_bytes():
                 return
             youngest = at_work[-1]
             self._held[youngest] = memory.used_by(self._working[youngest].pid)
@@ -157,12 +160,18 @@ class Cores:
         self._heard.put((youngest, {"note": "waits until others have made room in memory"}))
 
     def _wait_for_room(self, job: Job) -> None:
-        """Wait until what `job` had taken is free again, or nobody else is at work."""
+        """Wait until what `job` had taken is free again, or nobody else is at work.
+
+        One goes on at a time: the next looks again when this one has taken what it needs.
+        """
         while not self._stopping.wait(SECONDS_BETWEEN_LOOKS_AT_MEMORY):
             with self._lock:
-                room = memory.free_bytes() - memory.reserve_bytes()
-                if room >= self._held[job] or not self._working:
+                first = next(held for held in self._held if held not in self._working)
+                settled = time.monotonic() - self._let_go_at >= SECONDS_TO_GROW
+                room = memory.free_bytes() - memory.reserve_bytes() >= self._held[job]
+                if job is first and (not self._working or (settled and room)):
                     del self._held[job]
+                    self._let_go_at = time.monotonic()
                     return
 
 

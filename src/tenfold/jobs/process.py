@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from tenfold.errors import Interrupted, TenfoldError
 from tenfold.files import output_folder, write_json
-from tenfold.jobs.job import MANIFEST, Job, Message, Tell
+from tenfold.jobs.job import MANIFEST, Job, Message, Tell, read_manifest
 
 SECONDS_TO_SAVE = 60.0  # that a stopped process has before it is killed
 
@@ -125,6 +125,8 @@ def work(folder: Path) -> int:
     try:
         with FileLock(folder / "lock"):  # an orphan of a killed run may still be saving
             about = json.loads((folder / "job.json").read_text("utf-8"))
+            if read_manifest(folder).get("id") == about["id"]:
+                return 0  # the orphan finished
             if about["cores"] and hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(0, about["cores"])
             module, _, function = about["task"].partition(":")
