@@ -1,5 +1,7 @@
 """Answers to files in pieces and in parts, against the answers to the same images at once."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,26 @@ def test_parts_as_jobs_give_the_same(model, digits_csv, tmp_path, monkeypatch):
     np.testing.assert_allclose(there.confidence, here.confidence, atol=0.01)
     assert (tmp_path / "there.csv").read_text().count("\n") == 801
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here.csv", "there.csv"]
+
+
+def test_a_file_that_changed_meanwhile_is_answered_anew(model, digits_csv, tmp_path, monkeypatch):
+    lines = (digits_csv / "test.csv").read_text().splitlines(keepends=True)
+    source, ids = tmp_path / "test.csv", []
+    monkeypatch.setattr(
+        predict, "run_jobs", lambda jobs, *_, **__: ids.append([job.id for job in jobs]) or 1 / 0
+    )
+    for at, rows in enumerate((lines[1:], lines[:0:-1])):  # as many bytes, in another order
+        source.write_text("".join([lines[0], *rows]))
+        os.utime(source, ns=(at, at))
+        with pytest.raises(ZeroDivisionError):
+            predict_file(model, source, None, on="ray")
+    assert not set(ids[0]) & set(ids[1])
+
+
+def test_a_file_that_is_not_there_leaves_nothing(model, tmp_path):
+    with pytest.raises(DataError, match=r"none\.csv: cannot be read"):
+        predict_file(model, tmp_path / "none.csv", tmp_path / "s.csv", on="ray")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_is_none_leaves_nothing(model, digits_csv, tmp_path):

@@ -3,6 +3,7 @@
 The next piece is read while the last one is answered. On a cluster, parts of the file are jobs.
 """
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from tenfold.data.dataset import Dataset
 from tenfold.data.stream import WHOLE, Part, chunks, parts
 from tenfold.data.submission import submission
 from tenfold.errors import DataError
-from tenfold.files import RunFolder
+from tenfold.files import RunFolder, output_folder
 from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
 from tenfold.recognizer import Recognizer
 from tenfold.tensors import load_tensors, save_tensors
@@ -122,17 +123,19 @@ def _from_jobs(
     model: Path, source: Path, out: Path | None, on: str, note: Note
 ) -> Iterator[Answered]:
     """Answer parts of the file where the jobs run, and yield them in order."""
-    folder = (out or Path("answers.csv")).with_suffix(".parts")
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(RunFolder(model).recognizer if model.is_dir() else model, folder / RECOGNIZER)
-    recognizer = Recognizer.load(folder / RECOGNIZER)
+    pieces = parts(source, MOST_PARTS)
+    if not pieces:
+        raise DataError(f"{source}: has no rows, expected a row for each image")
+    model_file = RunFolder(model).recognizer if model.is_dir() else model
     stat = source.stat()
     about = {
         "source": str(source.resolve()),
         "bytes": stat.st_size,
-        "recognizer": recognizer.fingerprint(),
+        "modified": stat.st_mtime_ns,
+        "recognizer": hashlib.sha256(model_file.read_bytes()).hexdigest(),
     }
-    pieces = parts(source, MOST_PARTS)
+    folder = output_folder((out or Path("answers.csv")).with_suffix(".parts"))
+    shutil.copyfile(model_file, folder / RECOGNIZER)
     jobs = [
         Job(
             "tenfold.predict:answer_part",
@@ -167,8 +170,8 @@ def answer_part(description: Mapping[str, Any], folder: Path, tell: Tell) -> dic
     """Answer one part of a file: a job.
 
     Args:
-        description: "source" and its "bytes", "start" and "end" of a `Part`, and the
-            "recognizer"'s fingerprint; its file lies beside `folder`.
+        description: "source", its "bytes" and when it was "modified", "start" and "end" of a
+            `Part`, and the checksum of the "recognizer", whose file lies beside `folder`.
         folder: gets the answers.
         tell: hears nothing.
 

@@ -36,6 +36,8 @@ HOW = {
     "bom": lambda text: b"\xef\xbb\xbf" + text,
     "quoted": lambda text: re.sub(rb"\b0\b", b'"0"', text),
     "gz": gzip.compress,
+    "blank end": lambda text: text + b"\n\n  \n",
+    "long blank end": lambda text: text + b"\n" * 2**17,
 }
 
 
@@ -166,6 +168,20 @@ def test_a_damaged_parquet_file(tmp_path):
     path = tmp_path / "bad.parquet"
     path.write_bytes(b"PAR1" + b"x" * 100)
     with pytest.raises(DataError, match="damaged or no Parquet file"):
+        list(chunks(path))
+
+
+def test_a_parquet_file_damaged_in_the_middle(digits_csv, tmp_path):
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    path = tmp_path / "test.parquet"
+    table = pyarrow.csv.read_csv(digits_csv / "test.csv")
+    pyarrow.parquet.write_table(table, path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[1000 : len(content) // 2] = b"x" * (len(content) // 2 - 1000)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"test\.parquet: is damaged"):
         list(chunks(path))
 
 

@@ -147,15 +147,18 @@ def _blocks(path: Path, stream: IO[bytes], length: int | None) -> Iterator[tuple
         if left is not None:
             left -= len(got)
         block = rest + got
+        filled = len(block.rstrip())
         if not got or left == 0:
-            if block:
+            if filled:
                 yield block, True
             return
-        cut = block.rfind(b"\n") + 1
-        if not cut:
+        # Blank lines at the end go with the next block: nothing may follow them.
+        cut = block.find(b"\n", filled) + 1 or block.rfind(b"\n") + 1
+        if filled and not cut:
             raise DataError(f"{path}: has a line of more than {len(block):,} bytes, expected rows")
-        rest = block[cut:]
-        yield block[:cut], False
+        rest = block[cut:] if filled else block
+        if filled:
+            yield block[:cut], False
 
 
 # Parquet
@@ -184,10 +187,19 @@ def _parquet_chunks(path: Path, part: Part, on_note: Note) -> Iterator[NDArray[n
     end = file.num_row_groups if part.end is None else part.end
     groups = list(range(part.start, end))
     row = 0
-    for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=pixels):
+    for batch in _batches(path, file, groups, pixels):
         values = _numbers(path, row, [(name, batch.column(name)) for name in pixels])
         row += len(values)
         yield values.reshape(-1, columns.image_size, columns.image_size)
+
+
+def _batches(path: Path, file: Any, groups: list[int], columns: list[str]) -> Iterator[Any]:
+    from pyarrow import ArrowException  # noqa: PLC0415 - an optional extra
+
+    try:
+        yield from file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns)
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path}: is damaged ({error})") from error
 
 
 def _numbers(path: Path, row: int, columns: list[tuple[str, Any]]) -> NDArray[np.uint8]:
