@@ -205,6 +205,21 @@ def test_a_team_without_submissions_is_not_told_that_none_is_left(kaggle, submis
     assert submit(submission, "first").left_today is None
 
 
+def test_a_network_that_fails_after_the_file_is_in_loses_nothing(kaggle, submission, monkeypatch):
+    from kaggle.api.kaggle_api_extended import KaggleApi
+    from requests import ConnectionError as Lost
+
+    real, failures = KaggleApi.competition_submissions, [Lost("reset"), Lost("reset")]
+
+    def flaky(self, *given, **named):
+        if failures:
+            raise failures.pop()
+        return real(self, *given, **named)
+
+    monkeypatch.setattr(KaggleApi, "competition_submissions", flaky)
+    assert submit(submission, "try").score == 0.9961
+
+
 def test_a_score_that_does_not_come_is_said(kaggle, submission, monkeypatch):
     monkeypatch.setattr(module, "SECONDS_TO_WAIT", 0.05)
     kaggle.statuses = ["PENDING"]
