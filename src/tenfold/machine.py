@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from tenfold.errors import TenfoldError
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -31,10 +33,19 @@ class Machine:
         """Find the device; "auto" takes bf16 where the hardware has units for it.
 
         Emulated bf16 is slower than fp32, so a CPU must name AMX or AVX512-BF16.
+
+        Raises:
+            TenfoldError: torchrun started more processes here than there are GPUs.
         """
         device = torch.device("cpu")
         if torch.cuda.is_available():  # torchrun gives each of its processes one
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            mine, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+            if mine >= gpus:
+                raise TenfoldError(
+                    f"torchrun started process {mine + 1} here, and GPUs are {gpus}: expected "
+                    f"--nproc-per-node {gpus}, or CUDA_VISIBLE_DEVICES= to compute without"
+                )
+            device = torch.device("cuda", mine)
         if precision == "auto":
             precision = "bf16" if _multiplies_bf16(device) else "fp32"
         return cls(device, "bf16" if precision == "bf16" else "fp32")
@@ -55,7 +66,10 @@ class Machine:
         Dropout draws from the global generators; cuDNN would choose its kernels by the clock.
         """
         devices = [self.device] if self.device.type == "cuda" else []
-        flags = torch.backends.cudnn.flags(benchmark=False, deterministic=True)
+        # Every flag has to be said: one left out would not stay as it is.
+        flags = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
         with torch.random.fork_rng(devices), flags:
             yield
 

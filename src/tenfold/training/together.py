@@ -50,6 +50,8 @@ class Together:
         if self.count == 1:
             yield
             return
+        if machine.device.type == "cuda":
+            torch.cuda.set_device(machine.device)
         dist.init_process_group("nccl" if machine.device.type == "cuda" else "gloo")
         try:
             yield
