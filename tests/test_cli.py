@@ -189,7 +189,7 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
     _, complaints = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "stopped after step" in complaints
-    assert "--resume" in complaints
+    assert f"--resume --out {tmp_path / 'out'} goes on from there" in complaints
     assert "Traceback" not in complaints
     assert (tmp_path / "out" / "checkpoint.safetensors").exists()
 
@@ -293,6 +293,17 @@ def test_only_ordinary_files_are_written(run, digits_csv, tmp_path, place):
     assert not Path("/dev/null").is_file()
 
 
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_a_name_that_is_too_long_is_a_sentence(run, digits_csv, tmp_path, command):
+    given = (
+        [digits_csv / "train.csv", *TINY]
+        if command == "train"
+        else [run[0], digits_csv / "test.csv"]
+    )
+    done = tenfold(command, *given, "--out", tmp_path / ("x" * 300))
+    assert "file name too long" in complaint(done)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("command", [["recipes"], ["--help"], ["check", "train.csv", "--json"]])
 def test_a_full_disk_behind_stdout_is_a_sentence(digits_csv, command):
@@ -325,11 +336,21 @@ def test_a_full_disk_during_training_is_a_sentence(digits_csv, tmp_path):
 
 def test_a_reader_who_leaves_early_is_no_error_of_ours():
     done = subprocess.run(
-        f"{sys.executable} -m tenfold recipes | head -1", shell=True, capture_output=True,
-        text=True, check=False,
+        f"({sys.executable} -m tenfold recipes; echo $? >&2) | head -1", shell=True,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.startswith("deotte")
-    assert done.stderr == ""
+    assert done.stderr == "0\n"
+
+
+def test_training_goes_on_when_nobody_reads(digits_csv, tmp_path):
+    command = f"{sys.executable} -m tenfold train train.csv {' '.join(TINY)} --out {tmp_path}/out"
+    done = subprocess.run(
+        f"({command}; echo $? >&2) | head -1", shell=True, capture_output=True, text=True,
+        check=False, cwd=digits_csv,
+    )  # fmt: skip
+    assert done.stderr == "0\n"
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_output_that_the_terminal_cannot_spell_is_replaced(digits_csv):

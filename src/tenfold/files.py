@@ -29,6 +29,14 @@ def output_folder(path: Path) -> Path:
     return path
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether anything stands at `path`; not where we may not look, or no name is so long."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success flush it to disk and rename it to `path`.
@@ -39,7 +47,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder or the disk does not take the file.
     """
-    if not path.name or (path.exists() and not path.is_file()):
+    if not path.name or (is_there(path) and not path.is_file()):
         raise OutputError(f"{path}: is no ordinary file, expected the name of one to write")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -170,7 +178,8 @@ class RunFolder:
         Raises:
             OutputError: something was.
         """
-        if any(part.exists() for part in (self.checkpoint, self.members, self.teacher, self.first)):
+        parts = (self.checkpoint, self.members, self.teacher, self.first)
+        if any(is_there(part) for part in parts):
             raise OutputError(
                 f"{self.path}: already holds a run, expected an empty folder, or --resume to go "
                 "on with that run"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tenfold.choices import Network
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, RecognizerError
-from tenfold.files import RunFolder
+from tenfold.files import RunFolder, is_there
 from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.networks.layers import folded
@@ -267,7 +267,7 @@ class Recognizer:
             RecognizerError: it is missing, damaged, or not a recognizer.
         """
         path = Path(path)
-        if path.is_dir():
+        if is_there(path) and path.is_dir():
             path = RunFolder(path).recognizer
         tensors, about = load_tensors(path, FORMAT)
         try:

@@ -21,7 +21,7 @@ from tenfold.report.evidence import Examples
 from tenfold.report.metrics import Evaluation, Score, evaluate, score
 from tenfold.report.page import write_report
 from tenfold.report.story import caution
-from tenfold.training.learn import learn, pseudo_labelled
+from tenfold.training.learn import begin, learn, pseudo_labelled
 from tenfold.training.progress import Listener, counting
 
 
@@ -208,6 +208,7 @@ def _pseudo_labels(
     confidence = recipe.data.pseudo_confidence
     if confidence is None:
         return None
+    begin(folder, recipe)
     first = learn_and_judge(
         labelled, recipe, RunFolder(folder.first), listener=listener, resume=True, on=on
     )

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tenfold.errors import RecognizerError
-from tenfold.files import atomic_path
+from tenfold.files import atomic_path, is_there
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], kind: str, about: Any) -> None:
@@ -31,7 +31,7 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     Raises:
         RecognizerError: the file is missing, damaged or of another kind.
     """
-    if not path.is_file():
+    if not (is_there(path) and path.is_file()):
         raise RecognizerError(f"{path}: there is no such file, expected one that tenfold saved")
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,16 +1,20 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from tenfold.data import split
-from tenfold.errors import DataError, OutputError, RecipeError
+from tenfold.errors import DataError, Interrupted, OutputError, RecipeError
 from tenfold.files import RunFolder
 from tenfold.machine import Machine
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.training.learn import learn
 from tenfold.training.loop import fit
+from tenfold.training.progress import Silence
 from tenfold.training.teacher import Teacher
+from tests.training.test_loop import StopAfter
 
 SMALL = ("network.width=4", "training.max_epochs=2", "training.batch_size=64")
 PLAIN = Machine(torch.device("cpu"), "fp32")
@@ -97,3 +101,40 @@ def test_a_teacher_of_other_classes(taught, digits, tmp_path):
     odd = type(few)(few.images, few.labels, tuple("01234"), "five.csv")
     with pytest.raises(DataError, match=r"five.csv .*classes or image size are not those of"):
         learn(odd, recipe(f"distillation.teacher={taught}"), RunFolder(tmp_path / "run"))
+
+
+def test_the_teacher_holds_out_what_its_student_holds_out(digits, tmp_path, monkeypatch):
+    small = recipe("network.width=6", "training.max_epochs=1")
+    real = Recipe.load
+    monkeypatch.setattr(
+        Recipe,
+        "load",
+        lambda source, **rest: small if source == "standard" else real(source, **rest),
+    )
+    folder, said = RunFolder(tmp_path / "run"), Said()
+    choices = recipe("distillation.teacher=standard", "data.validation=0.3", "data.split_seed=7")
+    with pytest.raises(Interrupted):
+        learn(digits, choices, folder, listener=StopAfter(3))
+    assert Recipe.load(folder.recipe) == choices  # what `--resume` reads
+    learn(digits, choices, folder, resume=True, listener=said)
+    held_out = [
+        json.loads(run.data.read_text())["valid"]["sha256"]
+        for run in (folder, RunFolder(folder.teacher))
+    ]
+    assert held_out[0] == held_out[1]
+    again = recipe(f"distillation.teacher={folder.teacher}", "data.validation=0.2")
+    learn(digits, again, RunFolder(tmp_path / "again"), listener=said)
+    assert any("may have learned from images that are held out" in line for line in said.lines)
+
+
+def test_a_teacher_has_no_teacher(digits, tmp_path):
+    with pytest.raises(RecipeError, match="tiny has a teacher of its own"):
+        learn(digits, recipe("distillation.teacher=tiny"), RunFolder(tmp_path / "run"))
+
+
+class Said(Silence):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, sentence):
+        self.lines.append(sentence)

@@ -60,7 +60,14 @@ def make_console(as_json: bool = False) -> "Console":
     """
     from rich.console import Console
 
-    return Console(stderr=as_json, emoji=False, quiet=int(os.environ.get("RANK", "0")) > 0)
+    class Lasting(Console):
+        """A console that falls silent when nobody reads on, as in `tenfold run | head`."""
+
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return Lasting(stderr=as_json, emoji=False, quiet=int(os.environ.get("RANK", "0")) > 0)
 
 
 def processes_together() -> int:

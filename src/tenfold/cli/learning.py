@@ -1,5 +1,7 @@
 """The commands that learn: run and train."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +23,7 @@ from tenfold.cli.common import (
     read_images,
     say,
 )
-from tenfold.errors import RecipeError, TenfoldError
+from tenfold.errors import Interrupted, RecipeError, TenfoldError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,16 +58,17 @@ def run_command(
     from tenfold.run import run
     from tenfold.training.progress import listener
 
-    score = run(
-        labelled,
-        unlabelled,
-        chosen,
-        folder,
-        truth=truth,
-        listener=listener(console),
-        resume=resume,
-        on=on,
-    )
+    with _going_on(folder):
+        score = run(
+            labelled,
+            unlabelled,
+            chosen,
+            folder,
+            truth=truth,
+            listener=listener(console),
+            resume=resume,
+            on=on,
+        )
     if score is not None:
         say(console, f"score on the {score.n:,}: {score}")
     say(console, f"everything about this run is in {folder}, told in its report.html")
@@ -110,8 +113,19 @@ def train_command(
     if watch and chosen.ensemble.members > 1:
         told.note("--watch: members train in processes of their own, their curves come at the end")
     told = Watch(told, run) if watch else told
-    learn(labelled, chosen, run, listener=told, resume=resume, on=on)
+    with _going_on(folder):
+        learn(labelled, chosen, run, listener=told, resume=resume, on=on)
     say(console, f"everything about this run is in {folder}, told in its report.html")
+
+
+@contextmanager
+def _going_on(folder: Path) -> Iterator[None]:
+    """Say on an interrupt how to go on."""
+    try:
+        yield
+    except Interrupted as stopped:
+        how = f"the same command with --resume --out {folder} goes on from there"
+        raise Interrupted(f"{stopped}; {how}") from stopped
 
 
 def _plan(
@@ -122,7 +136,7 @@ def _plan(
     resume: bool,
 ) -> tuple["Recipe", Path]:
     """Settle the recipe and the folder; `--resume` takes the folder's recipe unless told one."""
-    from tenfold.files import RunFolder
+    from tenfold.files import RunFolder, is_there
     from tenfold.recipe import Recipe
 
     source: str | Path = recipe or "quick"
@@ -130,7 +144,7 @@ def _plan(
         raise TenfoldError("--resume: which run is meant? expected its folder in --out")
     if resume and out is not None and recipe is None:
         source = RunFolder(out).recipe
-        if not source.exists():
+        if not is_there(source):
             raise TenfoldError(
                 f"{out}: holds no run to resume, expected a run folder, or --recipe to begin one"
             )

@@ -117,9 +117,7 @@ def check(train: Dataset, test: Dataset | None = None) -> Report:
 
 def _look_at(dataset: Dataset) -> FileReport:
     images, size = dataset.images, dataset.image_size
-    histogram = np.bincount(images.ravel(), minlength=256) / max(images.size, 1)
-    values = np.arange(256)
-    mean = float(histogram @ values)
+    mean, std = dataset.pixel_mean_and_std()
     lowest, highest = images.min(axis=(1, 2)), images.max(axis=(1, 2))
     flat = lowest == highest
     border, centre = _border_and_centre(images)
@@ -133,8 +131,8 @@ def _look_at(dataset: Dataset) -> FileReport:
         pixel_min=int(lowest.min(initial=255)),
         pixel_max=int(highest.max(initial=0)),
         pixel_mean=mean,
-        pixel_std=float(np.sqrt(histogram @ (values - mean) ** 2)),
-        ink_share=float(1 - histogram[0]),
+        pixel_std=std,
+        ink_share=float(np.count_nonzero(images) / max(images.size, 1)),
         border_mean=border,
         centre_mean=centre,
         inverted=border > centre,

@@ -11,6 +11,9 @@ from tenfold.errors import DataError
 DIGITS = tuple("0123456789")
 
 
+IMAGES_AT_ONCE = 4096  # numpy counts in eight bytes a pixel
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A set of equally sized grey images, held whole in memory.
@@ -87,6 +90,20 @@ class Dataset:
         """
         counts = np.bincount(self.known_labels(), minlength=len(self.classes))
         return dict(zip(self.classes, counts.tolist(), strict=True))
+
+    def pixel_counts(self) -> NDArray[np.int64]:
+        """Count the pixels of each value from 0 to 255: int64 [256]."""
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(self), IMAGES_AT_ONCE):
+            block = self.images[start : start + IMAGES_AT_ONCE]
+            counts += np.bincount(block.ravel(), minlength=256)
+        return counts
+
+    def pixel_mean_and_std(self) -> tuple[float, float]:
+        """Return mean and standard deviation of all pixels, from 0 to 255."""
+        shares, values = self.pixel_counts() / max(self.images.size, 1), np.arange(256)
+        mean = float(shares @ values)
+        return mean, float(np.sqrt(shares @ (values - mean) ** 2))
 
     def without_labels(self) -> "Dataset":
         """Return the images alone, as the competition's test file has them."""

@@ -1,7 +1,7 @@
 """Ensembles: several networks by one recipe, trained side by side.
 
 Each member is a job (`tenfold.jobs`) with a run folder of its own. It holds out another fold, so
-in the end nearly every labelled image has been judged by a network that never saw it: these
+images of as many folds as there are members are judged by networks that never saw them: these
 out-of-fold probabilities set the temperature and foretell the score.
 """
 
@@ -18,7 +18,7 @@ from tenfold.answers import Answers
 from tenfold.choices import Network
 from tenfold.data import shelf
 from tenfold.data.dataset import Dataset
-from tenfold.errors import Interrupted, RecipeError
+from tenfold.errors import RecipeError
 from tenfold.files import RunFolder
 from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
 from tenfold.jobs.memory import free_bytes
@@ -65,10 +65,6 @@ def learn_members(
         results = run_jobs(
             jobs, folder.members, on=on, supplies=paths, hear=progress.hear, workers=machine.workers
         )
-    except Interrupted as stopped:
-        raise Interrupted(
-            f"{stopped}; the same command with --resume --out {folder.path} goes on from there"
-        ) from stopped
     finally:
         listener.close()
     for path in paths:

@@ -15,6 +15,12 @@ def check_given(
         DataError: labels are missing, or the sets do not fit each other.
         RecipeError: the recipe calls for something that was not given, or the other way round.
     """
+    if recipe.ensemble.members > 1:
+        problem = (
+            f"ensemble.members is {recipe.ensemble.members}, expected 1 here: ensembles are "
+            "trained by `tenfold run`, `tenfold train`, and tenfold.training.learn.learn"
+        )
+        raise RecipeError(recipe.name, [problem])
     if (recipe.distillation.teacher is None) != (teacher is None):
         named = recipe.distillation.teacher or "none"
         problem = f"distillation.teacher is {named}, expected just that to be given to `fit`"

@@ -8,7 +8,8 @@ import numpy as np
 
 from tenfold.answers import Answers
 from tenfold.data.dataset import Dataset
-from tenfold.files import RunFolder
+from tenfold.errors import RecipeError
+from tenfold.files import RunFolder, output_folder, write_text
 from tenfold.jobs import HERE
 from tenfold.recipe import Recipe, names
 from tenfold.recognizer import Recognizer, tempered
@@ -48,6 +49,8 @@ def learn(
     listener = Silence() if listener is None else listener
     if not resume:
         folder.check_is_free()
+    if on != HERE and recipe.ensemble.members == 1:
+        listener.note("one network is trained here: --on is for ensembles")
     if recipe.ensemble.members > 1:
         raw = learn_members(
             labelled, recipe, folder, extra=extra, checks=checks, listener=listener, on=on
@@ -96,9 +99,37 @@ def _teacher(
     if wanted is None:
         return None
     if wanted not in names():
-        return Recognizer.load(wanted)
+        teacher = Recognizer.load(wanted)
+        if not _holds_out_the_same(teacher, recipe):
+            listener.note(
+                f"{wanted} may have learned from images that are held out here: what is expected "
+                "from them may flatter a little"
+            )
+        return teacher
     listener.note(f"training the teacher first, by recipe {wanted}")
-    of_teacher = Recipe.load(wanted, seed=recipe.seed)
+    of_teacher = Recipe.load(wanted, seed=recipe.seed).varied({"data": _division(recipe)})
+    if of_teacher.distillation.teacher is not None:
+        problem = f"distillation.teacher {wanted} has a teacher of its own, expected one without"
+        raise RecipeError(recipe.name, [problem])
+    begin(folder, recipe)
     return learn(
         labelled, of_teacher, RunFolder(folder.teacher), resume=True, listener=listener
     ).recognizer
+
+
+def begin(folder: RunFolder, recipe: Recipe) -> None:
+    """Name the recipe in a folder where another training comes first: resuming looks for it."""
+    if not (folder.first.exists() or folder.teacher.exists()):
+        output_folder(folder.path)
+        write_text(folder.recipe, recipe.to_toml())
+
+
+def _division(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides which images are held out."""
+    about = recipe.data.model_dump(include={"validation", "fold", "folds"})
+    return {**about, "split_seed": recipe.split_seed}
+
+
+def _holds_out_the_same(teacher: Recognizer, recipe: Recipe) -> bool:
+    made_by = teacher.provenance.get("recipe")
+    return made_by is not None and _division(Recipe.model_validate(made_by)) == _division(recipe)
