@@ -5,6 +5,7 @@ A chapter that raises, or whose own assertions fail, breaks the build with the c
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,10 +23,11 @@ def run_chapter(chapter: Path, out: Path) -> float:
     """Execute `chapter`, write it to `out` as HTML, and return the seconds it took."""
     notebook = jupytext.read(chapter)
     started = time.perf_counter()
-    # Sockets in the file system, not on the network: nobody else on the machine may listen.
-    local = Config({"KernelManager": {"transport": "ipc"}})
     limit_s = 60 * MINUTES_A_CHAPTER
-    NotebookClient(notebook, kernel_name="python3", config=local, timeout=limit_s).execute()
+    with tempfile.TemporaryDirectory() as sockets:
+        # In the file system, not on the network: nobody else on the machine may listen.
+        local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        NotebookClient(notebook, kernel_name="python3", config=local, timeout=limit_s).execute()
     took = time.perf_counter() - started
     title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
     notebook.metadata["title"] = title
