@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tenfold.recipe import Recipe, names
+from tenfold.report.standing import entries
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -47,3 +50,14 @@ def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text("utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", [name for name in names() if Recipe.load(name).measured])
+def test_a_recipes_figure_is_the_same_wherever_it_stands(name):
+    """In its file, in docs/results.md and, where they have it, in README and the standing."""
+    figure = re.search(r"(0\.\d+)(?: ± 0\.\d+)? on", Recipe.load(name).measured)
+    assert figure
+    assert figure[1] in (ROOT / "docs" / "results.md").read_text("utf-8")
+    rows = re.findall(rf"^\| .*`{name}`.*--recipe {name} .*$", README, re.MULTILINE)
+    rows += [f"{entry.score:g}" for entry in entries() if entry.who.startswith(f"recipe {name}")]
+    assert all(figure[1] in row for row in rows), rows
