@@ -64,7 +64,7 @@ def test_who_still_saves_is_counted_as_gone(cores, monkeypatch):
 
 def test_they_go_on_one_at_a_time(cores, monkeypatch):
     monkeypatch.setattr(local, "SECONDS_BETWEEN_LOOKS_AT_MEMORY", 0.02)
-    monkeypatch.setattr(local, "SECONDS_TO_GROW", 0.5)
+    monkeypatch.setattr(local, "SECONDS_TO_GROW", 1.0)
     monkeypatch.setattr(memory, "free_bytes", lambda: 10 * memory.reserve_bytes())
     waiting, went = [job("sleep", n=n) for n in range(3)], []
     cores._working = {job("sleep", n=9): Fake()}
@@ -109,3 +109,15 @@ def test_the_memory_of_a_process_that_is_gone():
     process.wait()
     assert memory.used_by(process.pid) == 0
     assert memory.used_by(threading.get_native_id()) >= 0
+
+
+def test_who_ends_while_asked_to_wait_holds_nobody_up(tmp_path, monkeypatch):
+    """The first to be held is done all the same; the second must not wait for it."""
+    cores = Cores(
+        Work([], 0, tmp_path, (), None, None, False, lambda: True, lambda *_: None, StopRequest())
+    )
+    one = job("sleep", n=1)
+    cores._held = {one: 10**18}
+    monkeypatch.setattr(cores, "_attempts", lambda *_: None)
+    cores._see_through(one)
+    assert not cores._held

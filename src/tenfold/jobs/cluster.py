@@ -118,6 +118,8 @@ def capacity(on: str) -> int:
     ray = _connected(on)
     try:
         resources = ray.cluster_resources()
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise JobError(f"{on}: the cluster was lost ({_first_line(error)})") from error
     finally:
         ray.shutdown()
     return max(1, int(resources.get("GPU") or resources.get("CPU", 1)))

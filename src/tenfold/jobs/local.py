@@ -98,6 +98,8 @@ class Cores:
         except OutputError as error:
             self._heard.put((job, Failed(str(error)).message()))
         finally:
+            with self._lock:
+                self._held.pop(job, None)  # it may have ended as it was asked to wait
             self._shares.put(cores)
 
     def _attempts(self, job: Job, cores: list[int]) -> Failed | None:
@@ -169,7 +171,7 @@ class Cores:
                 first = next(held for held in self._held if held not in self._working)
                 settled = time.monotonic() - self._let_go_at >= SECONDS_TO_GROW
                 room = memory.free_bytes() - memory.reserve_bytes() >= self._held[job]
-                if job is first and (not self._working or (settled and room)):
+                if job is first and settled and (room or not self._working):
                     del self._held[job]
                     self._let_go_at = time.monotonic()
                     return
