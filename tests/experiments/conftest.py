@@ -47,8 +47,16 @@ class OnTheSpot:
 
 
 @pytest.fixture
-def on_the_spot(monkeypatch):
+def drawn():
+    """For tests that look at the page: without it `on_the_spot` draws none, to be quick."""
+
+
+@pytest.fixture
+def on_the_spot(monkeypatch, request):
     """Trials whose accuracy is a smooth function of the learning rate and of the length."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(searching, "write_search_page", lambda *_: None)
+        monkeypatch.setattr(searching, "importance", lambda *_: None)
 
     def answer(description, _folder):
         recipe = description["recipe"]

@@ -49,7 +49,7 @@ def told_of(folder):
     return {key: told[key] for key in ("trials", "winner", "importance")}
 
 
-def test_it_leaves_a_recipe_a_table_and_a_page(digits, space, tmp_path, on_the_spot):
+def test_it_leaves_a_recipe_a_table_and_a_page(digits, space, tmp_path, on_the_spot, drawn):
     board = Notes()
     found = search(digits, Plan(space, 12, seeds=0), tmp_path / "out", board=board)
     rows = rows_of(tmp_path / "out")
@@ -101,7 +101,9 @@ def test_a_gaussian_process_learns_from_the_first_batch(space, digits, tmp_path,
     assert [row[rate] for row in blind[9:]] != [row[rate] for row in taught[9:]]
 
 
-def test_a_start_that_cannot_be_trained_again_costs_no_search(digits, space, tmp_path, on_the_spot):
+def test_a_start_that_cannot_be_trained_again_costs_no_search(
+    digits, space, tmp_path, on_the_spot, drawn
+):
     answer = on_the_spot.answer
 
     def diverging(description, folder):

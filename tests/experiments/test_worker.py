@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 
 from tenfold.errors import ExperimentError
@@ -136,5 +137,10 @@ def test_addresses_that_do_not_work(digits, tmp_path, address, sentence):
 def test_a_database_of_another_search(digits, tmp_path, database, small):
     (tmp_path / "space.toml").write_text("[optimizer]\nlearning_rate = {log = [1e-4, 1e-2]}\n")
     plan = Plan(Space.load(tmp_path / "space.toml", small), 3)
+    study = optuna.create_study(
+        study_name="tenfold", load_if_exists=True, direction="maximize",
+        storage=database.replace("postgresql://", "postgresql+psycopg://"),
+    )  # fmt: skip
+    study.set_user_attr("identity", study.user_attrs.get("identity", {"data": "of another"}))
     with pytest.raises(ExperimentError, match="the database holds a search with another"):
         search_shared(digits, plan, tmp_path / "out", database, worker=True)

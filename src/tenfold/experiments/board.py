@@ -8,6 +8,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from tenfold.errors import Interrupted
@@ -93,7 +94,7 @@ class LiveTable(Lines):
         table = Table(*standing.header, box=None, pad_edge=False, caption=standing.line)
         table.caption_justify = "left"
         for row in standing.rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         self._live.start()
         self._live.update(table, refresh=True)
 

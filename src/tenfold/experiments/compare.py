@@ -133,7 +133,7 @@ class _Comparison:
             "folds": len(ground.divisions),
             "seed": ground.divisions[0]["seed"],
         }
-        folder.claim(self.identity)
+        self.before = folder.claim(self.identity) or {}
         self.path = folder.jobs / "labelled.safetensors"
         self.learn = {"file": self.path.name, "sha256": shelf.lay(ground.labelled, self.path)}
         self._owners: dict[Job, Entry] = {}
@@ -172,8 +172,11 @@ class _Comparison:
     def _settle(self, budget_s: float | None) -> float:
         """Decide who learns from how much, say what each will take, and return the seconds."""
         folds = len(self.ground.judged)
-        workers = workers_on(self.on, self.machine.workers)
-        if budget_s is not None:
+        workers = 1
+        if budget_s is not None:  # the same parts again, though a node may be gone meanwhile
+            workers = self.before.get("workers") or workers_on(self.on, self.machine.workers)
+            self.before = {"identity": self.identity, "workers": workers}
+            write_json(self.folder.settings, self.before)
             self._fit_into(budget_s, workers)
         for entry in self._in_turn():
             told = f"{entry.method.name}: about {clock(self._seconds(entry))} a fold"
@@ -187,6 +190,8 @@ class _Comparison:
             for division in self.ground.divisions
             if not self._job(entry, division).is_done(self.folder.jobs)
         ]
+        if left and budget_s is None:
+            workers = workers_on(self.on, self.machine.workers)
         expected_s = makespan([self._seconds(entry) for entry in left], workers)
         done = folds * len(self._in_turn()) - len(left)
         self.board.note(
@@ -203,11 +208,13 @@ class _Comparison:
             for entry in able:
                 assert entry.cost is not None
                 part = entry.cost.affordable(most_s, learned, len(self.ground.judged[0]))
-                entry.part = max(part, min(1.0, FEWEST / learned))
+                part = max(part, min(1.0, FEWEST / learned))
+                entry.part = 1.0 if learned * (1 - part) < classes else part
             fits = [self._seconds(entry) for entry in self._in_turn() for _ in self.ground.judged]
             return makespan(fits, workers)
 
         able, learned = self._in_turn(), self.ground.learned
+        classes = len(self.ground.labelled.classes)
         low, high = 0.0, budget_s
         for _ in range(30):
             middle = (low + high) / 2
@@ -312,6 +319,11 @@ class _Comparison:
             right[rows] = answers == labels[rows]
         return right
 
+    def _place(self) -> str:
+        if self.on != HERE:
+            return "one core or GPU of the cluster"
+        return "one core" if self.machine.workers is None else "one core, networks on a GPU"
+
     def _write(self, found: Compared) -> None:
         told = [entry.to_json() for entry in found.entries]
         write_table(self.folder.table, COLUMNS, [row_of(one) for one in told])
@@ -323,7 +335,8 @@ class _Comparison:
             "identity": self.identity,
             "images": len(self.ground.labelled),
             "learned": self.ground.learned,
-            "place": "one core" if self.machine.workers is None else "one core, networks on a GPU",
+            "place": self._place(),
+            "workers": self.before.get("workers"),
             "methods": told,
             "pairs": pairs,
             "expected_s": found.expected_s,

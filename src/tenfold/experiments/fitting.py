@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
-from tenfold.errors import OutputError, RecipeError, TenfoldError
+from tenfold.errors import JobError, OutputError, RecipeError, TenfoldError
 from tenfold.experiments.features import features
-from tenfold.experiments.methods import Method, make
+from tenfold.experiments.methods import Method, make, source_of
 from tenfold.experiments.trial import images_of, some_of
 from tenfold.files import RunFolder
 from tenfold.jobs import Job, Tell
@@ -66,8 +66,8 @@ def fit_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) -> d
     learn = some_of(learn, description["part"], description["fold"]["seed"])
     try:
         found, answers = _fit(description["method"], learn, judge, folder, tell)
-    except OutputError:
-        raise  # a full disk is not the method's fault
+    except (OutputError, JobError):
+        raise  # a full disk is not the method's fault, nor another file
     except RecipeError as error:
         return {"failed": "; ".join(error.problems)}
     except TenfoldError as error:
@@ -110,7 +110,8 @@ def probe(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str,
         some = some_of(learn, size / len(learn), description["fold"]["seed"])
         try:
             found, _ = _fit(method, some, judge, folder / f"small-{size}", tell)
-        except OutputError:
+            RunFolder(folder / f"small-{size}").checkpoint.unlink(missing_ok=True)
+        except (OutputError, JobError):
             raise
         except Exception as error:  # as above
             return {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
@@ -125,6 +126,8 @@ def _fit(
     """Fit, answer, and say how long it took and how large the result is."""
     if method["recipe"] is not None:
         return _fit_network(Recipe.model_validate(method["recipe"]), learn, judge, folder, tell)
+    if "source" in method and source_of(method["estimator"]) != method["source"]:
+        raise JobError(f"{method['estimator']}: its file changed meanwhile, run it again")
     # What is imported now is not counted as fitting.
     importlib.import_module(method["estimator"].partition(":")[0])
     estimator = _seeded(make(method["estimator"]))

@@ -102,12 +102,15 @@ class Method:
         estimator: "module:function or class" that makes it without arguments; None for a recipe.
         features: what is done to the images first; a recipe takes none.
         recipe: None for an estimator.
+        source: checksum of the file that a class of one's own comes from: who mends it wants it
+            tried again.
     """
 
     name: str
     estimator: str | None
     features: tuple[str, ...] = ()
     recipe: Recipe | None = None
+    source: str | None = None
 
     @classmethod
     def named(cls, name: str) -> "Method":
@@ -125,7 +128,7 @@ class Method:
             return cls(name, f"{__name__}:{CLASSIC[base].__name__}", tuple(extras))
         if ":" in base:
             make(base)  # a wrong one is told before anything is fitted
-            return cls(name, base, tuple(extras))
+            return cls(name, base, tuple(extras), source=source_of(base))
         if base not in NETWORKS and base not in names() and not base.endswith(".toml"):
             known = [*COMPARED, *(other for other in names() if other not in COMPARED)]
             close = difflib.get_close_matches(base, known, n=1)
@@ -148,8 +151,8 @@ class Method:
         about = {"name", "description", "measured"}
         recipe = self.recipe and self.recipe.model_dump(mode="json", exclude=about)
         found = {"estimator": self.estimator, "features": list(self.features), "recipe": recipe}
-        if self.estimator is not None and not self.estimator.startswith(f"{__name__}:"):
-            found["source"] = _source_of(self.estimator)  # who mends a class wants it tried again
+        if self.source is not None:
+            found["source"] = self.source
         return found
 
 
@@ -192,7 +195,7 @@ def make(path: str) -> Any:
     return made
 
 
-def _source_of(path: str) -> str | None:
+def source_of(path: str) -> str | None:
     """Return the checksum of the file that an estimator comes from; None if it has none."""
     module = importlib.import_module(path.partition(":")[0])
     try:

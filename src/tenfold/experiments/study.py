@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,9 +69,7 @@ class Study:
             return dict(trials[number].params)
         sampler = sampler_of(self._sampler, self._seed, number)
         copy = optuna.create_study(direction="maximize", sampler=sampler)
-        copy.add_trials(
-            [_comparable(trial) for trial in trials] if self._sampler == "gp" else trials
-        )
+        copy.add_trials(_comparable(trials) if self._sampler == "gp" else trials)
         drawn: dict[str, Any] = copy.ask(dict(distributions)).params
         self._study.add_trial(
             optuna.trial.create_trial(
@@ -100,20 +98,23 @@ class Study:
         return self._study.get_trials(deepcopy=False)[number]
 
 
-def _comparable(trial: "FrozenTrial") -> "FrozenTrial":
-    """Return a trial as complete, with what it reached first, if it reached anything.
+def _comparable(trials: Sequence["FrozenTrial"]) -> list["FrozenTrial"]:
+    """Return trials as complete, with what they reached at the smallest step of all.
 
     A Gaussian process learns from complete trials alone, and like must be compared with like.
+    Those that have reached nothing stay as they are: running, or failed.
     """
-    trials = optuna_().trial
-    if not trial.intermediate_values:
-        return trial
-    made: FrozenTrial = trials.create_trial(
-        params=trial.params,
-        distributions=trial.distributions,
-        value=trial.intermediate_values[min(trial.intermediate_values)],
-    )
-    return made
+    library = optuna_().trial
+    reached = [trial.intermediate_values for trial in trials]
+    step = min((min(values) for values in reached if values), default=0)
+    complete = [
+        library.create_trial(
+            params=trial.params, distributions=trial.distributions, value=values[step]
+        )
+        for trial, values in zip(trials, reached, strict=True)
+        if step in values
+    ]
+    return complete + [trial for trial, values in zip(trials, reached, strict=True) if not values]
 
 
 def sampler_of(name: str, seed: int, number: int) -> "BaseSampler":
