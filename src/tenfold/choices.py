@@ -81,7 +81,10 @@ class Preprocessing(Section):
 
 
 class Augmentation(Section):
-    """Largest random change of a training image; each drawn uniformly, 0 is none. No flips."""
+    """Largest random change of a training image; each drawn uniformly, 0 is none. No flips.
+
+    Pixels are those of the image once `preprocessing.zoom` has enlarged it.
+    """
 
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
     shift_pixels: Annotated[float, Field(ge=0, le=14)] = 0.0

@@ -78,7 +78,7 @@ def test_it_becomes_a_page(digits, tmp_path):
     page = (tmp_path / "page.html").read_text("utf-8")
     html5lib.HTMLParser(strict=True).parse(page)
     assert page.count("may be equally good") == 3
-    assert "one in twenty" in page
+    assert "p is adjusted for the number of pairs, 3" in page
 
 
 def test_the_command_compares_runs(digits, tmp_path):

@@ -64,7 +64,7 @@ FIGURES: dict[str, Callable[[Dataset], Figure]] = {
     ),
     "augmentation": lambda d: figures.augmentation_preview(d.images[0], d.images[1:20], "Others"),
     "augmentation_all": lambda d: figures.augmentation_preview(
-        d.images[0], d.images[1:33], caption(Recipe.load("quick").augmentation)
+        d.images[0], d.images[1:33], caption(Recipe.load("quick"))
     ),
     "curves_1": lambda d: figures.training_curves(history(1), kept_epoch=1),
     "curves_100": lambda d: figures.training_curves(history(100), kept_epoch=60),

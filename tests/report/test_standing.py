@@ -26,7 +26,7 @@ def test_a_score_stands_between_those_above_and_below():
 def test_what_honest_training_has_not_shown_is_told_so():
     assert beyond() == wilson_interval(27_932, 28_000)[1]
     assert "beyond what honest training has shown" in standing(0.9999).sentence()
-    assert "above every honest score" in standing(0.9979).sentence()
+    assert "not below any honest score" in standing(0.9979).sentence()
 
 
 def test_the_lowest_of_all_has_nothing_below():

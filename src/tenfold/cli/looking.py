@@ -105,6 +105,7 @@ def report_command(
 
 def _compare(runs: list[Path], out: Path | None, console: "Console", *, as_json: bool) -> None:
     """Print runs side by side, and write them as a page if one is wanted."""
+    from rich.markup import escape
     from rich.table import Table
 
     from tenfold.report.compare import side_by_side, write_comparison
@@ -122,7 +123,7 @@ def _compare(runs: list[Path], out: Path | None, console: "Console", *, as_json:
     for content in section.tables:
         table = Table(*content.header, box=None, pad_edge=False, title=content.caption)
         for row in content.rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         console.print(table)
     if out is not None:
         say(console, f"the page is {out}")

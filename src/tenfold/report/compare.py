@@ -14,11 +14,9 @@ from tenfold.errors import DataError
 from tenfold.files import write_text
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
-from tenfold.report.metrics import Comparison, Score, mcnemar
+from tenfold.report.metrics import SIGNIFICANT, Comparison, Score, holm, mcnemar
 from tenfold.report.page import render
 from tenfold.report.section import Section, Table
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +55,7 @@ class SideBySide:
         section.say(f"All were judged on {self.ground}.")
         section.tables += [self._table(), self._pairs_table()]
         if len(self.pairs) > 1:
-            section.say(
-                f"Of {len(self.pairs)} pairs of equals one in twenty seems to differ by chance: "
-                "take p near 0.05 lightly."
-            )
+            section.say(f"p is adjusted for the number of pairs, {len(self.pairs)} (Holm 1979).")
         scores = dict(zip(self.names, self.scores, strict=True))
         shows = "Accuracy of each run with its interval"
         section.draw("comparison", shows, figures.scores(scores, "Runs side by side"))
@@ -76,15 +71,16 @@ class SideBySide:
 
     def _pairs_table(self) -> Table:
         rows = []
-        for (one, other), found in self.pairs.items():
-            verdict = "differ" if found.p < SIGNIFICANT else "may be equally good"
+        adjusted = holm([found.p for found in self.pairs.values()])
+        for ((one, other), found), p in zip(self.pairs.items(), adjusted, strict=True):
+            verdict = "differ" if p < SIGNIFICANT else "may be equally good"
             rows.append(
                 (
                     f"{self.names[one]} and {self.names[other]}",
                     f"{found.first:,}",
                     f"{found.second:,}",
                     f"{found.neither:,}",
-                    f"{found.p:.2g}",
+                    f"{p:.2g}",
                     verdict,
                 )
             )

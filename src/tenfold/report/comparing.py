@@ -8,11 +8,9 @@ from tenfold.files import output_folder, write_text
 from tenfold.report import figures
 from tenfold.report.figures.compare import Placed
 from tenfold.report.figures.style import counted
-from tenfold.report.metrics import holm
+from tenfold.report.metrics import SIGNIFICANT, holm
 from tenfold.report.page import render
 from tenfold.report.section import Section, Table
-
-SIGNIFICANT = 0.05
 
 
 def write_compare_page(told: Mapping[str, Any], page: Path, pictures: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tenfold.answers import Answers
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, RecognizerError, TenfoldError
-from tenfold.files import RunFolder
+from tenfold.files import RunFolder, is_there
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.tensors import load_tensors, save_tensors
@@ -140,7 +140,7 @@ class Evidence:
             RecipeError: its recipe is damaged: nothing else could be understood then.
         """
         folder = RunFolder(path)
-        if not folder.recipe.is_file():
+        if not is_there(folder.recipe):
             raise RecognizerError(f"{path}: holds no run, expected a run folder with a recipe.toml")
         recipe = Recipe.load(folder.recipe)
         gaps: list[str] = []

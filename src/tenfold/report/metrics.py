@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tenfold.errors import DataError
 
 CALIBRATION_BINS = 15
+SIGNIFICANT = 0.05  # p below this, adjusted for how many pairs there are, counts as a difference
 SMALLEST_PROBABILITY = 1e-12
 
 

@@ -26,7 +26,12 @@ def write_search_page(told: Mapping[str, Any], page: Path, pictures: Path) -> No
         Axis(place, kind, values)
         for place, (kind, values, _whole) in told["identity"]["space"].items()
     ]
-    sections = [_answer(told, trials), _course(told, trials), _choices(told, trials, axes)]
+    winner = next(trial for trial in trials if trial.number == told["winner"])
+    sections = [
+        _answer(told, winner),
+        _course(told, trials, winner),
+        _choices(told, trials, axes, winner),
+    ]
     title = f"A search from {told['start']}"
     subtitle = f"{len(told['trials'])} trials by {told['identity']['sampler']} search."
     write_text(page, render(title, subtitle, sections, output_folder(pictures)))
@@ -37,10 +42,9 @@ def _tried(trial: Mapping[str, Any]) -> Tried:
     return Tried(trial["number"], reached, trial["values"])
 
 
-def _answer(told: Mapping[str, Any], trials: Sequence[Tried]) -> Section:
+def _answer(told: Mapping[str, Any], winner: Tried) -> Section:
     section = Section("answer", "Is the winner better?")
     verdict = told["verdict"]
-    winner = next(trial for trial in trials if trial.number == told["winner"])
     if verdict is None:
         section.say(
             f"Trial {winner.number} won with {winner.last[1]:.4f}. Whether it is better than the "
@@ -64,15 +68,15 @@ def _answer(told: Mapping[str, Any], trials: Sequence[Tried]) -> Section:
     return section
 
 
-def _course(told: Mapping[str, Any], trials: Sequence[Tried]) -> Section:
+def _course(told: Mapping[str, Any], trials: Sequence[Tried], winner: Tried) -> Section:
     section = Section("course", "How the trials went")
     states = [trial["state"] for trial in told["trials"]]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     section.say(f"Of {len(states)} trials: {counted}. All begin cheap, the best third goes on.")
     shares = sorted({share for trial in trials for share in trial.reached})
     shows = "Accuracy of each trial on each rung"
-    section.draw("history", shows, figures.search_history(trials))
-    ranked = sorted(trials, key=lambda one: one.last, reverse=True)
+    section.draw("history", shows, figures.search_history(trials, winner))
+    ranked = sorted(trials, key=lambda one: (one.last, one is winner), reverse=True)
     states_of = {trial["number"]: trial["state"] for trial in told["trials"]}
     rows = [
         (str(one.number), states_of[one.number], *(_accuracy(one, share) for share in shares))
@@ -88,7 +92,9 @@ def _course(told: Mapping[str, Any], trials: Sequence[Tried]) -> Section:
     return section
 
 
-def _choices(told: Mapping[str, Any], trials: Sequence[Tried], axes: Sequence[Axis]) -> Section:
+def _choices(
+    told: Mapping[str, Any], trials: Sequence[Tried], axes: Sequence[Axis], winner: Tried
+) -> Section:
     section = Section("choices", "What the choices did")
     if told["importance"]:
         section.say(
@@ -101,7 +107,7 @@ def _choices(told: Mapping[str, Any], trials: Sequence[Tried], axes: Sequence[Ax
         section.say("There are too few trials to say which choice mattered most.")
     if len(axes) > 1:
         shows = "Each trial as a line across its choices"
-        section.draw("coordinates", shows, figures.search_coordinates(trials, axes))
+        section.draw("coordinates", shows, figures.search_coordinates(trials, axes, winner))
     shows = "Accuracy on the first rung against each choice"
     section.draw("slices", shows, figures.search_slices(trials, axes))
     return section

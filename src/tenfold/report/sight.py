@@ -21,6 +21,8 @@ def what_it_sees(evidence: Evidence, digit: str | None) -> Section:
     if recognizer is None or examples is None:
         section.say("Without recognizer and examples there is nothing to look at.")
         return section
+    if len(recognizer.members) > 1:
+        section.say("Filters, maps and what decided are those of the first member.")
     member = recognizer.members[0]
     network = member.network.cpu().eval()
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]

@@ -48,7 +48,7 @@ class Standing:
                 "that are usually explained by leaked test labels"
             )
         if not self.above:
-            return f"{self.score:.5g} is above every honest score known here"
+            return f"{self.score:.5g} is not below any honest score known here"
         higher, lower = self.above[-1], self.below[:1]
         sentence = f"{self.score:.5g} stands below {higher.score:g} ({higher.who})"
         if lower:

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tenfold.choices import Augmentation
 from tenfold.networks.summary import summarize
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, names
 from tenfold.recognizer import Preprocessing
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
@@ -94,7 +93,9 @@ def the_data(evidence: Evidence) -> Section:
             section.say(f"Problem: {problem}.")
         for note in checks["notes"]:
             section.say(f"Note: {note}.")
-        if not checks["problems"] and not checks["notes"]:
+        if checks["problems"] or checks["notes"]:
+            section.say("Problems and notes count images from 0, pictures count rows from 1.")
+        else:
             section.say("The checks found nothing wrong or odd.")
         files = [checks["train"]] + ([checks["test"]] if checks["test"] else [])
         section.tables.append(_files_table(files))
@@ -143,10 +144,10 @@ def the_augmentation(evidence: Evidence, digit: str | None) -> Section:
     """One digit, drawn as training saw it."""
     section = Section("augmentation", "Augmentation")
     recipe = evidence.recipe
-    section.say(f"{caption(recipe.augmentation)}.")
+    section.say(f"{caption(recipe)}.")
     values = recipe.augmentation.model_dump()
     rows = [(name.replace("_", " "), f"{value:g}") for name, value in values.items()]
-    section.tables.append(Table("The recipe's largest changes", ("what", "at most"), rows))
+    section.tables.append(Table("As the recipe has it", ("what", "amount"), rows))
     if evidence.examples is not None:
         _, image = evidence.examples.one_of(digit)
         section.draw(
@@ -163,17 +164,21 @@ def augmentation_preview(image: NDArray[np.uint8], recipe: Recipe) -> "Figure":
     warp = augment.warp(recipe.augmentation, PREVIEW_VARIANTS, len(image), generator)
     copies = torch.from_numpy(image.copy()).expand(PREVIEW_VARIANTS, -1, -1)
     variants = Preprocessing(zoom=recipe.preprocessing.zoom)(copies, warp)[:, 0].numpy()
-    return figures.augmentation_preview(image, variants, caption(recipe.augmentation))
+    return figures.augmentation_preview(image, variants, caption(recipe))
 
 
-def caption(augmentation: Augmentation) -> str:
-    """Say what is done to a digit: "Turned by up to 8°, shifted by up to 1.2 pixels"."""
+def caption(recipe: Recipe) -> str:
+    """Say what is done to a digit: "Turned by up to 8°, shifted by up to 1.2 pixels".
+
+    Its pixels are those of the image as it was given, before the zoom of preprocessing.
+    """
+    augmentation, zoom = recipe.augmentation, recipe.preprocessing.zoom or 1.0
     parts = [
         (augmentation.rotation_degrees, "turned by up to {:g}°"),
-        (augmentation.shift_pixels, "shifted by up to {:g} pixels"),
+        (augmentation.shift_pixels / zoom, "shifted by up to {:.2g} pixels"),
         (augmentation.zoom * 100, "stretched by up to {:g} % a side"),
         (augmentation.shear_degrees, "slanted by up to {:g}°"),
-        (augmentation.elastic_pixels, "bent by about {:g} pixels"),
+        (augmentation.elastic_pixels / zoom, "bent by about {:.2g} pixels"),
     ]
     said = [text.format(amount) for amount, text in parts if amount]
     if not said:
@@ -253,14 +258,24 @@ def _expected(evidence: Evidence) -> Evaluation | None:
 
 def caution(recipe: Recipe) -> str | None:
     """Say in which way the images held out do not tell what the leaderboard will."""
+    said = []
     if recipe.ensemble.members > 1:
-        return (
+        said.append(
             "Each image held out was judged by the few members that had not learned it, not by the "
             "ensemble as a whole."
         )
-    if recipe.training.keep == "best":
-        return "The same images chose the epoch, which flatters a little."
-    return None
+    chosen = {
+        "the epoch": recipe.training.keep == "best",
+        "the learning rate": recipe.schedule.name == "plateau",
+        "when to stop": recipe.training.patience_epochs is not None,
+    }
+    if any(chosen.values()):
+        what = ", ".join(name for name, was in chosen.items() if was)
+        said.append(f"The same images chose {what}, which flatters a little.")
+    teacher = recipe.distillation.teacher
+    if teacher is not None and teacher not in names():
+        said.append("Whether the teacher had learned from them is not known here.")
+    return " ".join(said) or None
 
 
 def _read_right(score: Score) -> str:

@@ -13,8 +13,9 @@ SECONDS_BETWEEN_DRAWINGS = 15.0
 class Watch:
     """Passes everything on to another listener, and keeps `figures/training.png` up to date.
 
-    It draws after each epoch, and in long epochs every 15 seconds; training waits meanwhile. An
-    ensemble's members train in processes of their own and are not drawn until the end.
+    It draws after each epoch, and from the second on in long ones every 15 seconds; training waits
+    meanwhile. Members of an ensemble train in processes of their own and are not drawn until the
+    end.
     """
 
     def __init__(self, listener: Listener, folder: RunFolder) -> None:

@@ -32,7 +32,8 @@ def warp(
     Args:
         augmentation: largest changes.
         count: number of images.
-        size: their height and width in pixels, the unit of `augmentation`.
+        size: their height and width in pixels, the unit of `augmentation` where nothing zooms:
+            preprocessing's zoom, which comes after, makes its changes smaller by that factor.
         generator: draws everything; its device is where the grid is made.
         seen_size: height and width of what the network will see; None is `size`.
 

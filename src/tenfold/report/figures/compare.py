@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +38,8 @@ def frontier(placed: Sequence[Placed]) -> list[Placed]:
 def methods(placed: Sequence[Placed], n: int, place: str) -> Figure:
     """Draw wrong answers against seconds of work on `place`, both on logarithmic axes."""
     best = min(placed, key=lambda each: each.error)
+    least = 0.5 / n  # where none is drawn: a logarithmic axis has no zero
+    placed = [replace(each, error=max(each.error, least)) for each in placed]
     title = f"{best.name} makes the fewest mistakes: {best.error:.2%} of {n:,} images"
     note = f"On {place}. Line: the frontier, where nothing is both quicker and better."
     if any(each.partial for each in placed):
@@ -50,7 +52,7 @@ def methods(placed: Sequence[Placed], n: int, place: str) -> Figure:
         steps = ([each.seconds for each in line], [each.error for each in line])
         axes.plot(*steps, color=AMBER, drawstyle="steps-post", linewidth=1.2, zorder=1)
         for each in placed:
-            low, high = each.interval
+            low, high = (max(bound, least) for bound in each.interval)
             axes.vlines(each.seconds, low, high, color=BLUE, linewidth=1)
             face = "white" if each.partial else BLUE
             axes.plot(each.seconds, each.error, "o", color=BLUE, markerfacecolor=face, markersize=6)

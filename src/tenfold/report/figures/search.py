@@ -66,10 +66,9 @@ class Axis:
         return placed
 
 
-def search_history(tried: Sequence[Tried]) -> Figure:
+def search_history(tried: Sequence[Tried], winner: Tried) -> Figure:
     """Draw what each trial reached on each rung, in the order in which they were drawn."""
-    best = max(tried, key=lambda trial: trial.last)
-    title = f"Trial {best.number} went furthest and reached {best.last[1]:.4f}"
+    title = f"Trial {winner.number} went furthest and reached {winner.last[1]:.4f}"
     note = "Dots: accuracy on images held out from the trial, bluer on each further rung."
     shares = sorted({share for trial in tried for share in trial.reached})
     shade_of = dict(zip(shares, _shades(len(shares)), strict=True))
@@ -107,21 +106,20 @@ def search_importance(shares: Mapping[str, float]) -> Figure:
     return figure
 
 
-def search_coordinates(tried: Sequence[Tried], axes_of: Sequence[Axis]) -> Figure:
+def search_coordinates(tried: Sequence[Tried], axes_of: Sequence[Axis], winner: Tried) -> Figure:
     """Draw each trial as a line across all its choices; those that went furthest in blue."""
     furthest = max(trial.last[0] for trial in tried)
     finalists = [trial.last[0] == furthest for trial in tried]
     furthest_of = counted(sum(finalists), "trial")
     title = f"What went furthest, {furthest_of} of {len(tried)}, and what each chose"
-    note = "A line is a trial: blue the furthest, amber the best of them, pale those that stopped."
-    best = max(tried, key=lambda trial: trial.last)
+    note = "A line is a trial: blue the furthest, amber the winner, pale those that stopped."
     with drawing(11, 5, title, note) as figure:
         axes = figure.subplots()
         heights = np.stack([axis.positions(tried) for axis in axes_of], axis=1)
         for trial, is_finalist, line in zip(tried, finalists, heights, strict=True):
-            colour = AMBER if trial is best else BLUE if is_finalist else FAINT_BLUE
+            colour = AMBER if trial is winner else BLUE if is_finalist else FAINT_BLUE
             width, order = (1.8, 3) if is_finalist else (0.7, 1)
-            axes.plot(line, color=colour, linewidth=width, zorder=order + (trial is best))
+            axes.plot(line, color=colour, linewidth=width, zorder=order + (trial is winner))
         for at, axis in enumerate(axes_of):
             axes.axvline(at, color=MUTED, linewidth=0.8, zorder=0)
             low, high = (_short(value) for value in (axis.values[0], axis.values[-1]))
@@ -141,16 +139,19 @@ def search_slices(tried: Sequence[Tried], axes_of: Sequence[Axis]) -> Figure:
     title = "Accuracy on the first rung against each choice"
     cheapest = min(trial.first[0] for trial in tried)
     tried = [trial for trial in tried if trial.first[0] == cheapest]
+    first = np.array([trial.first[1] for trial in tried])
+    middle = np.quantile(first, 0.1)
+    lowest = middle - (first.max() - middle) / 4
     note = f"{counted(len(tried), 'trial')} at {cheapest:.0%} of a training: like with like."
+    if below := int((first < lowest).sum()):
+        note += f" {below} further below."
     with drawing(max(5.0, 2.8 * columns), 1.2 + 2.0 * rows, title, note) as figure:
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        first = np.array([trial.first[1] for trial in tried])
         for axes, axis in zip(grid.flat, axes_of, strict=False):
             _slice(axes, axis, tried, first)
         for axes in grid.flat[len(axes_of) :]:
             axes.set_visible(False)
-        lowest = np.quantile(first, 0.1)
-        grid[0, 0].set_ylim(lowest - (first.max() - lowest) / 4, None)
+        grid[0, 0].set_ylim(lowest, None)
     return figure
 
 

@@ -58,7 +58,8 @@ def training_curves(
         rate.set(ylabel="learning rate", xlabel="epoch")
         rate.set_ylim(bottom=0)
         first = 0 if stretches else min(epochs[0], 1) - 0.5
-        rate.set_xlim(first, epochs[-1] + (0.02 * epochs[-1] if stretches else 0.5))
+        last = max(row["epoch"] or 0 for row in (history[-1], *stretches[-1:]))
+        rate.set_xlim(first, 1.02 * last if stretches else last + 0.5)
         rate.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         figure.align_ylabels()
         if kept_epoch is not None:

@@ -103,7 +103,7 @@ def risk_coverage(coverage: NDArray[np.float64], accuracy: NDArray[np.float64]) 
         accuracy: float64 [N], among the answered.
     """
     n = len(coverage)
-    title = "If it may say “not sure”: the fewer it answers, the fewer are wrong"
+    title = "If it may say “not sure”: how many of its answers are wrong"
     note = f"From {counted(n, 'image')}, least sure withheld first. Band: 95 % Wilson interval."
     with drawing(9, 4.5, title, note) as figure:
         axes = figure.subplots()
