@@ -38,7 +38,7 @@ def parts(digits):
 
 
 def weights(recognizer):
-    return {name: t.numpy() for name, t in recognizer.members[0].network.state_dict().items()}
+    return {name: t.cpu().numpy() for name, t in recognizer.members[0].network.state_dict().items()}
 
 
 def same(one, other):
@@ -54,6 +54,16 @@ class StopAfter(Silence):
     def moment(self, moment):
         if moment.step >= self.steps:
             os.kill(os.getpid(), self.number)
+
+
+class Steps(Silence):
+    """Remembers how many steps were done at each moment."""
+
+    def __init__(self):
+        self.steps = []
+
+    def moment(self, moment):
+        self.steps.append(moment.step)
 
 
 @pytest.fixture
@@ -108,7 +118,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(parts, tmp_path, name, steps)
     whole = fit(*parts, choices, out=tmp_path / "whole")
     with pytest.raises(Interrupted, match=f"stopped after step {steps} of 50, saved in "):
         fit(*parts, choices, out=tmp_path / "parts", listener=StopAfter(steps))
-    resumed = fit(*parts, choices, out=tmp_path / "parts", resume=True)
+    seen = Steps()
+    resumed = fit(*parts, choices, out=tmp_path / "parts", resume=True, listener=seen)
+    assert seen.steps[0] == steps + 1  # it went on, and did not begin anew
     assert same(weights(whole), weights(resumed))
     one, other = (
         load_file(tmp_path / run / "checkpoint.safetensors") for run in ("whole", "parts")

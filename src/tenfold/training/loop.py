@@ -180,6 +180,7 @@ class Trainer:
         with self.machine.autocast():
             logits = self._called(seen).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
+        told = F.cross_entropy(logits.detach(), labels)  # what validation's loss compares with
         if self.teacher is not None:
             drawn = partial(batches.warp, len(chosen), state.step, mine=mine)
             said = self.teacher.says(batches.images[chosen[mine]], drawn)
@@ -194,8 +195,8 @@ class Trainer:
         if state.average is not None and training.ema_decay is not None:
             average.move(state.average, state.network, training.ema_decay, state.step)
         right = (logits.argmax(dim=1) == labels).sum()
-        count = torch.full_like(loss, len(labels))
-        state.sums += self.together.sum(torch.stack([loss.detach() * count, right, count]).double())
+        count = torch.full_like(told, len(labels))
+        state.sums += self.together.sum(torch.stack([told * count, right, count]).double())
         state.step += 1
         if state.step % max(1, self.batches.total_steps // STRETCHES) == 0:
             self._finish_stretch()

@@ -19,7 +19,8 @@ class Epoch:
 
     Attributes:
         epoch: counted from 1.
-        train_loss, train_accuracy: mean over the epoch's augmented batches, weights moving.
+        train_loss, train_accuracy: mean over the epoch's augmented batches, weights moving; the
+            loss in nats, without label smoothing and what a teacher says.
         valid_loss, valid_accuracy: of the kept weights (the average, if there is one); None
             without validation images.
         learning_rate: of the epoch's last step.

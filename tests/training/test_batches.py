@@ -1,0 +1,59 @@
+"""What a step learns from: a function of seed and step, whoever asks for which part."""
+
+import numpy as np
+import pytest
+import torch
+
+from tenfold.machine import Machine
+from tenfold.recipe import Recipe
+from tenfold.recognizer import plain_grid
+from tenfold.training.batches import Batches
+
+RECIPE = Recipe.load("quick", overrides=["training.batch_size=64", "training.max_epochs=2"])
+
+
+@pytest.fixture
+def batches(digits):
+    return Batches(digits, RECIPE, Machine(torch.device("cpu"), "fp32"))
+
+
+def test_an_epoch_shows_every_image_once_and_each_another_order(batches, digits):
+    first, second = (torch.cat(batches.of_epoch(epoch)) for epoch in (0, 1))
+    assert len(first) == len(first.unique()) == batches.steps_per_epoch * 64 == 1984
+    assert not torch.equal(first, second)
+    again = Batches(digits, RECIPE, Machine(torch.device("cpu"), "fp32"))
+    assert torch.equal(torch.cat(again.of_epoch(1)), second)
+
+
+def test_a_share_is_that_part_of_the_batch(batches):
+    chosen = batches.of_epoch(0)[0]
+    images, labels = batches.seen(chosen, 5)
+    mine, its = batches.seen(chosen, 5, slice(32, 64))
+    assert torch.equal(mine, images[32:])
+    assert torch.equal(its, labels[32:])
+
+
+def test_images_are_small_at_first(batches):
+    chosen = batches.of_epoch(0)[0]
+    half = batches.total_steps // 2
+    sizes = [batches.seen(chosen, step)[0].shape[-1] for step in (0, half - 1, half + 1)]
+    assert sizes == [20, 20, 24]
+
+
+def test_augmentation_fades(batches):
+    def strength(step):
+        warp = batches.warp(1000, step, None)
+        return float((warp - plain_grid(28, warp.device)).abs().mean())
+
+    fade = RECIPE.augmentation.fade
+    last = strength(batches.total_steps)
+    assert last / strength(0) == pytest.approx(1 - fade, rel=0.15)
+
+
+def test_pixels_are_standardized_by_the_images_learned(digits):
+    plain = Recipe.load("surma", overrides=["preprocessing.standardize=true"])
+    found = Batches(digits, plain, Machine(torch.device("cpu"), "fp32")).preprocessing
+    assert found.mean == pytest.approx(digits.images.mean() / 255)
+    assert found.std == pytest.approx(digits.images.std() / 255)
+    flat = type(digits)(np.zeros((4, 8, 8), np.uint8), np.arange(4), digits.classes, "flat")
+    assert Batches(flat, plain, Machine(torch.device("cpu"), "fp32")).preprocessing.std == 1
