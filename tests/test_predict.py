@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 from tenfold import data, predict
 from tenfold.data import stream
@@ -21,6 +22,8 @@ def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "recognizer.safetensors"
     choices = Recipe.load("lenet5").network
     network = build(choices, image_size=28, n_classes=10, seed=0)
+    with torch.no_grad():
+        [*network.modules()][-1].weight.mul_(100)  # or every image would be the same digit
     Recognizer([Member(network.eval(), choices, Preprocessing())], data.DIGITS, 28).save(path)
     return path
 
@@ -34,8 +37,9 @@ def test_a_file_in_pieces_gives_the_answers_of_the_whole(model, digits_csv, tmp_
     out = tmp_path / "submission.csv"
     recognizer, found = predict_file(model, digits_csv / "test.csv", out)
     at_once = recognizer.probabilities(data.read(digits_csv / "test.csv", labels=False))
-    np.testing.assert_allclose(found.confidence, at_once.max(axis=1), atol=0.01)
+    np.testing.assert_allclose(found.confidence, at_once.max(axis=1), atol=0.05)
     assert (found.answers == at_once.argmax(axis=1)).mean() > 0.99  # batches are cut elsewhere
+    assert len(np.unique(found.answers)) >= 3
     np.testing.assert_array_equal(data.read_submission(out), found.answers)
 
 
@@ -47,8 +51,9 @@ def test_parts_as_jobs_give_the_same(model, digits_csv, tmp_path, monkeypatch):
     monkeypatch.setattr(predict, "MOST_PARTS", 3)
     _, here = predict_file(model, digits_csv / "test.csv", tmp_path / "here.csv")
     _, there = predict_file(model, digits_csv / "test.csv", tmp_path / "there.csv", on="ray")
-    np.testing.assert_allclose(there.confidence, here.confidence, atol=0.01)
-    assert (tmp_path / "there.csv").read_text().count("\n") == 801
+    np.testing.assert_allclose(there.confidence, here.confidence, atol=0.05)
+    assert (there.answers == here.answers).mean() > 0.99
+    np.testing.assert_array_equal(data.read_submission(tmp_path / "there.csv"), there.answers)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here.csv", "there.csv"]
 
 
@@ -60,7 +65,7 @@ def test_a_file_that_changed_meanwhile_is_answered_anew(model, digits_csv, tmp_p
     )
     for at, rows in enumerate((lines[1:], lines[:0:-1])):  # as many bytes, in another order
         source.write_text("".join([lines[0], *rows]))
-        os.utime(source, ns=(at, at))
+        os.utime(source, (at, at))
         with pytest.raises(ZeroDivisionError):
             predict_file(model, source, None, on="ray")
     assert not set(ids[0]) & set(ids[1])

@@ -16,6 +16,7 @@ from tenfold.data.submission import write_submission
 from tenfold.errors import DataError
 from tenfold.files import atomic_path, output_folder
 
+_BLANK, _LINE_END = frozenset(b" \t\r\n"), 10
 _UTF8_MARK = b"\xef\xbb\xbf"
 LONGEST_HEADER_BYTES = 2**20
 _ROWS_AT_ONCE = 2000
@@ -111,13 +112,23 @@ def rows(
         classes: what labels may be; None allows every whole number.
         where: which lines of the file the rows are.
     """
-    if (table := fast_csv.table(text, start, columns)) is not None:
+    plain = text[: _end(text)] if where.to_the_end else text
+    if (table := fast_csv.table(plain, start, columns)) is not None:
         pixels, values = table
         if values is None:
             return pixels, None
         if classes is None or set(map(str, np.unique(values))) <= set(classes):
             return pixels, values.astype(np.int64)
     return CarefulReader(path, text[start:].tobytes(), columns, classes, where).read()
+
+
+def _end(text: NDArray[np.uint8]) -> int:
+    """Return where the last line that is not blank ends, its line end included."""
+    end = len(text)
+    while end > 0 and text[end - 1] in _BLANK:
+        end -= 1
+    ends = np.flatnonzero(text[end:] == _LINE_END)
+    return end + int(ends[0]) + 1 if len(ends) else end
 
 
 def without_label(path: Path, columns: Layout, on_note: Callable[[str], None]) -> Layout:

@@ -182,11 +182,13 @@ def _parquet_chunks(path: Path, part: Part, on_note: Note) -> Iterator[NDArray[n
     file = _parquet(path)
     names = file.schema_arrow.names
     columns: Layout = layout(path, ",".join(names).encode())
+    if len(columns.names) != len(names):
+        raise DataError(f"{path}: has a comma in the name of a column, expected pixel0, pixel1, …")
     columns = without_label(path, columns, on_note)
-    pixels = [columns.names[column] for column in columns.pixels]
+    pixels = [names[column] for column in columns.pixels]
     end = file.num_row_groups if part.end is None else part.end
     groups = list(range(part.start, end))
-    row = 0
+    row = sum(file.metadata.row_group(group).num_rows for group in range(part.start))
     for batch in _batches(path, file, groups, pixels):
         values = _numbers(path, row, [(name, batch.column(name)) for name in pixels])
         row += len(values)
