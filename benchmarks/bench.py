@@ -8,6 +8,7 @@ table and leaves it in the folder with a figure and everything measured as JSON.
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -77,8 +78,9 @@ def draw(quick: dict, peers: dict[str, dict], path: Path) -> None:
     times = {"quick": quick["train_s"]} | {
         f"{name}, in Keras": found["keras_whole_s"] for name, found in peers.items()
     }
-    title = "One whole training on two cores"
-    note = "Keras: seconds of an epoch, measured, times 30 epochs (deotte) and 100 (surma)."
+    title = f"One whole training on {len(os.sched_getaffinity(0))} cores"
+    epochs = ", ".join(f"{found['epochs']} of {name}" for name, found in peers.items())
+    note = f"Keras: seconds of an epoch, measured, times the epochs: {epochs}."
     with drawing(9, 1.3 + 0.5 * len(times), title, note) as figure:
         axes = figure.subplots()
         colours = [BLUE] + [AMBER] * len(peers)

@@ -79,7 +79,7 @@ def draw(images: list[dict], members: list[list[dict]], path: Path) -> None:
     from tenfold.report.figures import save
     from tenfold.report.figures.style import AMBER, BLUE, drawing
 
-    title = "Training time grows in a straight line"
+    title = "Training time against images, and against members"
     note = (
         "Two epochs each. Left: one network on all cores. Right: 5,000 images, the whole command."
     )
@@ -91,7 +91,7 @@ def draw(images: list[dict], members: list[list[dict]], path: Path) -> None:
         left.set(xlabel="images", ylabel="seconds of training", ylim=(0, None), xlim=(0, None))
         ticks = range(0, IMAGES[-1] + 1, 10_000)
         left.set_xticks(ticks, [f"{count:,}" for count in ticks])
-        for rows, color in zip(members, (AMBER, BLUE), strict=True):
+        for rows, color in zip(members, (AMBER, BLUE), strict=False):
             points = [(row["members"], row["seconds"]) for row in rows]
             right.plot(*zip(*points, strict=True), "o-", color=color)
             cores = rows[0]["cores"]
@@ -128,7 +128,7 @@ def main() -> None:
         images = time_images(source, options.recipe, folder)
         by_images = straight_line(images, "images")
         members, by_members = [], []
-        for share in (cores[:1], cores):
+        for share in [cores[:1], cores][: len(cores)]:
             members.append(time_members(source, options.recipe, folder, share))
             by_members.append(straight_line(members[-1], "members"))
     if options.figure:

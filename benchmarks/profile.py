@@ -128,7 +128,9 @@ def time_convolution(layer: nn.Conv2d, given: Tensor) -> dict:
     """Seconds and FLOP/s of one convolution's three products."""
     given = given.contiguous(memory_format=torch.channels_last)
     weight = layer.weight.detach().to(given.dtype)
-    stride, padding = list(layer.stride), [int(side) for side in layer.padding]
+    stride = list(layer.stride)
+    same = layer.padding == "same"
+    padding = [side // 2 for side in layer.kernel_size] if same else list(map(int, layer.padding))
 
     def forward() -> Tensor:
         return torch.nn.functional.conv2d(given, weight, None, layer.stride, layer.padding)

@@ -102,7 +102,7 @@ def main() -> int:
         process = subprocess.Popen(
             [*ensemble, "--out", str(out), "--on", nodes.address], stdout=subprocess.DEVNULL
         )
-        while not list(out.glob("members/*/manifest.json")):
+        while not list(out.glob("members/*/manifest.json")) and process.poll() is None:
             time.sleep(0.5)
         nodes.kill_one()
         done_before = len(list(out.glob("members/*/manifest.json")))

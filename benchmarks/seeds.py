@@ -13,6 +13,8 @@ from pathlib import Path
 import machine
 import ours
 
+from tenfold.recipe import Recipe
+
 COLUMNS = ("test_accuracy", "valid_accuracy", "train_s", "total_s")
 
 
@@ -20,8 +22,11 @@ def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: l
     """Make one whole run, or finish one that was stopped, and read its score and its summary."""
     out = folder / str(seed)
     files = (data / "train.csv", data / "test.csv") if data else ()
-    resumed = out.exists()
-    if not (out / "run.json").exists():
+    done = (out / "run.json").exists()
+    resumed = out.exists() and not done
+    if done:
+        _check_same(recipe, seed, choices, out)
+    else:
         changes = [part for choice in choices for part in ("--set", choice)]
         ours.call(
             ours.command(
@@ -47,6 +52,14 @@ def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: l
         "total_s": summary["total_s"],
         "resumed": resumed,  # then the seconds are not those of a whole run
     }
+
+
+def _check_same(recipe: str, seed: int, choices: list[str], out: Path) -> None:
+    """A finished run is taken as it is: it has to be one of just this recipe."""
+    about = {"name", "description", "measured"}
+    asked = Recipe.load(recipe, overrides=choices, seed=seed).model_dump(exclude=about)
+    if Recipe.load(out / "recipe.toml").model_dump(exclude=about) != asked:
+        raise SystemExit(f"{out} holds a run of another recipe: take another --out")
 
 
 def print_row(name: str, row: dict, note: str = "") -> None:
