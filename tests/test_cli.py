@@ -1,28 +1,50 @@
-"""The command line as people use it: a process, its output, its exit code."""
+"""The command line as people use it: what it prints, what it leaves, its exit code."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tenfold.cli import main
+from tenfold.errors import Interrupted
+
 TINY = ("--recipe", "lenet5", "--set", "training.max_epochs=3")
 
 
 def tenfold(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "tenfold", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
+    """Run a command in this process: to import torch for each anew would take minutes."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    place, words, path = Path.cwd(), sys.argv, sys.path[:]
+    on_term = signal.getsignal(signal.SIGTERM)
+    os.chdir(cwd or place)
+    sys.argv = ["tenfold", *map(str, arguments)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            main()
+    except SystemExit as ended:
+        code = ended.code
+    finally:
+        os.chdir(place)
+        sys.argv, sys.path[:] = words, path
+        signal.signal(signal.SIGTERM, on_term)
+    return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def process(*arguments, cwd=None):
+    """The same in a process of its own, as people run it."""
+    command = [sys.executable, "-m", "tenfold", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 def complaint(done):
@@ -38,7 +60,7 @@ def complaint(done):
 def run(digits_csv, tmp_path_factory):
     """A finished run on real digits, and what it printed."""
     out = tmp_path_factory.mktemp("run") / "out"
-    done = tenfold("run", digits_csv / "train.csv", digits_csv / "test.csv", *TINY, "--out", out)
+    done = process("run", digits_csv / "train.csv", digits_csv / "test.csv", *TINY, "--out", out)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
@@ -148,9 +170,8 @@ def test_recipes_are_listed_and_shown():
     assert "conv2c" in shown
 
 
-def test_train_can_be_killed_and_resumed_to_the_same_weights(digits_csv, tmp_path):
+def test_train_can_be_killed_and_resumed_to_the_same_weights(run, digits_csv, tmp_path):
     command = ["train", digits_csv / "train.csv", *TINY]
-    assert tenfold(*command, "--out", tmp_path / "whole").returncode == 0
     for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-m", "tenfold", *map(str, command), "--resume",
@@ -164,14 +185,15 @@ def test_train_can_be_killed_and_resumed_to_the_same_weights(digits_csv, tmp_pat
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()
-    assert tenfold(*command, "--resume", "--out", tmp_path / "killed").returncode == 0
-    whole, killed = (
-        load_file(tmp_path / run / "recognizer.safetensors") for run in ("whole", "killed")
-    )
+    done = tenfold(*command, "--resume", "--out", tmp_path / "killed")
+    assert done.returncode == 0
+    assert "resumed after step" in done.stdout
+    runs = (run[0], tmp_path / "killed")
+    whole, killed = (load_file(folder / "recognizer.safetensors") for folder in runs)
     assert all((whole[name] == killed[name]).all() for name in whole)
     epochs = [
         [json.loads(row)["valid_loss"] for row in metrics.read_text().splitlines()]
-        for metrics in (tmp_path / run / "metrics.jsonl" for run in ("whole", "killed"))
+        for metrics in (folder / "metrics.jsonl" for folder in runs)
     ]
     assert epochs[0] == epochs[1]
 
@@ -222,6 +244,21 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, says, tmp_path):
     assert says in complaint(tenfold(*arguments, cwd=tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["trian"], ["train", "missing.csv"]])
+def test_so_it_is_in_a_process_of_its_own(arguments, tmp_path):
+    complaint(process(*arguments, cwd=tmp_path))
+
+
+def test_a_bug_of_ours_is_seen_as_one(tmp_path):
+    broken = (
+        "import sys, tenfold.recipe as recipe; recipe.names = lambda: 1 / 0;"
+        "sys.argv[1:] = ['recipes']; from tenfold.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", broken], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"ZeroDivisionError" in done.stderr
 
 
 def test_bad_data_leaves_no_run_behind(digits_csv, tmp_path):
@@ -293,15 +330,18 @@ def test_only_ordinary_files_are_written(run, digits_csv, tmp_path, place):
     assert not Path("/dev/null").is_file()
 
 
-@pytest.mark.parametrize("command", ["train", "predict"])
-def test_a_name_that_is_too_long_is_a_sentence(run, digits_csv, tmp_path, command):
-    given = (
-        [digits_csv / "train.csv", *TINY]
-        if command == "train"
-        else [run[0], digits_csv / "test.csv"]
-    )
-    done = tenfold(command, *given, "--out", tmp_path / ("x" * 300))
-    assert "file name too long" in complaint(done)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "train.csv", *TINY, "--out"],
+        ["train", "train.csv", "--recipe", "tiny", "--out"],
+        ["predict", "RUN", "test.csv", "--out"],
+        ["report"],
+    ],
+)
+def test_a_name_that_is_too_long_is_a_sentence(run, digits_csv, command):
+    words = [run[0] if word == "RUN" else word for word in command]
+    complaint(tenfold(*words, "x" * 300, cwd=digits_csv))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -384,12 +424,33 @@ def test_a_stop_before_training_exits_130(digits_csv, tmp_path, number):
 
 
 def test_no_command_shows_the_help():
-    done = tenfold()
+    done = process()
     assert done.returncode == 0
     assert "Commands:" in done.stdout
 
 
 def test_help_shows_every_command():
-    said = tenfold("--help").stdout
+    said = process("--help").stdout
     for command in ("run", "train", "predict", "search", "compare", "check", "data", "recipes"):
         assert f"\n  {command} " in said
+
+
+def test_standing_places_a_score():
+    assert "stands below 0.99757" in tenfold("standing", "0.997").stdout
+    told = json.loads(tenfold("standing", "0.997", "--json").stdout)
+    assert told["above"][0]["score"] == 0.99757
+    complaint(tenfold("standing", "99.64"))
+
+
+@pytest.mark.parametrize("command", ["search", "compare"])
+def test_an_experiment_that_is_stopped_says_how_to_go_on(
+    digits_csv, tmp_path, monkeypatch, command
+):
+    def stopped(*_arguments, **_named):
+        raise Interrupted("stopped, with all finished work and every state saved")
+
+    # `from tenfold.experiments import search` may give the function.
+    monkeypatch.setattr(import_module(f"tenfold.experiments.{command}"), "run_jobs", stopped)
+    done = tenfold(command, digits_csv / "train.csv", "--out", tmp_path / "out")
+    assert done.returncode == 130
+    assert done.stderr.endswith("saved; the same command goes on from there\n")

@@ -58,6 +58,6 @@ def test_a_recipes_figure_is_the_same_wherever_it_stands(name):
     figure = re.search(r"(0\.\d+)(?: ± 0\.\d+)? on", Recipe.load(name).measured)
     assert figure
     assert figure[1] in (ROOT / "docs" / "results.md").read_text("utf-8")
-    rows = re.findall(rf"^\| .*`{name}`.*--recipe {name} .*$", README, re.MULTILINE)
+    rows = re.findall(rf"^\| .*`{name}`.*--recipe {name}\b.*$", README, re.MULTILINE)
     rows += [f"{entry.score:g}" for entry in entries() if entry.who.startswith(f"recipe {name}")]
     assert all(figure[1] in row for row in rows), rows

@@ -94,10 +94,11 @@ class Answering(BaseHTTPRequestHandler):
 def kaggle(monkeypatch, tmp_path):
     """A stand-in that accepts everything, and credentials for it."""
     server = Kaggle()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
     monkeypatch.setattr(module, "SECONDS_BETWEEN_QUESTIONS", 0.01)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("KAGGLE_API_TOKEN", raising=False)
     monkeypatch.setenv("KAGGLE_USERNAME", "digit")
     monkeypatch.setenv("KAGGLE_KEY", "secret")

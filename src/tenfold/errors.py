@@ -60,6 +60,6 @@ class SubmitError(TenfoldError):
 
 
 class Interrupted(Exception):
-    """The user stopped the work; what was learned is saved. The message says how to go on."""
+    """The user stopped the work; the message says what is saved, and the commands how to go on."""
 
     exit_code = 130

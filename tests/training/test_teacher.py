@@ -111,10 +111,12 @@ def test_the_teacher_holds_out_what_its_student_holds_out(digits, tmp_path, monk
         "load",
         lambda source, **rest: small if source == "standard" else real(source, **rest),
     )
+    monkeypatch.setattr("tenfold.training.loop.SECONDS_BETWEEN_MOMENTS", 0)
     folder, said = RunFolder(tmp_path / "run"), Said()
     choices = recipe("distillation.teacher=standard", "data.validation=0.3", "data.split_seed=7")
     with pytest.raises(Interrupted):
         learn(digits, choices, folder, listener=StopAfter(3))
+    assert not folder.checkpoint.exists()  # it was the teacher that stopped
     assert Recipe.load(folder.recipe) == choices  # what `--resume` reads
     learn(digits, choices, folder, resume=True, listener=said)
     held_out = [
@@ -125,6 +127,12 @@ def test_the_teacher_holds_out_what_its_student_holds_out(digits, tmp_path, monk
     again = recipe(f"distillation.teacher={folder.teacher}", "data.validation=0.2")
     learn(digits, again, RunFolder(tmp_path / "again"), listener=said)
     assert any("may have learned from images that are held out" in line for line in said.lines)
+    said.lines.clear()
+    same = recipe(
+        f"distillation.teacher={folder.teacher}", "data.validation=0.3", "data.split_seed=7"
+    )
+    learn(digits, same, RunFolder(tmp_path / "same"), listener=said)
+    assert not any("may have learned" in line for line in said.lines)
 
 
 def test_a_teacher_has_no_teacher(digits, tmp_path):

@@ -65,7 +65,7 @@ def make_console(as_json: bool = False) -> "Console":
 
         def on_broken_pipe(self) -> None:
             self.quiet = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
     return Lasting(stderr=as_json, emoji=False, quiet=int(os.environ.get("RANK", "0")) > 0)
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from tenfold.answers import Answers
 from tenfold.data.dataset import Dataset
 from tenfold.errors import RecipeError
-from tenfold.files import RunFolder, output_folder, write_text
+from tenfold.files import RunFolder, is_there, output_folder, write_text
 from tenfold.jobs import HERE
 from tenfold.recipe import Recipe, names
 from tenfold.recognizer import Recognizer, tempered
@@ -100,14 +101,16 @@ def _teacher(
         return None
     if wanted not in names():
         teacher = Recognizer.load(wanted)
-        if not _holds_out_the_same(teacher, recipe):
+        if recipe.data.validation is not None and not _held_out_the_same(teacher, recipe):
             listener.note(
                 f"{wanted} may have learned from images that are held out here: what is expected "
                 "from them may flatter a little"
             )
         return teacher
     listener.note(f"training the teacher first, by recipe {wanted}")
-    of_teacher = Recipe.load(wanted, seed=recipe.seed).varied({"data": _division(recipe)})
+    of_teacher = Recipe.load(wanted, seed=recipe.seed)
+    if recipe.data.validation is not None:
+        of_teacher = of_teacher.varied({"data": _division(recipe)})
     if of_teacher.distillation.teacher is not None:
         problem = f"distillation.teacher {wanted} has a teacher of its own, expected one without"
         raise RecipeError(recipe.name, [problem])
@@ -119,17 +122,21 @@ def _teacher(
 
 def begin(folder: RunFolder, recipe: Recipe) -> None:
     """Name the recipe in a folder where another training comes first: resuming looks for it."""
-    if not (folder.first.exists() or folder.teacher.exists()):
+    if not (is_there(folder.first) or is_there(folder.teacher)):
         output_folder(folder.path)
         write_text(folder.recipe, recipe.to_toml())
 
 
 def _division(recipe: Recipe) -> dict[str, Any]:
     """Return what decides which images are held out."""
-    about = recipe.data.model_dump(include={"validation", "fold", "folds"})
+    about = recipe.data.model_dump(include={"validation", "fold"})
     return {**about, "split_seed": recipe.split_seed}
 
 
-def _holds_out_the_same(teacher: Recognizer, recipe: Recipe) -> bool:
-    made_by = teacher.provenance.get("recipe")
-    return made_by is not None and _division(Recipe.model_validate(made_by)) == _division(recipe)
+def _held_out_the_same(teacher: Recognizer, recipe: Recipe) -> bool:
+    try:
+        made_by = Recipe.model_validate(teacher.provenance.get("recipe"))
+    except ValidationError:  # of another version, or made in another way
+        return False
+    # Members of an ensemble have held out different images: together next to nothing.
+    return made_by.ensemble.members == 1 and _division(made_by) == _division(recipe)
