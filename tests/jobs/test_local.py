@@ -196,6 +196,7 @@ except Interrupted as error:
 """
 
 
+@pytest.mark.skipif(len(usable_cores()) < 2, reason="one core does one after the other")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_driver_that_is_stopped_or_killed_stops_its_processes(tmp_path, how):
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)])

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from tenfold.interrupt import StopRequest
-from tenfold.jobs import local, memory, run_jobs
+from tenfold.jobs import local, memory, run_jobs, usable_cores
 from tenfold.jobs.job import Work
 from tenfold.jobs.local import Cores
 from tests.jobs.test_local import job, tasks  # noqa: F401 - a fixture
 
 
+@pytest.mark.skipif(len(usable_cores()) < 2, reason="one core does one after the other")
 def test_the_youngest_waits_until_there_is_room(tmp_path, monkeypatch):
     jobs = [job("sleep", n=n, s=2.0) for n in range(2)]
     free = {"bytes": 10 * memory.reserve_bytes()}

@@ -78,12 +78,16 @@ def _table(able: Sequence[Mapping[str, Any]], place: str) -> Table:
             f"{method['images_learned']:,}",
             f"{method['fit_s']:,.1f}",
             f"{method['predict_s_per_1000']:.3g}",
-            f"{method['bytes'] / 1000:,.0f} kB",
+            _size(method["bytes"]),
             f"{method['peak_bytes'] / 2**20:,.0f} MiB",
         )
         for method in able
     ]
     return Table(f"Each fit on {place}; means over the folds", header, rows)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
 
 
 def _pairs(told: Mapping[str, Any]) -> Section:
