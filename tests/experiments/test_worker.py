@@ -137,10 +137,12 @@ def test_addresses_that_do_not_work(digits, tmp_path, address, sentence):
 def test_a_database_of_another_search(digits, tmp_path, database, small):
     (tmp_path / "space.toml").write_text("[optimizer]\nlearning_rate = {log = [1e-4, 1e-2]}\n")
     plan = Plan(Space.load(tmp_path / "space.toml", small), 3)
+    storage = optuna.storages.RDBStorage(database.replace("postgresql://", "postgresql+psycopg://"))
     study = optuna.create_study(
-        study_name="tenfold", load_if_exists=True, direction="maximize",
-        storage=database.replace("postgresql://", "postgresql+psycopg://"),
-    )  # fmt: skip
+        study_name="tenfold", storage=storage, direction="maximize", load_if_exists=True
+    )
     study.set_user_attr("identity", study.user_attrs.get("identity", {"data": "of another"}))
+    storage.remove_session()
+    storage.engine.dispose()
     with pytest.raises(ExperimentError, match="the database holds a search with another"):
         search_shared(digits, plan, tmp_path / "out", database, worker=True)
