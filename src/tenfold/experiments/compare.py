@@ -171,13 +171,8 @@ class _Comparison:
 
     def _settle(self, budget_s: float | None) -> float:
         """Decide who learns from how much, say what each will take, and return the seconds."""
-        folds = len(self.ground.judged)
-        workers = 1
-        if budget_s is not None:  # the same parts again, though a node may be gone meanwhile
-            workers = self.before.get("workers") or workers_on(self.on, self.machine.workers)
-            self.before = {"identity": self.identity, "workers": workers}
-            write_json(self.folder.settings, self.before)
-            self._fit_into(budget_s, workers)
+        if budget_s is not None:
+            self._fit_into(budget_s)
         for entry in self._in_turn():
             told = f"{entry.method.name}: about {clock(self._seconds(entry))} a fold"
             if entry.part < 1:
@@ -190,19 +185,28 @@ class _Comparison:
             for division in self.ground.divisions
             if not self._job(entry, division).is_done(self.folder.jobs)
         ]
-        if left and budget_s is None:
-            workers = workers_on(self.on, self.machine.workers)
+        if not left:
+            return 0.0
+        folds, methods = len(self.ground.judged), len(self._in_turn())
+        workers = workers_on(self.on, self.machine.workers)
         expected_s = makespan([self._seconds(entry) for entry in left], workers)
-        done = folds * len(self._in_turn()) - len(left)
+        done = folds * methods - len(left)
         self.board.note(
-            f"{folds} folds of {len(self._in_turn())} methods, {workers} at a time: "
+            f"{folds} folds of {methods} methods, {workers} at a time: "
             + (f"{done} fits are done, the others take " if done else "")
             + f"about {clock(expected_s)}"
         )
         return expected_s
 
-    def _fit_into(self, budget_s: float, workers: int) -> None:
-        """Take images from whoever takes longest, until all fits end within the budget."""
+    def _fit_into(self, budget_s: float) -> None:
+        """Take images from whoever takes longest, until all fits end within the budget.
+
+        It counts with as many at a time as when it was first asked: so the parts, and with them
+        the jobs, stay the same though a node may be gone.
+        """
+        workers = self.before.get("workers") or workers_on(self.on, self.machine.workers)
+        self.before = {"identity": self.identity, "workers": workers}
+        write_json(self.folder.settings, self.before)
 
         def in_all(most_s: float) -> float:
             for entry in able:
