@@ -14,7 +14,7 @@ from tenfold.recipe import Recipe
 
 REDUCTION: Final = 3
 MOST_RUNGS: Final = 3
-LEAST_SHARE: Final = 1 / 9  # of a whole training: that of the first of so many rungs
+LEAST_SHARE: Final = float(REDUCTION) ** (1 - MOST_RUNGS)  # of a whole training: the first rung
 
 
 @dataclass(frozen=True)
