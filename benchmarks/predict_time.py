@@ -61,7 +61,7 @@ def rate_of_keras(python: Path, network: str, train: Path, test: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Images answered per second, against Keras.")
-    parser.add_argument("network", choices=("surma", "deotte"))
+    parser.add_argument("network", choices=("surma", "deotte", "tiny"))
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, test.csv")
     parser.add_argument(
         "--also", nargs="*", default=["quick", "tiny"], help="recipes of ours beside it"
@@ -78,19 +78,19 @@ def main() -> None:
     here = machine.describe()
     machine.print_machine(here)
     test, rounds = options.data / "test.csv", []
+    recipes = list(dict.fromkeys((options.network, *options.also)))
     for turn in range(options.rounds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             train = first_rows(options.data / "train.csv", ROWS, folder)
             keras = rate_of_keras(python, options.network, train, test)
             rates = {
-                recipe: rate_of_ours(recipe, train, test, folder / recipe)
-                for recipe in (options.network, *options.also)
+                recipe: rate_of_ours(recipe, train, test, folder / recipe) for recipe in recipes
             }
         rounds.append({"keras": keras, "ours": rates})
         said = ", ".join(f"{k} {v:,.0f} ({v / keras:.1f}×)" for k, v in rates.items())
         print(f"round {turn + 1}: Keras {keras:,.0f} images/s; ours: {said}", flush=True)
-    for recipe in (options.network, *options.also):
+    for recipe in recipes:
         ratios = [one["ours"][recipe] / one["keras"] for one in rounds]
         print(
             f"{recipe} against {options.network} in Keras: median {statistics.median(ratios):.2f}× "

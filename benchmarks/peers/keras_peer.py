@@ -1,4 +1,4 @@
-"""Two published Keras digit recognizers, trained as published on Kaggle's files.
+"""Two published Keras digit recognizers, trained as published on Kaggle's files; and one of ours.
 
 It stands alone: it runs in the peers' own environment (requirements.txt beside it), not in
 tenfold's. Architectures and training settings are facts taken from
@@ -7,6 +7,8 @@ tenfold's. Architectures and training settings are facts taken from
   Classification Task (0.995)", github.com/gsurma/digit_recognizer
 - deotte: C. Deotte, "25 Million Images! [0.99757] MNIST",
   kaggle.com/cdeotte/25-million-images-0-99757-mnist, github.com/cdeotte/MNIST-CNN-99.75
+- tiny: the network of tenfold's recipe `tiny`, built in Keras, so that `predict` can be timed on
+  it. Nobody published it, and how it is trained here says nothing.
 
 and every line here is our own. Where it departs from the notebooks, and why:
 
@@ -99,6 +101,25 @@ def deotte_network() -> keras.Sequential:
     return network
 
 
+def tiny_network() -> keras.Sequential:
+    """Five convolutions, two of which halve the image, and a global maximum; 44,362 weights."""
+    network = keras.Sequential([keras.Input((28, 28, 1))])
+    width = 14
+    for filters, kernel, stride in (
+        (width, 4, 2),
+        (3 * width // 2, 3, 1),
+        (3 * width, 2, 2),
+        (3 * width, 3, 1),
+        (4 * width, 3, 1),
+    ):
+        network.add(layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False))
+        network.add(layers.BatchNormalization())
+        network.add(layers.ReLU())
+    network.add(layers.GlobalMaxPooling2D())
+    network.add(layers.Dense(CLASSES, activation="softmax"))
+    return network
+
+
 PEERS = {
     "surma": Peer(
         network=surma_network,
@@ -123,6 +144,13 @@ PEERS = {
             "width_shift_range": 0.1,
             "height_shift_range": 0.1,
         },
+    ),
+    "tiny": Peer(
+        network=tiny_network,
+        optimizer=lambda: keras.optimizers.Adam(1e-3),
+        schedule=lambda: keras.callbacks.LearningRateScheduler(lambda epoch: 1e-3),
+        batch_size=128,
+        augmentation={},
     ),
 }
 
