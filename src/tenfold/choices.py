@@ -93,6 +93,8 @@ class Augmentation(Section):
     shear_degrees: Annotated[float, Field(ge=0, le=60)] = 0.0
     elastic_pixels: Annotated[float, Field(ge=0, le=7)] = 0.0
     """Standard deviation of a smooth random displacement (Simard et al., ICDAR 2003)."""
+    stroke_pixels: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Strokes grow or shrink by about so much on each side, in pixels before any zoom."""
     fade: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How much of all the above has gone by the last step, evenly from the first; 1: all."""
 

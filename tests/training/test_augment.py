@@ -4,7 +4,7 @@ import torch
 
 from tenfold.choices import Augmentation
 from tenfold.recognizer import Preprocessing
-from tenfold.training.augment import warp
+from tenfold.training.augment import restroked, warp
 
 
 def generator(seed=0):
@@ -87,6 +87,32 @@ def test_shear_slants_without_changing_the_height(bar):
     rows = (many > 0.5).any(axis=2).sum(axis=1)
     assert np.abs(rows - 16).max() <= 1
     assert max(abs(tilt(image)) for image in many) == pytest.approx(20, abs=1.5)
+
+
+def test_strokes_grow_and_shrink_and_no_further_than_asked(bar):
+    """A bar two pixels wide and 16 high; one pixel a side makes it 4 × 18, or nothing."""
+    bars = torch.from_numpy(np.repeat(bar, 500, axis=0))
+    for most, widest, thinnest in ((1.0, 4.0, 0.0), (0.5, 3.0, 1.0)):
+        changed = restroked(Augmentation(stroke_pixels=most), bars, generator())
+        assert (changed.shape, changed.dtype) == (bars.shape, torch.uint8)
+        widths = changed[:, 14].float().sum(dim=1) / 255
+        assert widths.max() == pytest.approx(widest, abs=0.05)
+        assert widths.min() == pytest.approx(thinnest, abs=0.05)
+        assert widths.mean() == pytest.approx(2, abs=0.15)
+
+
+def test_thicker_strokes_stay_in_the_image():
+    corner = torch.zeros(500, 28, 28, dtype=torch.uint8)
+    corner[:, 0, 0] = 255
+    changed = restroked(Augmentation(stroke_pixels=1), corner, generator())
+    assert changed[:, 2:].max() == changed[:, :, 2:].max() == 0
+    assert changed[:, 1, 1].max() > 240
+
+
+def test_without_strokes_to_change_the_images_are_as_they_were(digits):
+    images = torch.from_numpy(digits.images[:10])
+    assert restroked(Augmentation(rotation_degrees=10), images, generator()) is images
+    assert warp(Augmentation(stroke_pixels=1), 10, 28, generator()) is None
 
 
 def test_elastic_bends_smoothly_by_about_what_was_asked():

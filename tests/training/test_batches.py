@@ -9,7 +9,14 @@ from tenfold.recipe import Recipe
 from tenfold.recognizer import plain_grid
 from tenfold.training.batches import Batches
 
-RECIPE = Recipe.load("quick", overrides=["training.batch_size=64", "training.max_epochs=2"])
+RECIPE = Recipe.load(
+    "quick",
+    overrides=[
+        "training.batch_size=64",
+        "training.max_epochs=2",
+        "augmentation.stroke_pixels=0.5",
+    ],
+)
 
 
 @pytest.fixture
@@ -48,6 +55,19 @@ def test_augmentation_fades(batches):
     fade = RECIPE.augmentation.fade
     last = strength(batches.total_steps)
     assert last / strength(0) == pytest.approx(1 - fade, rel=0.15)
+
+
+def test_strokes_change_anew_at_each_step_and_less_towards_the_end(batches):
+    chosen = torch.arange(1000)
+    first, again, next_ = (batches.restroked(chosen, step) for step in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, next_)
+
+    def change(step):
+        return (batches.restroked(chosen, step).float() - batches.images[:1000]).abs().mean()
+
+    left = 1 - RECIPE.augmentation.fade
+    assert change(batches.total_steps) / change(0) == pytest.approx(left, rel=0.15)
 
 
 def test_pixels_are_standardized_by_the_images_learned(digits):

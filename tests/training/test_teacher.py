@@ -11,7 +11,7 @@ from tenfold.machine import Machine
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.training.learn import learn
-from tenfold.training.loop import fit
+from tenfold.training.loop import Trainer, fit
 from tenfold.training.progress import Silence
 from tenfold.training.teacher import Teacher
 from tests.training.test_loop import StopAfter
@@ -46,6 +46,24 @@ def test_it_says_what_the_recognizer_says_of_the_same_pictures(taught, digits):
     np.testing.assert_allclose(said, bare.probabilities(digits.images[:200], PLAIN), atol=1e-5)
     softer = Teacher(recognizer, PLAIN, temperature=4.0).says(images, lambda _size: None).numpy()
     assert (softer.max(axis=1) < said.max(axis=1)).all()
+
+
+def test_teacher_and_student_see_the_same_pictures(parts, taught, monkeypatch):
+    given = ("training.small_sizes=[]", "augmentation.stroke_pixels=1")
+    choices = recipe(*given, f"distillation.teacher={taught}")
+    trainer = Trainer(*parts, choices, None, Silence(), teacher=Recognizer.load(taught))
+    students, teachers = [], []
+    trainer.state.network.register_forward_pre_hook(lambda _network, seen: students.append(seen[0]))
+
+    def says(self, images, warp):
+        teachers.append(trainer.batches.preprocessing(images, warp(24)))
+        return real(self, images, warp)
+
+    real = Teacher.says
+    monkeypatch.setattr(Teacher, "says", says)
+    trainer.step(trainer.batches.of_epoch(0)[0])
+    assert torch.equal(students[0], teachers[0])
+    assert not torch.equal(students[0], trainer.batches.seen(trainer.batches.of_epoch(0)[0], 1)[0])
 
 
 def test_the_loss_is_least_where_student_and_teacher_agree(taught):

@@ -152,7 +152,7 @@ def the_augmentation(evidence: Evidence, digit: str | None) -> Section:
         _, image = evidence.examples.one_of(digit)
         section.draw(
             "augmentation",
-            "One digit, and 32 variants of it turned, shifted, stretched and bent",
+            "One digit, and 32 variants of it as training sees it",
             augmentation_preview(image, recipe),
         )
     return section
@@ -163,6 +163,7 @@ def augmentation_preview(image: NDArray[np.uint8], recipe: Recipe) -> "Figure":
     generator = torch.Generator().manual_seed(recipe.seed)
     warp = augment.warp(recipe.augmentation, PREVIEW_VARIANTS, len(image), generator)
     copies = torch.from_numpy(image.copy()).expand(PREVIEW_VARIANTS, -1, -1)
+    copies = augment.restroked(recipe.augmentation, copies, generator)
     variants = Preprocessing(zoom=recipe.preprocessing.zoom)(copies, warp)[:, 0].numpy()
     return figures.augmentation_preview(image, variants, caption(recipe))
 
@@ -179,6 +180,7 @@ def caption(recipe: Recipe) -> str:
         (augmentation.zoom * 100, "stretched by up to {:g} % a side"),
         (augmentation.shear_degrees, "slanted by up to {:g}°"),
         (augmentation.elastic_pixels / zoom, "bent by about {:.2g} pixels"),
+        (augmentation.stroke_pixels, "strokes up to {:.2g} pixels thicker or thinner a side"),
     ]
     said = [text.format(amount) for amount, text in parts if amount]
     if not said:

@@ -1,7 +1,8 @@
-"""Augmentation: new images from old ones, as one sampling grid for a whole batch.
+"""Augmentation: new images from old ones, a whole batch at once.
 
-Rotation, shear, zoom and shift make one affine map per image; elastic distortion adds a smooth
-random displacement (Simard, Steinkraus and Platt, 'Best practices for convolutional neural
+Strokes are made thicker or thinner pixel by pixel (`restroked`); all else is one sampling grid
+(`warp`). Rotation, shear, zoom and shift make one affine map per image; elastic distortion adds a
+smooth random displacement (Simard, Steinkraus and Platt, 'Best practices for convolutional neural
 networks applied to visual document analysis', ICDAR 2003). The grid goes to
 `Preprocessing.__call__`, which samples each image once. A mirrored 2 is no digit: nothing flips.
 """
@@ -17,6 +18,31 @@ from tenfold.choices import Augmentation
 # The displacement is drawn on this many points a side and interpolated: at 28 pixels that is as
 # smooth as Simard's Gaussian of about 4 pixels, for a hundredth of the random numbers.
 ELASTIC_POINTS = 5
+
+
+def restroked(augmentation: Augmentation, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Make the strokes of each image thicker or thinner, as another pen would.
+
+    Every pixel goes a part of the way to the brightest of its eight neighbours, or to the
+    darkest: grey dilation and erosion. The same part for all pixels of an image, drawn evenly.
+
+    Args:
+        augmentation: its `stroke_pixels` is the largest part.
+        images: uint8 [N, S, S], bright strokes on dark paper.
+        generator: draws everything; its device is where the images are.
+
+    Returns:
+        uint8 [N, S, S]; the images themselves if nothing is to change.
+    """
+    if not augmentation.stroke_pixels:
+        return images
+    drawn = torch.rand(len(images), 1, 1, 1, generator=generator, device=generator.device)
+    part = (2 * drawn - 1) * augmentation.stroke_pixels
+    ink = images[:, None].float()
+    thick = F.max_pool2d(ink, 3, stride=1, padding=1)
+    thin = -F.max_pool2d(-ink, 3, stride=1, padding=1)
+    changed = torch.lerp(ink, torch.where(part > 0, thick, thin), part.abs())
+    return changed[:, 0].round().to(torch.uint8)
 
 
 def warp(
@@ -41,7 +67,7 @@ def warp(
         float32 [count, seen_size, seen_size, 2] for `torch.nn.functional.grid_sample`, or None if
         nothing is to change.
     """
-    if not any(augmentation.model_dump(exclude={"fade"}).values()):
+    if not any(augmentation.model_dump(exclude={"fade", "stroke_pixels"}).values()):
         return None
     seen_size = seen_size or size
     affine = _affine(augmentation, count, size, generator)

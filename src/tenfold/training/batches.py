@@ -16,7 +16,7 @@ from tenfold.recipe import Recipe
 from tenfold.recognizer import Preprocessing
 from tenfold.training import augment
 
-ORDER, AUGMENTATION, DROPOUT = range(3)  # streams of random numbers that must not touch
+ORDER, AUGMENTATION, DROPOUT, STROKES = range(4)  # streams of random numbers that must not touch
 
 
 def seed_of(*parts: int) -> int:
@@ -65,7 +65,13 @@ class Batches:
         if (stage := int(len(sizes) * step / self.total_steps / until)) < len(sizes):
             preprocessing = replace(preprocessing, size=sizes[stage])
         warp = self.warp(len(chosen), step, preprocessing.size, mine)
-        return preprocessing(self.images[chosen[mine]], warp), self._labels[chosen[mine]]
+        return preprocessing(self.restroked(chosen, step, mine), warp), self._labels[chosen[mine]]
+
+    def restroked(self, chosen: Tensor, step: int, mine: slice = slice(None)) -> Tensor:
+        """Return `mine` of the images at `chosen`, their strokes changed: uint8 [n, S, S]."""
+        self._generator.manual_seed(seed_of(self._recipe.seed, STROKES, step))
+        augmentation = self._recipe.augmentation.at(step / self.total_steps)
+        return augment.restroked(augmentation, self.images[chosen], self._generator)[mine]
 
     def warp(
         self, count: int, step: int, seen_size: int | None, mine: slice = slice(None)

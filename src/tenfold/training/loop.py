@@ -183,7 +183,7 @@ class Trainer:
         told = F.cross_entropy(logits.detach(), labels)  # what validation's loss compares with
         if self.teacher is not None:
             drawn = partial(batches.warp, len(chosen), state.step, mine=mine)
-            said = self.teacher.says(batches.images[chosen[mine]], drawn)
+            said = self.teacher.says(batches.restroked(chosen, state.step, mine), drawn)
             loss = torch.lerp(
                 loss, self.teacher.loss(logits, said), self.recipe.distillation.weight
             )
