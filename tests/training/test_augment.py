@@ -91,14 +91,26 @@ def test_shear_slants_without_changing_the_height(bar):
 
 def test_strokes_grow_and_shrink_and_no_further_than_asked(bar):
     """A bar two pixels wide and 16 high; one pixel a side makes it 4 × 18, or nothing."""
-    bars = torch.from_numpy(np.repeat(bar, 500, axis=0))
+    bars = torch.from_numpy(np.repeat(bar, 1000, axis=0))
     for most, widest, thinnest in ((1.0, 4.0, 0.0), (0.5, 3.0, 1.0)):
         changed = restroked(Augmentation(stroke_pixels=most), bars, generator())
         assert (changed.shape, changed.dtype) == (bars.shape, torch.uint8)
         widths = changed[:, 14].float().sum(dim=1) / 255
-        assert widths.max() == pytest.approx(widest, abs=0.05)
-        assert widths.min() == pytest.approx(thinnest, abs=0.05)
-        assert widths.mean() == pytest.approx(2, abs=0.15)
+        written, scanned = widths[::2], widths[1::2]
+        assert written.max() == pytest.approx(widest, abs=0.05)
+        assert written.min() == pytest.approx(thinnest, abs=0.05)
+        assert thinnest - 0.05 < scanned.min() < 1.5
+        assert 2.5 < scanned.max() < widest + 0.05
+        for half in (written, scanned):
+            assert half.mean() == pytest.approx(2, abs=0.15)
+
+
+def test_paper_stays_paper_and_wide_strokes_keep_their_full_ink():
+    image = torch.zeros(1000, 28, 28, dtype=torch.uint8)
+    image[:, 8:20, 8:20] = 255
+    changed = restroked(Augmentation(stroke_pixels=1), image, generator())
+    assert changed[:, :6].max() == 0
+    assert changed[:, 11:17, 11:17].min() == 255
 
 
 def test_thicker_strokes_stay_in_the_image():

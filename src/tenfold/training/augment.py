@@ -21,10 +21,11 @@ ELASTIC_POINTS = 5
 
 
 def restroked(augmentation: Augmentation, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Make the strokes of each image thicker or thinner, as another pen would.
+    """Make the strokes of each image thicker or thinner: by another pen, or by another scanner.
 
-    Every pixel goes a part of the way to the brightest of its eight neighbours, or to the
-    darkest: grey dilation and erosion. The same part for all pixels of an image, drawn evenly.
+    Every other image is written anew (`_rewritten`), the rest is scanned anew (`_rescanned`); a
+    batch comes in random order, so its places are as good as coins. Each image is changed by its
+    own part of `stroke_pixels`, drawn evenly.
 
     Args:
         augmentation: its `stroke_pixels` is the largest part.
@@ -38,11 +39,38 @@ def restroked(augmentation: Augmentation, images: Tensor, generator: torch.Gener
         return images
     drawn = torch.rand(len(images), 1, 1, 1, generator=generator, device=generator.device)
     part = (2 * drawn - 1) * augmentation.stroke_pixels
-    ink = images[:, None].float()
+    ink = images[:, None] / 255
+    ink[::2] = _rewritten(ink[::2], part[::2])
+    ink[1::2] = _rescanned(ink[1::2], part[1::2])
+    return (255 * ink[:, 0]).round().to(torch.uint8)
+
+
+def _rewritten(ink: Tensor, part: Tensor) -> Tensor:
+    """Move each pixel a part of the way to the brightest of its eight neighbours, or the darkest.
+
+    Grey dilation where `part` is above 0, erosion where it is below.
+
+    Args:
+        ink: float32 [N, 1, S, S] in 0 … 1.
+        part: float32 [N, 1, 1, 1] in -1 … 1.
+    """
     thick = F.max_pool2d(ink, 3, stride=1, padding=1)
     thin = -F.max_pool2d(-ink, 3, stride=1, padding=1)
-    changed = torch.lerp(ink, torch.where(part > 0, thick, thin), part.abs())
-    return changed[:, 0].round().to(torch.uint8)
+    return torch.lerp(ink, torch.where(part > 0, thick, thin), part.abs())
+
+
+def _rescanned(ink: Tensor, part: Tensor) -> Tensor:
+    """Blur a little, then make dark what is under a level and bright what is over it.
+
+    The edge stays soft: what is a quarter under the level is paper, a quarter over it full ink.
+    The level is 0.5 where `part` is 0; 1 lowers it to 0.05 (thick strokes), -1 lifts it to 0.95.
+    Shapes as for `_rewritten`.
+    """
+    line = torch.tensor([0.25, 0.5, 0.25], device=ink.device)
+    soft = F.conv2d(ink, torch.outer(line, line)[None, None], padding=1)
+    level = 0.5 - 0.45 * part
+    paper, full = (level - 0.25).clamp(min=0), (level + 0.25).clamp(max=1)
+    return ((soft - paper) / (full - paper)).clamp(0, 1)
 
 
 def warp(
