@@ -173,6 +173,14 @@ def test_a_variant_that_cannot_work_is_told_beforehand(variant, sentence):
         ("training.small_sizes=[20] network.name=deotte", "deotte takes one size alone"),
         ("data.validation=0.1 data.fold=10", "data.fold is 10, but data.validation makes 10 folds"),
         ("data.fold=0 data.validation=none training.keep=last", "makes 0 folds"),
+        (
+            "distillation.teacher=standard ensemble.members=2",
+            "distillation.teacher teaches one network, but ensemble.members is 2",
+        ),
+        (
+            "distillation.teacher=standard augmentation.mixup=0.1",
+            "augmentation.mixup lays one image over another, and a teacher is asked about",
+        ),
         ("ensemble.members=1001", "ensemble.members is 1001, expected"),
     ],
 )

@@ -95,6 +95,8 @@ class Augmentation(Section):
     """Standard deviation of a smooth random displacement (Simard et al., ICDAR 2003)."""
     stroke_pixels: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Strokes grow or shrink by about so much on each side, in pixels before any zoom."""
+    mixup: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Another image of the batch, and its label, are laid over by a share of up to so much."""
     fade: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How much of all the above has gone by the last step, evenly from the first; 1: all."""
 

@@ -252,7 +252,13 @@ def _nearest(location: Sequence[str | int]) -> str:
 
 def _misfits(recipe: Recipe) -> list[str]:
     """Find choices that are fine alone and impossible together."""
-    kinds = (_network_misfits, _validation_misfits, _optimizer_misfits, _ensemble_misfits)
+    kinds = (
+        _network_misfits,
+        _validation_misfits,
+        _optimizer_misfits,
+        _distillation_misfits,
+        _ensemble_misfits,
+    )
     return [problem for misfits in kinds for problem in misfits(recipe)]
 
 
@@ -301,6 +307,21 @@ def _optimizer_misfits(recipe: Recipe) -> Iterator[str]:
         )
 
 
+def _distillation_misfits(recipe: Recipe) -> Iterator[str]:
+    if recipe.distillation.teacher is None:
+        return
+    if recipe.augmentation.mixup:
+        yield (
+            "augmentation.mixup lays one image over another, and a teacher is asked about plain "
+            "ones; expected 0 where distillation.teacher is set"
+        )
+    if recipe.ensemble.members > 1:
+        yield (
+            "distillation.teacher teaches one network, but ensemble.members is "
+            f"{recipe.ensemble.members}; expected 1"
+        )
+
+
 def _ensemble_misfits(recipe: Recipe) -> Iterator[str]:
     ensemble = recipe.ensemble
     for index, variant in enumerate(ensemble.variants):
@@ -313,8 +334,3 @@ def _ensemble_misfits(recipe: Recipe) -> Iterator[str]:
             Recipe.model_validate(_vary(recipe.model_dump(exclude={"ensemble"}), variant))
         except ValidationError as error:
             yield from (f"{place}: {sentence}" for sentence in _sentences(error))
-    if recipe.distillation.teacher is not None and ensemble.members > 1:
-        yield (
-            "distillation.teacher teaches one network, but ensemble.members is "
-            f"{ensemble.members}; expected 1"
-        )

@@ -4,7 +4,7 @@ import torch
 
 from tenfold.choices import Augmentation
 from tenfold.recognizer import Preprocessing
-from tenfold.training.augment import restroked, warp
+from tenfold.training.augment import mixed, restroked, warp
 
 
 def generator(seed=0):
@@ -125,6 +125,20 @@ def test_without_strokes_to_change_the_images_are_as_they_were(digits):
     images = torch.from_numpy(digits.images[:10])
     assert restroked(Augmentation(rotation_degrees=10), images, generator()) is images
     assert warp(Augmentation(stroke_pixels=1), 10, 28, generator()) is None
+
+
+def test_a_mixture_asks_for_both_digits_by_what_it_shows_of_them():
+    """Image k is bright in row k alone, so a mixture's rows tell its parts."""
+    images = torch.eye(10).repeat(30, 1)[:, None, :, None].expand(-1, -1, -1, 10)
+    labels = torch.arange(10).repeat(30)
+    shown, wanted = mixed(Augmentation(mixup=0.4), images, labels, 10, generator())
+    assert torch.equal(shown[:, 0, :, 0], wanted)
+    assert torch.equal(wanted.argmax(dim=1), labels)
+    assert torch.allclose(wanted.sum(dim=1), torch.ones(300))
+    other = wanted[torch.arange(300), labels - 1]
+    assert 0 <= other.min() < 0.02
+    assert 0.38 < other.max() <= 0.4
+    assert other.mean().item() == pytest.approx(0.2, abs=0.02)
 
 
 def test_elastic_bends_smoothly_by_about_what_was_asked():

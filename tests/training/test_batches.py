@@ -40,6 +40,21 @@ def test_a_share_is_that_part_of_the_batch(batches):
     assert torch.equal(its, labels[32:])
 
 
+def test_a_share_of_mixed_images_is_that_part_of_the_batch_too(digits):
+    recipe = RECIPE.varied({"augmentation": {"mixup": 0.5}})
+    batches = Batches(digits, recipe, Machine(torch.device("cpu"), "fp32"))
+    chosen = batches.of_epoch(0)[0]
+    images, wanted = batches.seen(chosen, 5)
+    mine, its = batches.seen(chosen, 5, slice(32, 64))
+    assert torch.equal(mine, images[32:])
+    assert torch.equal(its, wanted[32:])
+    _, next_ = batches.seen(chosen, 6)
+    assert not torch.equal(wanted, next_)
+    _, last = batches.seen(chosen, batches.total_steps)
+    faded = 0.5 * (1 - RECIPE.augmentation.fade)
+    assert 0.8 * faded < 1 - last.amax(dim=1).min() < 1.01 * faded
+
+
 def test_images_are_small_at_first(batches):
     chosen = batches.of_epoch(0)[0]
     half = batches.total_steps // 2

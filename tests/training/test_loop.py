@@ -72,8 +72,10 @@ def every_moment(monkeypatch):
     monkeypatch.setattr("tenfold.training.loop.SECONDS_BETWEEN_MOMENTS", 0)
 
 
-def test_it_learns_real_digits(parts):
-    recognizer = fit(*parts, recipe("network.width=8", "training.max_epochs=4"))
+@pytest.mark.parametrize("mixup", [0, 0.4])
+def test_it_learns_real_digits(parts, mixup):
+    choices = ("network.width=8", "training.max_epochs=4", f"augmentation.mixup={mixup}")
+    recognizer = fit(*parts, recipe(*choices))
     answers = recognizer.predict(parts[1])
     assert (answers == parts[1].names()).mean() > 0.9
 

@@ -181,6 +181,7 @@ def caption(recipe: Recipe) -> str:
         (augmentation.shear_degrees, "slanted by up to {:g}°"),
         (augmentation.elastic_pixels / zoom, "bent by about {:.2g} pixels"),
         (augmentation.stroke_pixels, "strokes up to {:.2g} pixels thicker or thinner a side"),
+        (augmentation.mixup * 100, "mixed with up to {:g} % of another digit"),
     ]
     said = [text.format(amount) for amount, text in parts if amount]
     if not said:

@@ -1,10 +1,11 @@
 """Augmentation: new images from old ones, a whole batch at once.
 
-Strokes are made thicker or thinner pixel by pixel (`restroked`); all else is one sampling grid
-(`warp`). Rotation, shear, zoom and shift make one affine map per image; elastic distortion adds a
-smooth random displacement (Simard, Steinkraus and Platt, 'Best practices for convolutional neural
-networks applied to visual document analysis', ICDAR 2003). The grid goes to
-`Preprocessing.__call__`, which samples each image once. A mirrored 2 is no digit: nothing flips.
+Strokes are made thicker or thinner pixel by pixel (`restroked`). Rotation, shear, zoom, shift and
+elastic distortion are one sampling grid (`warp`): one affine map per image, and a smooth random
+displacement (Simard, Steinkraus and Platt, 'Best practices for convolutional neural networks
+applied to visual document analysis', ICDAR 2003). The grid goes to `Preprocessing.__call__`,
+which samples each image once. Last, another image may be laid over each (`mixed`). A mirrored 2
+is no digit: nothing flips.
 """
 
 import math
@@ -73,6 +74,38 @@ def _rescanned(ink: Tensor, part: Tensor) -> Tensor:
     return ((soft - paper) / (full - paper)).clamp(0, 1)
 
 
+def mixed(
+    augmentation: Augmentation,
+    images: Tensor,
+    labels: Tensor,
+    classes: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Lay the next image of the batch faintly over each, and ask for both answers alike.
+
+    H. Zhang, M. Cisse, Y. N. Dauphin and D. Lopez-Paz, 'mixup: beyond empirical risk
+    minimization', arXiv 1710.09412; the share is drawn evenly here, and the smaller one is always
+    the other's.
+
+    Args:
+        augmentation: its `mixup` is the other image's largest share.
+        images: float32 [N, 1, S, S].
+        labels: int64 [N].
+        classes: how many there are.
+        generator: draws everything; its device is where the images are.
+
+    Returns:
+        float32 [N, 1, S, S] and probabilities, float32 [N, classes].
+    """
+    drawn = torch.rand(len(images), 1, generator=generator, device=generator.device)
+    share = drawn * augmentation.mixup
+    wanted = F.one_hot(labels, classes).float()
+    return (
+        torch.lerp(images, images.roll(1, 0), share[:, :, None, None]),
+        torch.lerp(wanted, wanted.roll(1, 0), share),
+    )
+
+
 def warp(
     augmentation: Augmentation,
     count: int,
@@ -95,7 +128,7 @@ def warp(
         float32 [count, seen_size, seen_size, 2] for `torch.nn.functional.grid_sample`, or None if
         nothing is to change.
     """
-    if not any(augmentation.model_dump(exclude={"fade", "stroke_pixels"}).values()):
+    if not any(augmentation.model_dump(exclude={"stroke_pixels", "mixup", "fade"}).values()):
         return None
     seen_size = seen_size or size
     affine = _affine(augmentation, count, size, generator)

@@ -16,7 +16,9 @@ from tenfold.recipe import Recipe
 from tenfold.recognizer import Preprocessing
 from tenfold.training import augment
 
-ORDER, AUGMENTATION, DROPOUT, STROKES = range(4)  # streams of random numbers that must not touch
+ORDER, AUGMENTATION, DROPOUT, STROKES, MIXING = range(
+    5
+)  # streams of random numbers that must not touch
 
 
 def seed_of(*parts: int) -> int:
@@ -39,7 +41,7 @@ class Batches:
         self.size = min(recipe.training.batch_size, len(train))
         self.steps_per_epoch = len(train) // self.size  # the rest waits for the next order
         self.total_steps = self.steps_per_epoch * recipe.training.max_epochs
-        self._labels = machine.tensor(train.known_labels())
+        self._labels, self._classes = machine.tensor(train.known_labels()), len(train.classes)
         self._recipe, self._device = recipe, machine.device
         self._generator = torch.Generator(machine.device)
 
@@ -50,7 +52,7 @@ class Batches:
         return torch.split(order, self.size)[: self.steps_per_epoch]
 
     def seen(self, chosen: Tensor, step: int, mine: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Return what the network sees of `mine` of the images at `chosen`, and their labels.
+        """Return what the network sees of `mine` of the images at `chosen`, and what to answer.
 
         Args:
             chosen: int64 [size], rows of the images.
@@ -58,14 +60,26 @@ class Batches:
             mine: the share of the batch that is wanted.
 
         Returns:
-            float32 [n, 1, s, s] and int64 [n].
+            float32 [n, 1, s, s]; labels, int64 [n], or probabilities, float32 [n, classes], where
+            `augmentation.mixup` lays one image over another.
         """
         sizes, until = self._recipe.training.small_sizes, self._recipe.training.small_until
         preprocessing = self.preprocessing
         if (stage := int(len(sizes) * step / self.total_steps / until)) < len(sizes):
             preprocessing = replace(preprocessing, size=sizes[stage])
-        warp = self.warp(len(chosen), step, preprocessing.size, mine)
-        return preprocessing(self.restroked(chosen, step, mine), warp), self._labels[chosen[mine]]
+        mixing = self._recipe.augmentation.mixup > 0
+        part = slice(None) if mixing else mine  # an image may be mixed with one of another share
+        warp = self.warp(len(chosen), step, preprocessing.size, part)
+        images, labels = (
+            preprocessing(self.restroked(chosen, step, part), warp),
+            self._labels[chosen[part]],
+        )
+        if not mixing:
+            return images, labels
+        self._generator.manual_seed(seed_of(self._recipe.seed, MIXING, step))
+        augmentation = self._recipe.augmentation.at(step / self.total_steps)
+        images, wanted = augment.mixed(augmentation, images, labels, self._classes, self._generator)
+        return images[mine], wanted[mine]
 
     def restroked(self, chosen: Tensor, step: int, mine: slice = slice(None)) -> Tensor:
         """Return `mine` of the images at `chosen`, their strokes changed: uint8 [n, S, S]."""

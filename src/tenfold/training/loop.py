@@ -174,12 +174,13 @@ class Trainer:
         state, training, batches = self.state, self.recipe.training, self.batches
         optimizers.set_learning_rate(state.optimizer, self._learning_rate(state.step))
         mine = self.together.share(len(chosen))
-        seen, labels = batches.seen(chosen, state.step, mine)
+        seen, wanted = batches.seen(chosen, state.step, mine)
+        labels = wanted if wanted.ndim == 1 else wanted.argmax(dim=1)  # of a mixture, the larger
 
         torch.manual_seed(seed_of(self.recipe.seed, DROPOUT, state.step, *self._apart()))
         with self.machine.autocast():
             logits = self._called(seen).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
+        loss = F.cross_entropy(logits, wanted, label_smoothing=training.label_smoothing)
         told = F.cross_entropy(logits.detach(), labels)  # what validation's loss compares with
         if self.teacher is not None:
             drawn = partial(batches.warp, len(chosen), state.step, mine=mine)
