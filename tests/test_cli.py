@@ -379,7 +379,7 @@ def test_a_reader_who_leaves_early_is_no_error_of_ours():
         f"({sys.executable} -m tenfold recipes; echo $? >&2) | head -1", shell=True,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout.startswith("deotte")
+    assert done.stdout.startswith("best")
     assert done.stderr == "0\n"
 
 

@@ -104,6 +104,7 @@ def nodes(tmp_path_factory):
 def test_the_same_jobs_give_the_same_results_here_and_there(nodes, tmp_path, monkeypatch):
     tasks = [("read", {"n": n, "s": 0}) for n in range(4)]
     out, err = nodes.drive(tmp_path / "there", tasks).communicate(timeout=90)
+    assert out, err
     there = json.loads(out.splitlines()[-1])
     heard = [json.loads(line) for line in out.splitlines()[:-1]]
     assert ["read 3", {"half": 3}] in heard, err
