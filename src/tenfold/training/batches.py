@@ -16,9 +16,8 @@ from tenfold.recipe import Recipe
 from tenfold.recognizer import Preprocessing
 from tenfold.training import augment
 
-ORDER, AUGMENTATION, DROPOUT, STROKES, MIXING = range(
-    5
-)  # streams of random numbers that must not touch
+# Streams of random numbers that must not touch.
+ORDER, AUGMENTATION, DROPOUT, STROKES, MIXING = range(5)
 
 
 def seed_of(*parts: int) -> int:
@@ -41,7 +40,8 @@ class Batches:
         self.size = min(recipe.training.batch_size, len(train))
         self.steps_per_epoch = len(train) // self.size  # the rest waits for the next order
         self.total_steps = self.steps_per_epoch * recipe.training.max_epochs
-        self._labels, self._classes = machine.tensor(train.known_labels()), len(train.classes)
+        self._labels = machine.tensor(train.known_labels())
+        self._classes = len(train.classes)
         self._recipe, self._device = recipe, machine.device
         self._generator = torch.Generator(machine.device)
 
@@ -70,10 +70,8 @@ class Batches:
         mixing = self._recipe.augmentation.mixup > 0
         part = slice(None) if mixing else mine  # an image may be mixed with one of another share
         warp = self.warp(len(chosen), step, preprocessing.size, part)
-        images, labels = (
-            preprocessing(self.restroked(chosen, step, part), warp),
-            self._labels[chosen[part]],
-        )
+        images = preprocessing(self.restroked(chosen, step, part), warp)
+        labels = self._labels[chosen[part]]
         if not mixing:
             return images, labels
         self._generator.manual_seed(seed_of(self._recipe.seed, MIXING, step))
