@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tenfold.errors import JobError
 from tenfold.jobs import Job, run_jobs
+from tenfold.jobs.cluster import connected
 
 pytest.importorskip("ray")
 
@@ -129,6 +131,25 @@ def test_failures_are_sentences_and_the_others_go_on(nodes, tmp_path):
     driver = nodes.drive(tmp_path / "two", tasks[:1])
     _, err = driver.communicate(timeout=90)
     assert err.strip().endswith("refuse 0: digits.csv: is no good, expected better")
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_client_whose_process_died_asks_again(monkeypatch, failures):
+    """What Ray's proxy says then; a real cluster does so once in some dozen test runs."""
+    asked = []
+
+    def init(address, **options):
+        asked.append(address)
+        if len(asked) <= failures:
+            raise ConnectionAbortedError("Initialization failure from server:\n...")
+
+    monkeypatch.setattr("ray.init", init)
+    if failures < 3:
+        assert connected("ray://there:10001").__name__ == "ray"
+    else:
+        with pytest.raises(JobError, match="ray://there:10001: the cluster cannot be reached"):
+            connected("ray://there:10001")
+    assert asked == ["ray://there:10001"] * 3
 
 
 def test_a_wrong_token_and_a_wrong_word_are_sentences(nodes, tmp_path):

@@ -30,6 +30,7 @@ from tenfold.jobs.process import JobProcess
 
 SECONDS_BETWEEN_LOOKS = 0.2
 NODE_RETRIES = 3  # of a job whose node or worker was lost
+WELCOMES = 3  # asked for by a client that the cluster answers with a failure of its own
 
 Supplies = Sequence[tuple[str, str, list[Any]]]  # name, checksum, reference in a list of its own
 
@@ -48,7 +49,7 @@ class Cluster:
         Raises:
             JobError: Ray is not installed, or the cluster cannot be reached or was lost.
         """
-        ray = _connected(self._on)
+        ray = connected(self._on)
         try:
             self._see_through(ray)
         except (ray.exceptions.RayError, ConnectionError) as error:
@@ -115,7 +116,7 @@ def capacity(on: str) -> int:
     Raises:
         JobError: it cannot be reached.
     """
-    ray = _connected(on)
+    ray = connected(on)
     try:
         resources = ray.cluster_resources()
     except (ray.exceptions.RayError, ConnectionError) as error:
@@ -125,7 +126,7 @@ def capacity(on: str) -> int:
     return max(1, int(resources.get("GPU") or resources.get("CPU", 1)))
 
 
-def _connected(on: str) -> Any:
+def connected(on: str) -> Any:
     """Return the module ray, connected: to the cluster at `on`, a running one here, or a new one.
 
     Raises:
@@ -153,7 +154,7 @@ def _connected(on: str) -> Any:
             if on == "ray":
                 _join_or_start(ray, options)
             else:
-                ray.init(address=on, **options)
+                _join_as_client(ray, on, options)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise JobError(
             f"--on {on}: the cluster cannot be reached ({_first_line(error)}); expected a running "
@@ -167,6 +168,20 @@ def _join_or_start(ray: Any, options: Mapping[str, Any]) -> None:
         ray.init(address="auto", **options)
     except ConnectionError:
         ray.init(address="local", include_dashboard=False, **options)
+
+
+def _join_as_client(ray: Any, on: str, options: Mapping[str, Any]) -> None:
+    """Reach the cluster at `on`, which starts a process for each client.
+
+    With Ray 2.60 that process now and then dies as it is forked, so the next is asked for.
+    """
+    for left in reversed(range(WELCOMES)):
+        try:
+            ray.init(address=on, **options)
+            return
+        except ConnectionAbortedError:
+            if not left:
+                raise
 
 
 def _postbox(ray: Any) -> Any:

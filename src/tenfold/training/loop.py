@@ -78,10 +78,14 @@ def fit(
     check_given(train, valid, recipe, teacher)
     together = Together.detect()
     folder = None if out is None or not together.leads else Path(out)
-    with together.joined(Machine.detect(recipe.training.precision)):
+    machine = Machine.detect(recipe.training.precision)
+
+    def trained() -> Recognizer:  # whose trainer is gone before the processes part
         trainer = Trainer(train, valid, recipe, folder, listener, teacher=teacher)
-        with trainer.machine.reproducible():
-            return trainer.run(resume=resume, checks=checks)
+        return trainer.run(resume=resume, checks=checks)
+
+    with together.joined(machine), machine.reproducible():
+        return trained()
 
 
 class Trainer:

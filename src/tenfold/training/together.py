@@ -8,6 +8,7 @@ within rounding. The first process, the leader, validates, keeps and tells; the 
 Alone, all of this does nothing.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,12 +51,17 @@ class Together:
         if self.count == 1:
             yield
             return
+        # Loaded later, it would keep the group for ever as a default argument, and a group whose
+        # threads live when Python ends aborts its process now and then: PyTorch issue 190489.
+        import torch.distributed.nn.functional  # noqa: PLC0415 - alone it is not needed
+
         if machine.device.type == "cuda":
             torch.cuda.set_device(machine.device)
         dist.init_process_group("nccl" if machine.device.type == "cuda" else "gloo")
         try:
             yield
         finally:
+            gc.collect()  # what was wrapped holds the group too, and itself in a circle
             dist.destroy_process_group()
 
     def check(self, batch_size: int, name: str) -> None:
