@@ -2,8 +2,8 @@
 
 Each round trains the network for an epoch on 2,000 rows on both sides, which settles its weights
 and its layout, and then times the answers to all of test.csv: the file is read before, the
-pixels go in as they are stored, probabilities come out. Ours is the median of five; Keras's is
-one pass after one that builds its graph, at its own batch size. Both use all cores.
+pixels go in as they are stored, probabilities come out. Each is the median of five passes, after
+one that is not timed; Keras's at its own batch size. Both use all cores.
 """
 
 import argparse

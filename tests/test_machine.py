@@ -1,5 +1,7 @@
 """Which device, and with which switches."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -34,3 +36,26 @@ def test_more_processes_than_gpus_is_a_sentence(monkeypatch):
         Machine.detect("fp32")
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert Machine.detect("fp32").device == torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize("pieces", [1, 9])
+def test_pieces_side_by_side_come_in_order_on_a_thread_each(pieces):
+    machine, before = Machine.detect(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found = list(machine.side_by_side(lambda at: (at, torch.get_num_threads()), range(pieces)))
+        assert found == [(at, 1 if pieces > 1 else 3) for at in range(pieces)]
+        with ThreadPoolExecutor(1) as fresh:  # PyTorch's count for threads to come is as before
+            assert fresh.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_piece_that_fails_ends_it():
+    def work(at):
+        if at == 2:
+            raise ValueError("no such piece")
+        return at
+
+    with pytest.raises(ValueError, match="no such piece"):
+        list(Machine.detect().side_by_side(work, range(50)))

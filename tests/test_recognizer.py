@@ -120,8 +120,8 @@ def test_images_of_another_size_are_refused(recognizer):
 
 def test_progress_is_told_after_each_batch(recognizer, digits):
     told = []
-    recognizer.probabilities(digits.images[:600], PLAIN, on_progress=lambda *now: told.append(now))
-    assert told == [(256, 600), (512, 600), (600, 600)]
+    recognizer.probabilities(digits.images[:1100], PLAIN, on_progress=lambda *now: told.append(now))
+    assert told == [(512, 1100), (1024, 1100), (1100, 1100)]
 
 
 def test_no_images_have_no_answers(recognizer):

