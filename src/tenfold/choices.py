@@ -187,7 +187,7 @@ class Prediction(Section):
     """How the trained network is kept and asked."""
 
     view_shift_pixels: Annotated[float, Field(gt=0, le=14)] | None = None
-    """Average over five views of an image: in place, and moved by so much to each side."""
+    """Where a network is not sure, average over five views: in place, and moved to each side."""
     weights: Literal["float32", "float16"] = "float32"
     """How the trained weights are rounded and kept; float16 halves the file."""
 

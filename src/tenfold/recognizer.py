@@ -26,6 +26,9 @@ from tenfold.tensors import checksum, load_tensors, save_tensors
 FORMAT = "tenfold-recognizer-3"
 # Of 128, 256, 512 and 1,024 the fastest by 3 to 5 % with tiny, quick and standard.
 PREDICT_BATCH = 512
+# Below this probability a network looks again. Five looks at every image cost four times as much
+# and gave the same answers to all of 12,000 held-out digits, with five networks (docs/results.md).
+SURE = 0.9
 
 
 @dataclass(frozen=True)
@@ -84,21 +87,24 @@ class Member:
     def probabilities(self, images: Tensor, view_shift: float | None = None) -> Tensor:
         """Return float32 [N, classes] for uint8 [N, S, S].
 
-        With `view_shift` it is the mean over five views: the image in place, and moved by so many
-        of its pixels to each side.
+        With `view_shift`, an image that the network is not `SURE` of gets four more looks, moved
+        by so many of its pixels to each side, and the mean of all five is the answer.
         """
-        if view_shift is None:
-            return self._answers(self.preprocessing(images))
-        size = images.shape[-1]
+        answers = self._answers(self.preprocessing(images))
+        unsure = answers.amax(dim=1) < SURE
+        if view_shift is None or not unsure.any():
+            return answers
+        again, size = images[unsure], images.shape[-1]
         grid = plain_grid(self.preprocessing.size or size, images.device)
         # Grid coordinates run from -1 to 1, and preprocessing divides them by its zoom.
         step = view_shift * 2 / size * (self.preprocessing.zoom or 1.0)
-        moves = torch.tensor([[0, 0], [step, 0], [-step, 0], [0, step], [0, -step]])
-        views = [
-            self._answers(self.preprocessing(images, (grid + move).expand(len(images), -1, -1, -1)))
-            for move in moves.to(images.device)
+        moves = torch.tensor([[step, 0], [-step, 0], [0, step], [0, -step]], device=images.device)
+        looks = [answers[unsure]] + [
+            self._answers(self.preprocessing(again, (grid + move).expand(len(again), -1, -1, -1)))
+            for move in moves
         ]
-        return torch.stack(views).mean(dim=0)
+        answers[unsure] = torch.stack(looks).mean(dim=0)
+        return answers
 
     def _answers(self, seen: Tensor) -> Tensor:
         logits: Tensor = self.network(seen)
@@ -115,8 +121,8 @@ class Recognizer:
         image_size: height and width in pixels of the images it was trained on.
         temperature: divides the logarithms of the averaged probabilities; above 1 it makes the
             recognizer less sure of itself. It changes no answer. See `tenfold.calibration`.
-        view_shift: in pixels; where it is not None, answers are averaged over five views of an
-            image, in place and moved by so much to each side.
+        view_shift: in pixels; where it is not None, a network that is not sure of an image looks
+            again, at the image moved by so much to each side, and averages its five answers.
         precision: of its arithmetic, as the recipe chose it: "auto", "bf16" or "fp32".
         weights: how they are saved: "float32", or "float16" if they are rounded to it.
         provenance: recipe, data and machine it came from, as JSON values.

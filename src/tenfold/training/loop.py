@@ -263,7 +263,7 @@ class Trainer:
         """Return loss and accuracy on the images held out, as the leader finds them."""
         found = b"null"
         if self.together.leads:
-            # Five views would take five times.
+            # To look again where it is not sure would take up to five times, early in a run.
             judged = replace(self._recognizer(), view_shift=None)
             found = json.dumps(validate(judged, self.valid, self.machine)).encode()
         loss, accuracy = json.loads(self.together.leaders(found, self.machine))
