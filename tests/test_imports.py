@@ -23,6 +23,7 @@ FLOORS = {
     "data": 3,
     "networks": 3,
     "machine": 3,
+    "preprocessing": 3,
     "recognizer": 4,
     "answers": 4,
     "predict": 5,

@@ -12,8 +12,9 @@ from tenfold.errors import DataError, JobError
 from tenfold.jobs import run_jobs
 from tenfold.networks import build
 from tenfold.predict import predict_file
+from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
-from tenfold.recognizer import Member, Preprocessing, Recognizer
+from tenfold.recognizer import Member, Recognizer
 
 
 @pytest.fixture(scope="module")

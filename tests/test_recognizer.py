@@ -9,7 +9,8 @@ from tenfold.data import Dataset
 from tenfold.errors import DataError, OutputError, RecognizerError
 from tenfold.machine import Machine
 from tenfold.networks import build
-from tenfold.recognizer import Member, Preprocessing, Recognizer, tempered
+from tenfold.preprocessing import Preprocessing
+from tenfold.recognizer import Member, Recognizer, tempered
 
 NEIGHBOURS = ((1, 1), (-1, 1), (1, 2), (-1, 2))
 PLAIN = Machine(torch.device("cpu"), "fp32")

@@ -72,6 +72,9 @@ class Data(Section):
 class Preprocessing(Section):
     """What happens to every image, in training and in prediction alike."""
 
+    frame: Literal["page", "upright", "box"] = "page"
+    """Where the digit is put first: as it was given; centred, without its slant; or with the box
+    around its ink stretched to 20 pixels of 28 each way."""
     standardize: bool = True
     """Subtract the training pixels' mean and divide by their standard deviation; else 0 to 1."""
     zoom: Annotated[float, Field(ge=1, le=2)] | None = None

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from tenfold.files import RunFolder, is_there
 from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.networks.layers import folded
+from tenfold.preprocessing import Preprocessing, plain_grid
 from tenfold.tensors import checksum, load_tensors, save_tensors
 
 FORMAT = "tenfold-recognizer-3"
@@ -29,45 +29,6 @@ PREDICT_BATCH = 512
 # Below this probability a network looks again. Five looks at every image cost four times as much
 # and gave the same answers to all of 12,000 held-out digits, with five networks (docs/results.md).
 SURE = 0.9
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From stored pixels to what the network sees; the same in training and prediction.
-
-    Attributes:
-        mean, std: of the training images' pixels on the scale 0 to 1; 0 and 1 leave that scale.
-        zoom: enlarge the centre by this factor; None leaves the image as it is.
-        size: height and width in pixels of what the network sees; None leaves the image's own.
-    """
-
-    mean: float = 0.0
-    std: float = 1.0
-    zoom: float | None = None
-    size: int | None = None
-
-    def __call__(self, images: Tensor, warp: Tensor | None = None) -> Tensor:
-        """Turn uint8 [N, S, S] into float32 [N, 1, size, size].
-
-        Args:
-            images: pixels from 0 to 255.
-            warp: where augmentation wants each output pixel sampled, float [N, size, size, 2] in
-                the coordinates of `torch.nn.functional.grid_sample`. It is joined with the zoom,
-                so an image is interpolated once.
-        """
-        scaled = images[:, None].float() / 255
-        if warp is None and (self.zoom is not None or self.size is not None):
-            size = self.size or images.shape[-1]
-            warp = plain_grid(size, images.device).expand(len(images), -1, -1, -1)
-        if warp is not None:
-            scaled = F.grid_sample(scaled, warp / (self.zoom or 1.0), align_corners=False)
-        return (scaled - self.mean) / self.std
-
-
-def plain_grid(size: int, device: torch.device) -> Tensor:
-    """Return the grid that samples every pixel where it is: float [1, size, size, 2]."""
-    identity = torch.eye(2, 3, device=device)[None]
-    return F.affine_grid(identity, [1, 1, size, size], align_corners=False)
 
 
 @dataclass(frozen=True)

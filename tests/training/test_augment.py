@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tenfold.choices import Augmentation
-from tenfold.recognizer import Preprocessing
+from tenfold.preprocessing import Preprocessing
 from tenfold.training.augment import mixed, restroked, warp
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tenfold.machine import Machine
+from tenfold.preprocessing import plain_grid
 from tenfold.recipe import Recipe
-from tenfold.recognizer import plain_grid
 from tenfold.training.batches import Batches
 
 RECIPE = Recipe.load(

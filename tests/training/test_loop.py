@@ -17,8 +17,8 @@ from tenfold.errors import (
     RecognizerError,
 )
 from tenfold.files import RunFolder
+from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
-from tenfold.recognizer import Preprocessing
 from tenfold.training.loop import fit
 from tenfold.training.progress import Epoch, Silence
 from tenfold.training.validation import kept_epoch

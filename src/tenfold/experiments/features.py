@@ -1,8 +1,7 @@
 """What classic methods are fed: pixels, upright pixels, or gradients.
 
-Deskewing undoes the slant of handwriting (LeCun, Bottou, Bengio and Haffner, 'Gradient-based
-learning applied to document recognition', Proceedings of the IEEE 1998, section III.A); histograms
-of oriented gradients (Dalal and Triggs, CVPR 2005) say which way strokes run, and forget where.
+Deskewing undoes the slant of handwriting (`tenfold.preprocessing.upright`); histograms of oriented
+gradients (Dalal and Triggs, CVPR 2005) say which way strokes run, and forget where.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from tenfold.errors import ExperimentError
+from tenfold.preprocessing import upright
 
 AT_ONCE = 2000  # images: a few MB
 CELLS = 7  # a side: 4 pixels each in an image of 28
@@ -50,19 +50,7 @@ def features(images: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.floa
 def deskewed(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Centre the ink and undo its slant: float32 [N, S, S] from 0 to 1, likewise returned."""
     ink = torch.from_numpy(images)
-    size = ink.shape[-1]
-    along = (torch.arange(size) + 0.5) * 2 / size - 1  # as `grid_sample` counts
-    mass = ink.sum(dim=(1, 2)).clamp(min=1e-6)
-    across = (ink.sum(dim=1) * along).sum(dim=1) / mass
-    down = (ink.sum(dim=2) * along).sum(dim=1) / mass
-    x, y = along - across[:, None], along - down[:, None]  # [N, S] each, from the centre of ink
-    joint = torch.einsum("nyx,ny,nx->n", ink, y, x) / mass
-    height = torch.einsum("nyx,ny->n", ink, y**2) / mass
-    slant = joint / height.clamp(min=1e-6)
-    one, zero = torch.ones_like(slant), torch.zeros_like(slant)
-    # An output pixel (x, y) is taken from where the slanted ink has it.
-    maps = torch.stack([one, slant, across, zero, one, down], dim=1).reshape(-1, 2, 3)
-    grid = F.affine_grid(maps, [len(ink), 1, size, size], align_corners=False)
+    grid = F.affine_grid(upright(ink), list(ink[:, None].shape), align_corners=False)
     straight: NDArray[np.float32] = F.grid_sample(ink[:, None], grid, align_corners=False)[
         :, 0
     ].numpy()

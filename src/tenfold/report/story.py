@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from tenfold.networks.summary import summarize
+from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe, names
-from tenfold.recognizer import Preprocessing
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
 from tenfold.report.judgement import doubtful_labels, the_members, where_it_errs
@@ -164,7 +164,8 @@ def augmentation_preview(image: NDArray[np.uint8], recipe: Recipe) -> "Figure":
     warp = augment.warp(recipe.augmentation, PREVIEW_VARIANTS, len(image), generator)
     copies = torch.from_numpy(image.copy()).expand(PREVIEW_VARIANTS, -1, -1)
     copies = augment.restroked(recipe.augmentation, copies, generator)
-    variants = Preprocessing(zoom=recipe.preprocessing.zoom)(copies, warp)[:, 0].numpy()
+    choices = recipe.preprocessing
+    variants = Preprocessing(zoom=choices.zoom, frame=choices.frame)(copies, warp)[:, 0].numpy()
     return figures.augmentation_preview(image, variants, caption(recipe))
 
 

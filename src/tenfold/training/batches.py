@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tenfold.data.dataset import Dataset
 from tenfold.machine import Machine
+from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
-from tenfold.recognizer import Preprocessing
 from tenfold.training import augment
 
 # Streams of random numbers that must not touch.
@@ -100,8 +100,9 @@ class Batches:
 
 
 def _preprocessing(recipe: Recipe, train: Dataset) -> Preprocessing:
-    plain = Preprocessing(zoom=recipe.preprocessing.zoom, size=recipe.preprocessing.size)
-    if not recipe.preprocessing.standardize:
+    choices = recipe.preprocessing
+    plain = Preprocessing(zoom=choices.zoom, size=choices.size, frame=choices.frame)
+    if not choices.standardize:
         return plain
     mean, std = train.pixel_mean_and_std()
     return replace(plain, mean=mean / 255, std=std / 255 or 1.0)

@@ -1,0 +1,124 @@
+"""From stored pixels to what a network sees: in training and in prediction, the very same.
+
+All that moves pixels is one grid, so that an image is sampled once: where the digit stands (its
+frame), then augmentation's warp, then the zoom.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+INK = 0.1  # what is darker counts as paper's dirt when a box is drawn around a digit
+BOX = 20 / 28  # of the image's side; MNIST's digits were scaled to it, by their longer side
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to every image.
+
+    Attributes:
+        mean, std: of the training images' pixels on the scale 0 to 1; 0 and 1 leave that scale.
+        zoom: enlarge the centre by this factor; None leaves the image as it is.
+        size: height and width in pixels of what the network sees; None leaves the image's own.
+        frame: where the digit is put first: a name of `FRAMES`, or "page", as it was given.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    zoom: float | None = None
+    size: int | None = None
+    frame: str = "page"
+
+    def __call__(self, images: Tensor, warp: Tensor | None = None) -> Tensor:
+        """Turn uint8 [N, S, S] into float32 [N, 1, size, size].
+
+        Args:
+            images: pixels from 0 to 255.
+            warp: where augmentation wants each output pixel sampled, float [N, size, size, 2] in
+                the coordinates of `torch.nn.functional.grid_sample`. It is joined with frame and
+                zoom, so an image is interpolated once.
+        """
+        scaled = images[:, None].float() / 255
+        moves = self.zoom is not None or self.size is not None or self.frame in FRAMES
+        if warp is None and moves:
+            size = self.size or images.shape[-1]
+            warp = plain_grid(size, images.device).expand(len(images), -1, -1, -1)
+        if warp is not None:
+            grid = warp / (self.zoom or 1.0)
+            if self.frame in FRAMES:
+                grid = _moved(grid, FRAMES[self.frame](scaled[:, 0].detach()))
+            scaled = F.grid_sample(scaled, grid, align_corners=False)
+        return (scaled - self.mean) / self.std
+
+
+def plain_grid(size: int, device: torch.device) -> Tensor:
+    """Return the grid that samples every pixel where it is: float [1, size, size, 2]."""
+    identity = torch.eye(2, 3, device=device)[None]
+    return F.affine_grid(identity, [1, 1, size, size], align_corners=False)
+
+
+def _moved(grid: Tensor, maps: Tensor) -> Tensor:
+    """Send every point of a grid [N, H, W, 2] through its image's map [N, 2, 3].
+
+    Sums and not a product of matrices: that would be in bfloat16 where networks are.
+    """
+    x, y = grid.unbind(dim=-1)
+    to_x, to_y = (row[:, :, None, None].unbind(dim=1) for row in maps.unbind(dim=1))
+    return torch.stack([a * x + b * y + c for a, b, c in (to_x, to_y)], dim=-1)
+
+
+# Frames: from where a digit should stand to where it stands, float32 [N, 2, 3] for
+# `torch.nn.functional.affine_grid`, found from its ink, float32 [N, S, S] from 0 to 1.
+
+
+def upright(ink: Tensor) -> Tensor:
+    """Centre the ink and undo its slant, as its moments tell them.
+
+    Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, 'Gradient-based learning applied to document
+    recognition', Proceedings of the IEEE 1998, section III.A.
+    """
+    along = _along(ink)
+    mass = ink.sum(dim=(1, 2)).clamp(min=1e-6)
+    across = (ink.sum(dim=1) * along).sum(dim=1) / mass
+    down = (ink.sum(dim=2) * along).sum(dim=1) / mass
+    x, y = along - across[:, None], along - down[:, None]  # [N, S] each, from the centre of ink
+    joint = (ink * y[:, :, None] * x[:, None, :]).sum(dim=(1, 2)) / mass
+    height = (ink.sum(dim=2) * y.square()).sum(dim=1) / mass
+    slant = joint / height.clamp(min=1e-6)
+    one, zero = torch.ones_like(slant), torch.zeros_like(slant)
+    # An output pixel (x, y) is taken from where the slanted ink has it.
+    return torch.stack([one, slant, across, zero, one, down], dim=1).reshape(-1, 2, 3)
+
+
+def box(ink: Tensor) -> Tensor:
+    """Stretch the box around the ink to `BOX`, in height and in width: a 1 becomes a bar.
+
+    Networks that see digits of another width err elsewhere: D. Ciresan, U. Meier and
+    J. Schmidhuber, 'Multi-column deep neural networks for image classification', CVPR 2012.
+    """
+    along, edge = _along(ink), 1 / ink.shape[-1]  # from a pixel's centre to its edge
+    marked = ink > INK
+    ends = []
+    for has_ink in (marked.any(dim=1), marked.any(dim=2)):
+        least = along.where(has_ink, 1.0).amin(dim=1) - edge
+        most = along.where(has_ink, -1.0).amax(dim=1) + edge
+        empty = ~has_ink.any(dim=1)
+        ends.append((least.masked_fill(empty, -BOX), most.masked_fill(empty, BOX)))
+    (left, right), (top, bottom) = ends
+    zero = torch.zeros_like(left)
+    wide = [(right - left) / 2 / BOX, zero, (left + right) / 2]
+    high = [zero, (bottom - top) / 2 / BOX, (top + bottom) / 2]
+    return torch.stack([*wide, *high], dim=1).reshape(-1, 2, 3)
+
+
+def _along(ink: Tensor) -> Tensor:
+    """Return where the centres of a side's pixels are, as `grid_sample` counts: float32 [S]."""
+    size = ink.shape[-1]
+    return (torch.arange(size, device=ink.device) + 0.5) * 2 / size - 1
+
+
+FRAMES: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {"upright": upright, "box": box}
