@@ -56,3 +56,8 @@ def test_blank_paper_stays_blank_and_joins_a_warp(frame, digits):
     with torch.autocast("cpu", torch.bfloat16):
         joined = Preprocessing(frame=frame, zoom=1.2)(images, grid)
     torch.testing.assert_close(joined, plain)
+
+
+def test_a_frame_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="frame is round, expected page, upright, box"):
+        Preprocessing(frame="round")

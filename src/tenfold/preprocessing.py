@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-INK = 0.1  # what is darker counts as paper's dirt when a box is drawn around a digit
+INK = 0.1  # what is fainter counts as dirt on the paper when a box is drawn around a digit
 BOX = 20 / 28  # of the image's side; MNIST's digits were scaled to it, by their longer side
 
 
@@ -32,6 +32,11 @@ class Preprocessing:
     zoom: float | None = None
     size: int | None = None
     frame: str = "page"
+
+    def __post_init__(self) -> None:
+        """Refuse a frame that this version does not know: its images would be seen otherwise."""
+        if self.frame != "page" and self.frame not in FRAMES:
+            raise ValueError(f"frame is {self.frame}, expected page, {', '.join(FRAMES)}")
 
     def __call__(self, images: Tensor, warp: Tensor | None = None) -> Tensor:
         """Turn uint8 [N, S, S] into float32 [N, 1, size, size].
