@@ -27,7 +27,7 @@ FORMAT = "tenfold-recognizer-3"
 # Of 128, 256, 512 and 1,024 the fastest by 3 to 5 % with tiny, quick and standard.
 PREDICT_BATCH = 512
 # Below this probability a network looks again. Five looks at every image cost four times as much
-# and gave the same answers to all of 12,000 held-out digits, with five networks (docs/results.md).
+# and gave the same answers to all of 12,000 held-out digits, with five networks (decision 7).
 SURE = 0.9
 
 
@@ -52,8 +52,7 @@ class Member:
         by so many of its pixels to each side, and the mean of all five is the answer.
         """
         answers = self._answers(self.preprocessing(images))
-        unsure = answers.amax(dim=1) < SURE
-        if view_shift is None or not unsure.any():
+        if view_shift is None or not (unsure := answers.amax(dim=1) < SURE).any():
             return answers
         again, size = images[unsure], images.shape[-1]
         grid = plain_grid(self.preprocessing.size or size, images.device)

@@ -135,7 +135,7 @@ def test_failures_are_sentences_and_the_others_go_on(nodes, tmp_path):
 
 @pytest.mark.parametrize("failures", [2, 3])
 def test_a_client_whose_process_died_asks_again(monkeypatch, failures):
-    """What Ray's proxy says then; a real cluster does so once in some dozen test runs."""
+    """What Ray's proxy says then, as a real one once did in these tests."""
     asked = []
 
     def init(address, **options):
