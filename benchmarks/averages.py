@@ -1,0 +1,77 @@
+"""Claim: which trained networks make a good ensemble, judged by digits that none learned from.
+
+The runs must hold out the same digits, say two sevenths of the 42,000:
+
+    tenfold train DIR/train.csv --recipe standard --seed 0 --out RUN
+        --set data.validation=0.285714 --set data.split_seed=1
+
+Their answers to these, saved in each run, are averaged in every combination. Loss is that of the
+best temperature, found on the same digits: a little flattering, to all alike. Whoever takes the
+best of many averages is flattered more: the script says how many it has looked at.
+"""
+
+import argparse
+import itertools
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.answers import Answers
+from tenfold.files import RunFolder
+from tenfold.recognizer import tempered
+from tenfold.training.calibration import best_temperature
+
+SHOWN = 3  # averages of each size, those of least loss
+
+
+def read_answers(runs: Sequence[Path]) -> list[Answers]:
+    """What each run said of the digits that it held out, which must be the same ones."""
+    found = [Answers.load(RunFolder(run).held_out) for run in runs]
+    first = found[0]
+    for run, one in zip(runs, found, strict=True):
+        if one.data != first.data or not np.array_equal(one.rows, first.rows):
+            raise SystemExit(f"{run} held out other digits than {runs[0]}")
+    return found
+
+
+def judge(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[int, float]:
+    """Wrong answers, and the mean cross-entropy after calibration."""
+    calm = tempered(probabilities, best_temperature(probabilities, labels))
+    of_truth = calm[np.arange(len(labels)), labels].clip(np.finfo(np.float32).tiny)
+    return int((calm.argmax(axis=1) != labels).sum()), float(-np.log(of_truth).mean())
+
+
+def averages(runs: Sequence[Path], found: Sequence[Answers], size: int) -> list[tuple]:
+    """Loss, wrong answers and the names of every average of `size` networks, best loss first."""
+    rows = []
+    for chosen in itertools.combinations(range(len(found)), size):
+        mean = np.mean([found[index].probabilities for index in chosen], axis=0)
+        wrong, loss = judge(mean, found[0].labels)
+        rows.append((loss, wrong, " + ".join(runs[index].name for index in chosen)))
+    return sorted(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Averages of trained networks, judged alike.")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders, with one held-out part")
+    parser.add_argument("--most", type=int, default=4, help="networks in an average (default 4)")
+    options = parser.parse_args()
+    found = read_answers(options.runs)
+    missed = np.stack([one.answers != one.labels for one in found])
+    print(
+        f"{len(found[0]):,} digits held out; missed by one network or more: "
+        f"{missed.any(axis=0).sum()}, by all {len(found)}: {missed.all(axis=0).sum()}"
+    )
+    for size in range(1, min(options.most, len(found)) + 1):
+        rows = averages(options.runs, found, size)
+        loss, wrong = (statistics.fmean(row[column] for row in rows) for column in (0, 1))
+        print(f"\naverages of {size}: {len(rows)}; {wrong:.1f} wrong, loss {loss:.5f} on average")
+        for loss, wrong, name in rows if size == 1 else rows[:SHOWN]:
+            print(f"{wrong:>6}{loss:>9.5f}  {name}")
+
+
+if __name__ == "__main__":
+    main()
