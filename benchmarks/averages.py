@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tenfold.answers import Answers
 from tenfold.files import RunFolder
 from tenfold.recognizer import tempered
+from tenfold.report.metrics import Evaluation, evaluate
 from tenfold.training.calibration import best_temperature
 
 SHOWN = 3  # averages of each size, those of least loss
@@ -37,11 +38,11 @@ def read_answers(runs: Sequence[Path]) -> list[Answers]:
     return found
 
 
-def judge(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[int, float]:
-    """Wrong answers, and the mean cross-entropy after calibration."""
-    calm = tempered(probabilities, best_temperature(probabilities, labels))
-    of_truth = calm[np.arange(len(labels)), labels].clip(np.finfo(np.float32).tiny)
-    return int((calm.argmax(axis=1) != labels).sum()), float(-np.log(of_truth).mean())
+def judge(probabilities: NDArray[np.float32], like: Answers) -> Evaluation:
+    """What calibrated `probabilities` are worth on the digits of `like`."""
+    assert like.labels is not None  # what is held out is labelled
+    calm = tempered(probabilities, best_temperature(probabilities, like.labels))
+    return evaluate(calm, like.labels, like.classes)
 
 
 def averages(runs: Sequence[Path], found: Sequence[Answers], size: int) -> list[tuple]:
@@ -49,8 +50,9 @@ def averages(runs: Sequence[Path], found: Sequence[Answers], size: int) -> list[
     rows = []
     for chosen in itertools.combinations(range(len(found)), size):
         mean = np.mean([found[index].probabilities for index in chosen], axis=0)
-        wrong, loss = judge(mean, found[0].labels)
-        rows.append((loss, wrong, " + ".join(runs[index].name for index in chosen)))
+        worth = judge(mean, found[0])
+        names = " + ".join(runs[index].name for index in chosen)
+        rows.append((worth.loss, worth.score.n - worth.score.correct, names))
     return sorted(rows)
 
 
