@@ -164,17 +164,26 @@ def standing_command(
 ) -> None:
     """Place a leaderboard score among the known honest ones."""
     console = make_console(as_json)
-    from tenfold.report.standing import beyond, standing
+    from tenfold.report.standing import Entry, beyond, standing
 
     found = standing(score)
     if as_json:
-        above, below = ([vars(entry) for entry in part] for part in (found.above, found.below))
+        above, below = (
+            [vars(entry) | {"interval": entry.interval} for entry in part]
+            for part in (found.above, found.below)
+        )
         sentence = found.sentence()
         print_json({"above": above, "below": below, "beyond": beyond(), "sentence": sentence})
         return
+
+    def line(entry: Entry) -> str:
+        low, high = entry.interval
+        return f"  {entry.score:<8g} {low:.4f}–{high:.4f}  {entry.source:10} {entry.who}"
+
+    say(console, f"  {'score':8} {'95 % interval'}")
     for entry in found.above:
-        say(console, f"  {entry.score:<8g} {entry.source:10} {entry.who}")
-    say(console, f"> {score:<8g} this one")
+        say(console, line(entry))
+    say(console, f"> {score:<8g} {'':13}  this one")
     for entry in found.below:
-        say(console, f"  {entry.score:<8g} {entry.source:10} {entry.who}")
+        say(console, line(entry))
     say(console, found.sentence())

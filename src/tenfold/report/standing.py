@@ -7,22 +7,27 @@ from importlib import resources
 from tenfold.errors import DataError
 from tenfold.report.metrics import wilson_interval
 
-IMAGES_TO_PREDICT = 28_000
-
 
 @dataclass(frozen=True)
 class Entry:
-    """One known score on 28,000 digits of the competition's kind.
+    """One known score on digits of the competition's kind.
 
     Attributes:
         who: made it, and how.
         score: accuracy from 0 to 1.
+        images: how many answers the score counts.
         source: "published" by its author, or "ours": measured by us (docs/results.md).
     """
 
     who: str
     score: float
+    images: int
     source: str
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """What chance allows: the score's 95 % Wilson interval."""
+        return wilson_interval(round(self.score * self.images), self.images)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Standing:
             return f"{self.score:.5g} is not below any honest score known here"
         higher, lower = self.above[-1], self.below[:1]
         sentence = f"{self.score:.5g} stands below {higher.score:g} ({higher.who})"
+        if self.score >= higher.interval[0]:
+            sentence += ", but inside its 95 % interval,"
         if lower:
             sentence += f" and at or above {lower[0].score:g} ({lower[0].who})"
         return sentence
@@ -71,10 +78,9 @@ def best() -> Entry:
 def beyond() -> float:
     """Return the score above which luck alone does not lift the best published one.
 
-    It is the upper end of that score's 95 % Wilson interval on 28,000 images.
+    It is the upper end of that score's 95 % interval.
     """
-    correct = round(best().score * IMAGES_TO_PREDICT)
-    return wilson_interval(correct, IMAGES_TO_PREDICT)[1]
+    return best().interval[1]
 
 
 def standing(score: float) -> Standing:
