@@ -1,16 +1,18 @@
 """Claim: training time grows in proportion to the images, and to members divided by cores.
 
 Images: the training seconds of two epochs on the first 5,000, 10,000, 20,000 and 40,000 rows of
-train.csv. Members: the wall time of whole ensembles on 5,000 rows, on one core and on all of
+train.csv, the median of several rounds in turns, for a run of seconds meets every hiccup of a
+shared machine. Members: the wall time of whole ensembles on 5,000 rows, on one core and on all of
 them. A straight line is fitted to each, and its largest relative miss printed.
 """
 
 import argparse
 import os
+import statistics
 import subprocess
 import tempfile
 import time
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import machine
@@ -30,17 +32,20 @@ def first_rows(source: Path, rows: int, folder: Path) -> Path:
     return path
 
 
-def time_images(source: Path, recipe: str, folder: Path) -> list[dict]:
+def time_images(source: Path, recipe: str, folder: Path, rounds: int) -> list[dict]:
     """Training seconds against the number of images; all cores work on one network."""
-    rows = []
-    for images in IMAGES:
-        out = folder / f"run-{images}"
+    taken: dict[int, list[float]] = {images: [] for images in IMAGES}
+    for turn, images in product(range(rounds), IMAGES):
+        out = folder / f"run-{images}-{turn}"
         data = first_rows(source, images, folder)
         ours.call(ours.command("train", data, "--recipe", recipe, "--set", EPOCHS, "--out", out))
         seconds = sum(row["train_s"] for row in ours.read_metrics(out))
-        rows.append({"images": images, "seconds": seconds})
+        taken[images].append(seconds)
         print(f"{images:>8,} images {seconds:>8.1f} s", flush=True)
-    return rows
+    return [
+        {"images": images, "seconds": statistics.median(times), "rounds": times}
+        for images, times in taken.items()
+    ]
 
 
 def time_members(source: Path, recipe: str, folder: Path, cores: list[int]) -> list[dict]:
@@ -113,6 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Training time against images and members.")
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv")
     parser.add_argument("--recipe", default="quick", help="name or file (default quick)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="of the images' times (default 5)"
+    )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw both as PNG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")
     options = parser.parse_args()
@@ -125,7 +133,7 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        images = time_images(source, options.recipe, folder)
+        images = time_images(source, options.recipe, folder, options.rounds)
         by_images = straight_line(images, "images")
         members, by_members = [], []
         for share in [cores[:1], cores][: len(cores)]:
