@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv")
     parser.add_argument("--recipe", default="quick", help="name or file (default quick)")
     parser.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="of the images' times (default 5)"
+        "--rounds", type=int, default=3, metavar="N", help="of the images' times (default 3)"
     )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw both as PNG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")
