@@ -34,6 +34,7 @@ def test_what_honest_training_has_not_shown_is_told_so():
 def test_the_lowest_of_all_has_nothing_below():
     assert standing(0.1).below == ()
     assert standing(0.1).sentence().startswith("0.1 stands below 0.82 (a logbook's MLP")
+    assert standing(0.815).sentence().endswith("but inside its 95 % interval")
 
 
 @pytest.mark.parametrize("score", [-0.1, 99.6, float("nan")])

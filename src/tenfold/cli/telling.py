@@ -180,7 +180,7 @@ def standing_command(
         low, high = entry.interval
         return f"  {entry.score:<8g} {low:.4f}–{high:.4f}  {entry.source:10} {entry.who}"
 
-    say(console, f"  {'score':8} {'95 % interval'}")
+    say(console, "  score    95 % interval")
     for entry in found.above:
         say(console, line(entry))
     say(console, f"> {score:<8g} {'':13}  this one")

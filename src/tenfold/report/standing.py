@@ -57,9 +57,9 @@ class Standing:
         higher, lower = self.above[-1], self.below[:1]
         sentence = f"{self.score:.5g} stands below {higher.score:g} ({higher.who})"
         if self.score >= higher.interval[0]:
-            sentence += ", but inside its 95 % interval,"
+            sentence += ", but inside its 95 % interval"
         if lower:
-            sentence += f" and at or above {lower[0].score:g} ({lower[0].who})"
+            sentence += f", and at or above {lower[0].score:g} ({lower[0].who})"
         return sentence
 
 
