@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 
 import pytest
 
@@ -9,10 +11,11 @@ from tenfold.errors import ExperimentError
 from tenfold.experiments import fitting
 from tenfold.experiments.board import Quiet
 from tenfold.experiments.compare import compare
-from tenfold.experiments.fitting import fit_and_judge, fit_job, probe
+from tenfold.experiments.fitting import fit_and_judge, fit_job, probe, probe_job
 from tenfold.experiments.methods import Method, methods_of
 from tenfold.experiments.trial import some_of
 from tenfold.jobs import run_jobs
+from tenfold.recipe import Recipe
 from tests.experiments.conftest import OnTheSpot
 
 BROUGHT = """
@@ -77,8 +80,7 @@ def test_a_table_a_page_and_a_picture(digits, tmp_path, here, brought):
     assert int(rows["brought:Zero"]["correct"]) == (digits.labels == 0).sum()
     assert rows["brought:Moody"]["reason"] == "MemoryError: too much to bear"
     assert float(rows["knn"]["low"]) < float(rows["knn"]["accuracy"]) < float(rows["knn"]["high"])
-    assert {(pair["methods"][0], pair["methods"][1]) for pair in told_of(tmp_path / "out")["pairs"]}
-    assert len(found.pairs) == 6
+    assert len(found.pairs) == len(told_of(tmp_path / "out")["pairs"]) == 6
     page = (tmp_path / "out" / "report.html").read_text()
     assert "too much to bear" in page
     assert "Of 6 pairs" in page
@@ -192,3 +194,27 @@ def test_a_network_in_a_process_of_its_own(digits, tmp_path):
     assert result["peak_bytes"] > 100 * 2**20
     answers = fitting.read_answers(tmp_path / job.id)
     assert answers.shape == (1000,)
+
+
+@pytest.mark.parametrize("task", [fit_job, probe_job])
+def test_a_network_that_is_stopped_has_not_failed(digits, tmp_path, task):
+    """What is written down as failed is never tried again."""
+    from tenfold.data import shelf
+    from tenfold.errors import Interrupted
+
+    learn = {"file": "l.safetensors", "sha256": shelf.lay(digits, tmp_path / "l.safetensors")}
+    slow = Recipe.load(
+        "lenet5", overrides=["training.batch_size=1", "training.patience_epochs=none"]
+    )
+    job = task(Method("slow", None, recipe=slow), learn, {"index": 0, "folds": 2, "seed": 0})
+    heard = []
+
+    def stop_at_first_word(_job, message):
+        if not heard:  # a second Ctrl-C would break off without a state
+            os.kill(os.getpid(), signal.SIGINT)
+        heard.append(message)
+
+    with pytest.raises(Interrupted):
+        run_jobs([job], tmp_path, hear=stop_at_first_word)
+    assert not job.is_done(tmp_path)
+    assert list((tmp_path / job.id).rglob("checkpoint.safetensors"))

@@ -121,6 +121,40 @@ def test_a_start_that_cannot_be_trained_again_costs_no_search(
     assert Recipe.load(tmp_path / "best.toml") == found.recipe
 
 
+def test_a_process_killed_in_the_verdict_costs_no_search(
+    digits, space, tmp_path, on_the_spot, monkeypatch
+):
+    killed = Failed("its process was killed 3 times", "killed")
+
+    def deadly(jobs, folder, *, hear, **more):
+        if not jobs[0].name.startswith("start"):
+            return on_the_spot(jobs, folder, hear=hear, **more)
+        assert more["keep_going"]
+        hear(jobs[0], killed.message())
+        return [killed, *on_the_spot(jobs[1:], folder, hear=hear, **more)]
+
+    monkeypatch.setattr(searching, "run_jobs", deadly)
+    found = search(digits, Plan(space, 3, seeds=2), tmp_path)
+    doubt = "start, seed 0 cannot be trained on all images: its process was killed 3 times"
+    assert (found.verdict, found.doubt) == (None, doubt)
+
+
+def test_who_fails_at_full_length_does_not_win(digits, space, tmp_path, on_the_spot):
+    """It got further than all that were stopped early, and came to nothing there."""
+    answer, plan = on_the_spot.answer, Plan(space, 9, seeds=0)
+    lucky = search(digits, plan, tmp_path / "all").winner
+
+    def diverging(description, folder):
+        whole = description["recipe"]["training"]["max_epochs"] == 4 and description["part"] == 1
+        return {"failed": "training diverged"} if whole else answer(description, folder)
+
+    on_the_spot.answer = diverging
+    found = search(digits, plan, tmp_path / "diverging")
+    assert found.entries[lucky.number].state == "failed"
+    assert found.winner.number != lucky.number
+    assert found.winner.state == "stopped early"
+
+
 def test_a_torn_journal_is_mended_with_a_copy_and_a_word(digits, space, tmp_path, on_the_spot):
     plan = Plan(space, 9, seeds=0)
     search(digits, plan, tmp_path)

@@ -20,7 +20,7 @@ from tenfold.experiments.fitted import COLUMNS, Entry, rank, row_of
 from tenfold.experiments.fitting import fit_job, probe_job, read_answers
 from tenfold.experiments.folder import ExperimentFolder, write_table
 from tenfold.experiments.methods import Method
-from tenfold.experiments.trial import bearable
+from tenfold.experiments.trial import bearable, why_failed
 from tenfold.files import write_json
 from tenfold.jobs import HERE, Failed, Job, Message, run_jobs, workers_on
 from tenfold.machine import Machine
@@ -163,8 +163,8 @@ class _Comparison:
         division = self.ground.divisions[0]
         jobs = [probe_job(entry.method, self.learn, division) for entry in self.entries]
         for entry, result in zip(self.entries, self._run(jobs, "small fits"), strict=True):
-            if isinstance(result, Failed) or "failed" in result:
-                entry.reason = result.reason if isinstance(result, Failed) else result["failed"]
+            if (why := why_failed(result)) is not None:
+                entry.reason = why
                 self.board.note(f"{entry.method.name} failed: {entry.reason}")
             else:
                 entry.cost = Cost.of(entry.method, result["fits"])

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
-from tenfold.errors import JobError, OutputError, RecipeError, TenfoldError
+from tenfold.errors import Interrupted, JobError, OutputError, RecipeError, TenfoldError
 from tenfold.experiments.features import features
 from tenfold.experiments.methods import Method, make, source_of
 from tenfold.experiments.trial import images_of, some_of
@@ -66,14 +66,8 @@ def fit_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) -> d
     learn = some_of(learn, description["part"], description["fold"]["seed"])
     try:
         found, answers = _fit(description["method"], learn, judge, folder, tell)
-    except (OutputError, JobError):
-        raise  # a full disk is not the method's fault, nor another file
-    except RecipeError as error:
-        return {"failed": "; ".join(error.problems)}
-    except TenfoldError as error:
-        return {"failed": str(error)}
     except Exception as error:  # any estimator may be brought, and fail in its own way
-        return {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
+        return {"failed": _fault_of_method(error)}
     save_tensors(folder / ANSWERS, {"answers": torch.from_numpy(answers)}, FORMAT, {})
     RunFolder(folder).checkpoint.unlink(missing_ok=True)  # nobody goes on from here
     correct = int((answers == judge.known_labels()).sum())
@@ -96,7 +90,7 @@ def probe(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str,
 
     Returns:
         "fits": "images", "fit_s", and "predict_s" for one image, of each size that there are
-        images for; for a recipe of one size, with "epochs". Or "failed" with a sentence.
+        images for; for a recipe of one size and one epoch. Or "failed" with a sentence.
     """
     learn, judge = images_of(description, folder.parent)
     judge = judge.select(np.arange(min(PROBE_JUDGED, len(judge))))
@@ -111,13 +105,22 @@ def probe(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str,
         try:
             found, _ = _fit(method, some, judge, folder / f"small-{size}", tell)
             RunFolder(folder / f"small-{size}").checkpoint.unlink(missing_ok=True)
-        except (OutputError, JobError):
-            raise
         except Exception as error:  # as above
-            return {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
+            return {"failed": _fault_of_method(error)}
         each_s = found["predict_s"] / len(judge)
         fits.append({"images": len(some), "fit_s": found["fit_s"], "predict_s": each_s})
     return {"fits": fits}
+
+
+def _fault_of_method(error: Exception) -> str:
+    """Say in a sentence why a method failed; what is not its fault is raised again."""
+    if isinstance(error, Interrupted | OutputError | JobError):
+        raise error  # stopped, a full disk, another file
+    if isinstance(error, RecipeError):
+        return "; ".join(error.problems)
+    if isinstance(error, TenfoldError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _fit(

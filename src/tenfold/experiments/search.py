@@ -17,17 +17,17 @@ from tenfold.experiments.race import Entry, Reached, Rung, race, rungs
 from tenfold.experiments.record import write_record
 from tenfold.experiments.space import Space
 from tenfold.experiments.study import Study, sampler_of
-from tenfold.experiments.trial import bearable, trial_job
+from tenfold.experiments.trial import bearable, trial_job, why_failed
 from tenfold.experiments.verdict import Verdict, read_verdict, verdict_jobs
 from tenfold.files import write_text
-from tenfold.jobs import HERE, Failed, Job, Message, run_jobs
+from tenfold.jobs import HERE, Job, Message, run_jobs
 from tenfold.jobs.job import NOT_BEGUN
 from tenfold.machine import Machine
 from tenfold.recipe import Recipe
 from tenfold.report.figures.style import counted
 from tenfold.report.searching import write_search_page
 
-HELD_OUT = 0.2  # of all images: set aside for the verdict, and of the rest for judging trials
+HELD_OUT = 0.2  # of all images: set aside for the verdict
 FOLDS = 5  # that the images to search on are divided into; without --folds one of them judges
 BATCH = 9  # trials drawn at a time by a sampler that learns from those before
 BEST_SHOWN = 8
@@ -160,7 +160,7 @@ class Search:
     def run(self, budget_s: float | None) -> Found:
         """Try, judge, tell."""
         places = ", ".join(each.place for each in self.plan.space.dimensions)
-        self.board.note(f"{self.plan.trials} trials by {self.plan.sampler} search over {places}")
+        self.board.note(f"{sum(self.batches)} trials by {self.plan.sampler} search over {places}")
         self.try_all(budget_s)
         return self.conclude()
 
@@ -183,8 +183,9 @@ class Search:
         Raises:
             ExperimentError: no trial could be trained.
         """
-        winner = min(self.entries, key=Entry.rank)
-        if winner.recipe is None or not winner.reached:
+        sound = [entry for entry in self.entries if entry.state != "failed" and entry.reached]
+        winner = min(sound, key=Entry.rank, default=None)
+        if winner is None or winner.recipe is None:
             reasons = [entry.reason for entry in self.entries if entry.reason]
             why = reasons[0] if reasons else NOT_BEGUN.reason
             raise ExperimentError(f"no trial could be trained: {why}")
@@ -240,7 +241,7 @@ class Search:
                 begun.add(job)
                 for entry in jobs[job]:
                     entry.state = "running"
-            else:
+            else:  # "done" or "failed"
                 (self.pace.did if job in begun else self.pace.skipped)(rung.share)
                 for entry in jobs[job]:
                     told = results[entry.number]
@@ -276,11 +277,9 @@ class Search:
         ]
 
     def _fill_in(self, entry: Entry, results: Sequence[Any], rung: Rung) -> None:
-        failures = [each for each in results if isinstance(each, Failed)]
-        told = [each["failed"] for each in results if isinstance(each, dict) and "failed" in each]
-        if NOT_BEGUN in failures:
+        if NOT_BEGUN in results:
             entry.state = "out of time" if entry.reached else "not begun"
-        elif reasons := [*told, *(failure.reason for failure in failures)]:
+        elif reasons := [why for why in map(why_failed, results) if why is not None]:
             entry.state, entry.reason = "failed", reasons[0]
             self.board.note(f"trial {entry.number} failed: {reasons[0]}")
         else:
@@ -303,6 +302,8 @@ class Search:
             nonlocal done
             if "note" in message:
                 self.board.note(f"{job.name}: {message['note']}")
+            elif "failed" in message:
+                bearable(job, message)
             elif "correct" in (told := message.get("done", {})):
                 done += 1
                 share = told["correct"] / told["n"]
@@ -319,10 +320,11 @@ class Search:
             hear=hear,
             workers=Machine.detect().workers,
             cores_each=1,
+            keep_going=True,
         )
         for job, result in zip(every, results, strict=True):
-            if "failed" in result:
-                doubt = f"{job.name} cannot be trained on all images: {result['failed']}"
+            if (why := why_failed(result)) is not None:
+                doubt = f"{job.name} cannot be trained on all images: {why}"
                 self.board.note(doubt)
                 return None, doubt
         return read_verdict(jobs, self.folder.jobs), ""

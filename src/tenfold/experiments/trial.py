@@ -105,6 +105,11 @@ def _take(about: Mapping[str, str], shelf_folder: Path) -> Dataset:
     return shelf.take(shelf_folder / about["file"], about["sha256"])
 
 
+def why_failed(result: Failed | Mapping[str, Any]) -> str | None:
+    """Return why a job of an experiment came to nothing; None if it came to something."""
+    return result.reason if isinstance(result, Failed) else result.get("failed")
+
+
 def bearable(job: Job, message: Message) -> Failed:
     """Return the failure of one job that an experiment can live with.
 

@@ -67,12 +67,17 @@ class JobProcess:
         return self._process.pid
 
     def listen(self) -> Iterator[Message]:
-        """Yield what the process says until it ends, and tidy up behind it."""
+        """Yield what the process says until it ends, and tidy up behind it.
+
+        Its last word on why it gave up is kept for `trouble`.
+        """
         assert self._process.stdout is not None
         try:
             for message in _messages(self._process.stdout):
-                self._error = message.get("error", self._error)
-                yield message
+                if "error" in message:
+                    self._error = message["error"]
+                else:
+                    yield message
             self._process.wait()
         finally:
             for pipe in (self._process.stdin, self._process.stdout):
