@@ -55,7 +55,9 @@ def test_blank_paper_stays_blank_and_joins_a_warp(frame, digits):
     grid = plain_grid(28, images.device).expand(20, -1, -1, -1)
     with torch.autocast("cpu", torch.bfloat16):
         joined = Preprocessing(frame=frame, zoom=1.2)(images, grid)
+        alone = Preprocessing(frame=frame, zoom=1.2)(images)
     torch.testing.assert_close(joined, plain)
+    torch.testing.assert_close(alone, plain)
 
 
 def test_a_frame_that_is_not_known_is_refused():

@@ -43,10 +43,13 @@ class Teacher:
             images: uint8 [N, S, S].
             warp: gives the batch's sampling grid for a size of view, as `augment.warp` does.
         """
+        seen = [
+            member.preprocessing(images, warp(member.preprocessing.size))
+            for member in self._members
+        ]
         with self._machine.autocast():
             votes = [
-                member.network(member.preprocessing(images, warp(member.preprocessing.size)))
-                for member in self._members
+                member.network(view) for member, view in zip(self._members, seen, strict=True)
             ]
         mean = torch.stack([logits.float().softmax(dim=1) for logits in votes]).mean(dim=0)
         return (mean.clamp_min(1e-12).log() / self._temperature).softmax(dim=1)
