@@ -107,7 +107,8 @@ def box(ink: Tensor) -> Tensor:
     Networks that see digits of another width err elsewhere: D. Ciresan, U. Meier and
     J. Schmidhuber, 'Multi-column deep neural networks for image classification', CVPR 2012.
     """
-    along, edge = _along(ink.shape[-1], ink.device), 1 / ink.shape[-1]  # from a pixel's centre to its edge
+    along = _along(ink.shape[-1], ink.device)
+    edge = 1 / ink.shape[-1]  # from a pixel's centre
     marked = ink > INK
     ends = []
     for has_ink in (marked.any(dim=1), marked.any(dim=2)):

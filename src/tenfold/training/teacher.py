@@ -48,9 +48,7 @@ class Teacher:
             for member in self._members
         ]
         with self._machine.autocast():
-            votes = [
-                member.network(view) for member, view in zip(self._members, seen, strict=True)
-            ]
+            votes = [member.network(view) for member, view in zip(self._members, seen, strict=True)]
         mean = torch.stack([logits.float().softmax(dim=1) for logits in votes]).mean(dim=0)
         return (mean.clamp_min(1e-12).log() / self._temperature).softmax(dim=1)
 
