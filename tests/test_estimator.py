@@ -46,8 +46,29 @@ def test_labels_may_be_of_any_kind(pixels, digits):
 
 
 @pytest.mark.parametrize(
-    "bad", [np.full((4, 784), 0.5), np.full((4, 784), 300), np.zeros((4, 785)), np.zeros((0, 784))]
+    "bad",
+    [
+        np.full((4, 784), 0.5),
+        np.full((4, 784), 300),
+        np.zeros((4, 785)),
+        np.zeros((0, 784)),
+        np.zeros((4, 14, 56)),
+        np.zeros(784),
+    ],
 )
 def test_what_is_no_image_is_refused(fitted, bad):
     with pytest.raises(DataError, match=r"^X: "):
         fitted.predict(bad)
+
+
+def test_it_holds_out_the_fold_that_the_recipe_names(pixels, digits, monkeypatch):
+    seen = []
+
+    def fit(train, valid, _recipe):
+        seen.append(valid.fingerprint())
+
+    monkeypatch.setattr("tenfold.estimator.fit", fit)
+    for fold in range(3):
+        chosen = ("data.validation=0.2", f"data.fold={fold}")
+        DigitClassifier(overrides=chosen).fit(pixels[:200], digits.labels[:200])
+    assert len(set(seen)) == 3

@@ -8,11 +8,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tenfold.data.dataset import Dataset
-from tenfold.data.splits import split
 from tenfold.errors import DataError
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.training.loop import fit
+from tenfold.training.single import divide
 
 
 class DigitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -41,10 +41,7 @@ class DigitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, labels = np.unique(np.asarray(y), return_inverse=True)
         names = tuple(str(value) for value in self.classes_)
         dataset = Dataset(_images(X), labels.astype(np.int64), names, "X")
-        train, valid = dataset, None
-        if recipe.data.validation is not None:
-            train, valid = split(dataset, recipe.data.validation, recipe.split_seed)
-        self.recognizer_: Recognizer = fit(train, valid, recipe)
+        self.recognizer_: Recognizer = fit(*divide(dataset, recipe), recipe)
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
@@ -65,6 +62,6 @@ def _images(values: ArrayLike) -> NDArray[np.uint8]:
     if array.dtype != np.uint8 and not np.array_equal(pixels, array):
         raise DataError("X: holds other values than whole numbers from 0 to 255, expected pixels")
     side = round(np.sqrt(pixels[0].size)) if len(pixels) else 0
-    if len(pixels) == 0 or side * side * len(pixels) != pixels.size:
+    if len(pixels) == 0 or pixels.shape[1:] not in {(side * side,), (side, side)}:
         raise DataError(f"X: has the shape {list(array.shape)}, expected [N, S·S] or [N, S, S]")
     return pixels.reshape(-1, side, side)
