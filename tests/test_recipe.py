@@ -139,6 +139,34 @@ def test_members_without_validation_have_no_fold():
     assert recipe.member(1).data == recipe.data
 
 
+def test_variants_of_a_single_network_are_refused():
+    with pytest.raises(RecipeError, match=r"but ensemble\.members is 1; expected at least 2"):
+        Recipe.load("best", overrides=["ensemble.members=1"])
+
+
+def test_what_is_off_in_a_variant_is_written_as_everywhere(tmp_path):
+    variants = [{"network": {"width": None}}, {"training": {"small_sizes": []}}]
+    recipe = Recipe.model_validate({"ensemble": {"members": 2, "variants": variants}})
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    again = Recipe.load(tmp_path / "recipe.toml")
+    assert again.member(0) == recipe.member(0)
+    assert again.to_toml() == recipe.to_toml()
+
+
+def test_each_problem_is_told_once():
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load("best", overrides=["ensemble.variants=[{data = {}}]", "seed=-1"])
+    assert len(caught.value.problems) == len(set(caught.value.problems)) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["network.hidden=[1000000000000000000000]", "network.hidden=" + "[" * 3000]
+)
+def test_absurd_values_are_answered_with_a_sentence(text):
+    with pytest.raises(RecipeError, match=r"network\.hidden"):
+        Recipe.load("logbook-mlp", overrides=[text])
+
+
 def test_members_take_turns_with_the_variants():
     wide = {"network": {"width": 48}, "training": {"max_epochs": 3}}
     other = {"network": {"name": "deotte"}}

@@ -33,7 +33,7 @@ ANY_SIZE: Final = frozenset({"compact", "pocket"})  # these end in a global maxi
 
 NetworkName = Literal["mlp", "lenet5", "surma", "thelastdev", "deotte", "compact", "pocket"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Section(BaseModel):

@@ -126,7 +126,7 @@ class Recipe(Section):
             problems += _sentences(error)
             problems += _misfits_beside(values, error)
         if problems:
-            raise RecipeError(str(source), problems)
+            raise RecipeError(str(source), list(dict.fromkeys(problems)))  # each once
         return recipe
 
 
@@ -175,15 +175,17 @@ def _override(values: dict[str, Any], text: str) -> str | None:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text  # a bare word: network.name=mlp
 
 
-def _spell_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _spell_none(value) if isinstance(value, dict) else "none" if value is None else value
-        for key, value in values.items()
-    }
+def _spell_none(value: Any) -> Any:
+    """Write None as TOML has it, however deep it lies."""
+    if isinstance(value, dict):
+        return {key: _spell_none(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spell_none(each) for each in value]
+    return "none" if value is None else value
 
 
 def _vary(values: dict[str, Any], variant: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -324,6 +326,11 @@ def _distillation_misfits(recipe: Recipe) -> Iterator[str]:
 
 def _ensemble_misfits(recipe: Recipe) -> Iterator[str]:
     ensemble = recipe.ensemble
+    if ensemble.variants and ensemble.members == 1:
+        yield (
+            "ensemble.variants tells members apart, but ensemble.members is 1; expected at least "
+            "2, or no variants"
+        )
     for index, variant in enumerate(ensemble.variants):
         place = f"ensemble.variants.{index}"
         if odd := set(variant) - VARIED:
