@@ -10,6 +10,7 @@ from tenfold.files import RunFolder
 from tenfold.machine import Machine
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
+from tenfold.report.story import caution
 from tenfold.training.learn import learn
 from tenfold.training.loop import Trainer, fit
 from tenfold.training.progress import Silence
@@ -102,6 +103,22 @@ def test_a_teacher_by_name_is_trained_first_and_only_once(digits, tmp_path, monk
     before = checkpoint.read_bytes()
     learn(digits, choices, folder, resume=True)
     assert checkpoint.read_bytes() == before
+
+
+def test_a_teacher_of_several_networks_flatters_and_that_is_said(digits, tmp_path, monkeypatch):
+    """Each of them held out a fold of its own, so the others learned what the student does not."""
+    several = recipe("network.width=6", "training.max_epochs=1", "ensemble.members=2")
+    real = Recipe.load
+    monkeypatch.setattr(
+        Recipe,
+        "load",
+        lambda source, **rest: several if source == "best" else real(source, **rest),
+    )
+    said = Said()
+    choices = recipe("distillation.teacher=best", "data.validation=0.2")
+    learn(digits.select(np.arange(500)), choices, RunFolder(tmp_path / "run"), listener=said)
+    assert any("teacher best may have learned from images" in line for line in said.lines)
+    assert caution(choices) == "Most networks of the teacher had learned from them, which flatters."
 
 
 @pytest.mark.parametrize("given", ["none", "wrong"])

@@ -279,6 +279,8 @@ def caution(recipe: Recipe) -> str | None:
     teacher = recipe.distillation.teacher
     if teacher is not None and teacher not in names():
         said.append("Whether the teacher had learned from them is not known here.")
+    elif teacher is not None and Recipe.load(teacher).ensemble.members > 1:
+        said.append("Most networks of the teacher had learned from them, which flatters.")
     return " ".join(said) or None
 
 

@@ -99,14 +99,23 @@ def _teacher(
     wanted = recipe.distillation.teacher
     if wanted is None:
         return None
-    if wanted not in names():
-        teacher = Recognizer.load(wanted)
-        if recipe.data.validation is not None and not _held_out_the_same(teacher, recipe):
-            listener.note(
-                f"{wanted} may have learned from images that are held out here: what is expected "
-                "from them may flatter a little"
-            )
-        return teacher
+    trained = wanted in names()
+    teacher = (
+        _train_teacher(labelled, wanted, recipe, folder, listener)
+        if trained
+        else Recognizer.load(wanted)
+    )
+    if recipe.data.validation is not None and not _held_out_the_same(teacher, recipe):
+        listener.note(
+            f"teacher {wanted} may have learned from images that are held out here: what is "
+            "expected from them may flatter a little"
+        )
+    return teacher
+
+
+def _train_teacher(
+    labelled: Dataset, wanted: str, recipe: Recipe, folder: RunFolder, listener: Listener
+) -> Recognizer:
     listener.note(f"training the teacher first, by recipe {wanted}")
     of_teacher = Recipe.load(wanted, seed=recipe.seed)
     if recipe.data.validation is not None:
