@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,51 @@ def output_folder(path: Path) -> Path:
             f"{path}: cannot be written to ({reason(error)}), expected a writable folder"
         ) from error
     return path
+
+
+def new_folder(path: Path) -> Path:
+    """Make a folder that was not there, and return it: `path`, or path-2, path-3 and so on.
+
+    Raises:
+        OutputError: none can be made there.
+    """
+    output_folder(path.parent)
+    for number in count(1):
+        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("counting ends nowhere")
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make `folder`, and keep every other process of ours out of it meanwhile.
+
+    It is taken away again if nothing was left in it.
+
+    Raises:
+        OutputError: it cannot be written to, or somebody is at work there.
+    """
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - slow to import
+
+    lock = FileLock(output_folder(folder) / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(
+            f"{folder}: another process is at work there, expected to be alone; wait for it, or "
+            "name another folder in --out"
+        ) from error
+    try:
+        yield
+    finally:
+        (folder / "lock").unlink(missing_ok=True)  # ours still, so nobody else's
+        lock.release()
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def is_there(path: Path) -> bool:
@@ -178,7 +224,7 @@ class RunFolder:
         Raises:
             OutputError: something was.
         """
-        parts = (self.checkpoint, self.members, self.teacher, self.first)
+        parts = (self.checkpoint, self.recognizer, self.members, self.teacher, self.first)
         if any(is_there(part) for part in parts):
             raise OutputError(
                 f"{self.path}: already holds a run, expected an empty folder, or --resume to go "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tenfold.answers import Answers
-from tenfold.errors import DataError, JobError, OutputError, RecipeError
+from tenfold.errors import DataError, JobError, OutputError, RecipeError, RecognizerError
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
@@ -122,6 +122,24 @@ def test_a_folder_in_use_is_refused(trained, digits):
         learn(digits, recipe_of(), folder)
     with pytest.raises(OutputError, match="already holds a run"):
         learn(digits, recipe_of("ensemble.members=1"), folder)
+
+
+def left_in(folder):
+    return {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_is_not_replaced_by_another(trained, digits):
+    """It has no checkpoint that would tell whose it is."""
+    folder, _, _ = trained
+    before = left_in(folder)
+    with pytest.raises(RecognizerError, match="by another recipe, expected the one that it began"):
+        learn(digits, recipe_of("network.hidden=[16]"), folder, resume=True)
+    with pytest.raises(RecognizerError, match="by another recipe"):
+        learn(digits, recipe_of("ensemble.members=1", "seed=1"), folder, resume=True)
+    few = digits.select(np.arange(1000), "few.csv")
+    with pytest.raises(RecognizerError, match=r"learned from other images than few\.csv"):
+        learn(few, recipe_of(), folder, resume=True)
+    assert left_in(folder) == before
 
 
 def test_members_may_differ_in_architecture(digits, tmp_path):

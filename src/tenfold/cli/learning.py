@@ -52,13 +52,13 @@ def run_command(
     console = make_console()
     if processes_together() > 1:
         raise TenfoldError("run under torchrun: expected `tenfold train`, then `tenfold predict`")
-    chosen, folder = _plan(recipe, set_, seed, out, resume)
+    chosen = _chosen(recipe, set_, seed, out, resume)
     labelled, unlabelled, truth = _both(train, test, chosen.seed, console)
 
     from tenfold.run import run
     from tenfold.training.progress import listener
 
-    with _going_on(folder):
+    with _at_work(chosen, out) as folder:
         score = run(
             labelled,
             unlabelled,
@@ -89,7 +89,7 @@ def train_command(
 ) -> None:
     """Train a recognizer and leave a run folder."""
     console = make_console()
-    chosen, folder = _plan(recipe, set_, seed, out, resume)
+    chosen = _chosen(recipe, set_, seed, out, resume)
     if chosen.data.pseudo_confidence is not None:
         problem = "data.pseudo_confidence needs images to predict, expected `tenfold run`"
         raise RecipeError(chosen.name, [problem])
@@ -109,33 +109,39 @@ def train_command(
     from tenfold.run import train as learn
     from tenfold.training.progress import listener
 
-    run, told = RunFolder(folder), listener(console)
+    told = listener(console)
     if watch and chosen.ensemble.members > 1:
         told.note("--watch: members train in processes of their own, their curves come at the end")
-    told = Watch(told, run) if watch else told
-    with _going_on(folder):
+    with _at_work(chosen, out) as folder:
+        run = RunFolder(folder)
+        told = Watch(told, run) if watch else told
         learn(labelled, chosen, run, listener=told, resume=resume, on=on)
     say(console, f"everything about this run is in {folder}, told in its report.html")
 
 
 @contextmanager
-def _going_on(folder: Path) -> Iterator[None]:
-    """Say on an interrupt how to go on."""
+def _at_work(recipe: "Recipe", out: Path | None) -> Iterator[Path]:
+    """Yield the run folder, ours alone meanwhile; say on an interrupt how to go on in it."""
+    from tenfold.files import alone_in, new_folder
+
+    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = out or new_folder(Path("runs") / f"{recipe.name}-{moment}")
     try:
-        yield
+        with alone_in(folder):
+            yield folder
     except Interrupted as stopped:
         how = f"the same command with --resume --out {folder} goes on from there"
         raise Interrupted(f"{stopped}; {how}") from stopped
 
 
-def _plan(
+def _chosen(
     recipe: str | None,
     overrides: list[str] | None,
     seed: int | None,
     out: Path | None,
     resume: bool,
-) -> tuple["Recipe", Path]:
-    """Settle the recipe and the folder; `--resume` takes the folder's recipe unless told one."""
+) -> "Recipe":
+    """Settle the recipe; `--resume` takes that of the folder `out` unless told one."""
     from tenfold.files import RunFolder, is_there
     from tenfold.recipe import Recipe
 
@@ -148,9 +154,7 @@ def _plan(
             raise TenfoldError(
                 f"{out}: holds no run to resume, expected a run folder, or --recipe to begin one"
             )
-    chosen = Recipe.load(source, overrides=overrides or (), seed=seed)
-    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return chosen, out or Path("runs") / f"{chosen.name}-{moment}"
+    return Recipe.load(source, overrides=overrides or (), seed=seed)
 
 
 def _both(

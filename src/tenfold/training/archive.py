@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.data.dataset import Dataset
-from tenfold.files import RunFolder, output_folder, write_json, write_text
+from tenfold.errors import RecognizerError
+from tenfold.files import RunFolder, is_there, output_folder, write_json, write_text
 from tenfold.machine import Machine
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
@@ -68,14 +69,34 @@ class Archive:
         return True
 
     def describe(self, machine: Machine, checks: Mapping[str, Any] | None) -> None:
-        """Write what the run is made of: recipe, machine, data."""
+        """Write what the run is made of: recipe, machine, data.
+
+        Raises:
+            RecognizerError: the folder holds what was made of something else.
+        """
         if self.folder is None:
             return
+        self._check_same(self.folder)
         valid = None if self._valid is None else _facts(self._valid)
         data = {"train": _facts(self._train), "valid": valid, "checks": checks}
         write_text(self.folder.recipe, self._recipe.to_toml())
         write_json(self.folder.environment, machine.to_json())
         write_json(self.folder.data, data)
+
+    def _check_same(self, folder: RunFolder) -> None:
+        """Make sure that what is about to be replaced was made by the same choices, of the same."""
+        if not (is_there(folder.recognizer) or is_there(folder.members)):
+            return
+        if is_there(folder.recipe) and _fixed(Recipe.load(folder.recipe)) != _fixed(self._recipe):
+            raise RecognizerError(
+                f"{folder.path}: holds a run by another recipe, expected the one that it began "
+                "with (only training.max_epochs and ensemble.members may change)"
+            )
+        if is_there(folder.data) and _learned(folder.data) != self._train.fingerprint():
+            raise RecognizerError(
+                f"{folder.path}: holds a run that learned from other images than "
+                f"{self._train.name}, expected the same to go on with it"
+            )
 
     def keep(self, recognizer: Recognizer) -> None:
         """Hold on to `recognizer` as the one that the run leaves, so far."""
@@ -113,6 +134,26 @@ class Archive:
             (self.folder.steps, state.stretches),
         ):
             write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+
+
+def _fixed(recipe: Recipe) -> dict[str, Any]:
+    """Return all choices that a run keeps when it goes on."""
+    choices = recipe.model_dump(mode="json", exclude={"name", "description", "measured"})
+    del choices["training"]["max_epochs"], choices["ensemble"]["members"]
+    return choices
+
+
+def _learned(path: Path) -> str:
+    """Return the fingerprint of the images that a run learned from.
+
+    Raises:
+        RecognizerError: the file does not tell it.
+    """
+    try:
+        found: str = json.loads(path.read_text("utf-8"))["train"]["sha256"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RecognizerError(f"{path}: is damaged, expected what the run learned from") from error
+    return found
 
 
 def _identity(
