@@ -1,7 +1,10 @@
+import shutil
+
 import numpy as np
 import pytest
 
-from tenfold.errors import OutputError
+from tenfold.data import Dataset
+from tenfold.errors import DataError, OutputError
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
@@ -61,6 +64,26 @@ def test_a_second_run_in_the_same_place_is_refused_and_resuming_repeats_nothing(
     )
     assert again == score
     assert folder.checkpoint.read_bytes() == before
+
+
+def test_a_longer_second_training_leaves_the_first_as_it_was(twice, tmp_path):
+    labelled, rest, recipe, folder, _, _ = twice
+    copied = RunFolder(tmp_path / "run")
+    shutil.copytree(folder.path, copied.path)
+    first = RunFolder(copied.first).checkpoint
+    before = first.read_bytes()
+    longer = recipe.varied({"training": {"max_epochs": 4}})
+    run(labelled, rest.without_labels(), longer, copied.path, listener=Silence(), resume=True)
+    assert first.read_bytes() == before
+    assert len(copied.history()) == 4
+
+
+def test_images_of_another_size_are_found_out_before_anything_is_trained(digits, tmp_path):
+    recipe = Recipe.load("quick", overrides=[*SMALL, "data.pseudo_confidence=0.6"])
+    smaller = Dataset(digits.images[:, 4:24, 4:24].copy(), None, digits.classes, "test.csv")
+    with pytest.raises(DataError, match=r"test.csv: images are 20 pixels wide, expected 28"):
+        run(digits, smaller, recipe, tmp_path / "run", listener=Silence())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_confidence_of_one_that_nobody_reaches_adds_nothing(twice, digits):

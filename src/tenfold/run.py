@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tenfold.answers import Answers
 from tenfold.data import Dataset, check, write_submission
 from tenfold.errors import DataError
-from tenfold.files import RunFolder, write_json
+from tenfold.files import RunFolder, is_there, write_json
 from tenfold.jobs import HERE
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
@@ -72,6 +72,7 @@ def run(
     folder = RunFolder(out)
     if not resume:
         folder.check_is_free()
+    _check_sizes(labelled, unlabelled)
 
     extra = _pseudo_labels(labelled, unlabelled, recipe, folder, listener=listener, on=on)
     trained = learn_and_judge(
@@ -153,11 +154,6 @@ def learn_and_judge(
         extra: images to learn from besides, with the labels that a first training gave them.
         on: where the members of an ensemble train, as for `run`.
     """
-    if unlabelled is not None and unlabelled.image_size != labelled.image_size:
-        raise DataError(
-            f"{unlabelled.name}: images are {unlabelled.image_size} pixels wide, "
-            f"expected {labelled.image_size} as in {labelled.name}"
-        )
     findings = check(labelled, unlabelled)
     for line in findings.lines():
         listener.note(line)
@@ -181,6 +177,14 @@ def learn_and_judge(
         if warning := caution(recipe):
             listener.note(warning)
     return Trained(learned.recognizer, expected, learned.train_s)
+
+
+def _check_sizes(labelled: Dataset, unlabelled: Dataset) -> None:
+    if unlabelled.image_size != labelled.image_size:
+        raise DataError(
+            f"{unlabelled.name}: images are {unlabelled.image_size} pixels wide, "
+            f"expected {labelled.image_size} as in {labelled.name}"
+        )
 
 
 def _write_summary(folder: RunFolder, recipe: Recipe, trained: Trained, total_s: float) -> None:
@@ -209,9 +213,12 @@ def _pseudo_labels(
     if confidence is None:
         return None
     begin(folder, recipe)
-    first = learn_and_judge(
-        labelled, recipe, RunFolder(folder.first), listener=listener, resume=True, on=on
-    )
+    first_folder = RunFolder(folder.first)
+    if is_there(first_folder.recipe):
+        # A longer second training goes on from here; its images are those of the first as it was.
+        length = Recipe.load(first_folder.recipe).training.max_epochs
+        recipe = recipe.varied({"training": {"max_epochs": length}})
+    first = learn_and_judge(labelled, recipe, first_folder, listener=listener, resume=True, on=on)
     extra = pseudo_labelled(first.recognizer, unlabelled, confidence)
     listener.note(
         f"learning again, now also from the {len(extra):,} of {len(unlabelled):,} images to "
