@@ -21,7 +21,7 @@ def compact(
     Two convolutions at half the resolution with `width` and 1.5 × `width` filters, three at a
     quarter with 3, 3 and 4 × `width`: for the same time that was more accurate than three and
     three (docs/decisions/0007). The global maximum asks of each filter only whether its stroke
-    is there, not where. Any S from 8.
+    is there, not where. Any S from 4.
     """
     del image_size  # the global maximum makes it fit any
     network = nn.Sequential(
