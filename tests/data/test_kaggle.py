@@ -656,6 +656,18 @@ def test_a_folder_that_cannot_be(digits, tmp_path):
         write_kaggle_folder(tmp_path / "file", digits, digits)
 
 
+def test_kaggles_own_files_are_left_alone(digits, tmp_path):
+    (tmp_path / "train.csv").write_text("of somebody else")
+    with pytest.raises(OutputError, match=r"holds train.csv and no truth.csv, so it was not"):
+        write_kaggle_folder(tmp_path, digits, digits)
+    assert [path.name for path in tmp_path.iterdir()] == ["train.csv"]
+    assert (tmp_path / "train.csv").read_text() == "of somebody else"
+    few = digits.select(np.arange(20))
+    for part in (few, few.select(np.arange(10))):  # our own are replaced
+        write_kaggle_folder(tmp_path / "ours", part, part)
+        assert len(read(tmp_path / "ours" / "train.csv", labels=True)) == len(part)
+
+
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
@@ -675,4 +687,4 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"{tmp_path / 'train.csv'}: cannot be written (file too large)" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["truth.csv"]

@@ -13,8 +13,8 @@ from tenfold.data.contents import contents
 from tenfold.data.csv_header import Layout, layout
 from tenfold.data.dataset import Dataset
 from tenfold.data.submission import write_submission
-from tenfold.errors import DataError
-from tenfold.files import atomic_path, output_folder
+from tenfold.errors import DataError, OutputError
+from tenfold.files import atomic_path, is_there, output_folder
 
 _BLANK, _LINE_END = frozenset(b" \t\r\n"), 10
 _UTF8_MARK = b"\xef\xbb\xbf"
@@ -66,19 +66,27 @@ def write_kaggle_folder(folder: Path, train: Dataset, test: Dataset) -> None:
     """Write both sets as the competition hands them out, and the truth that it keeps.
 
     `folder` gets train.csv (label, pixel0, …), test.csv (pixel0, …), sample_submission.csv
-    (ImageId, Label, all 0) and truth.csv (ImageId, Label), each whole or not at all.
+    (ImageId, Label, all 0) and truth.csv (ImageId, Label), each whole or not at all. What was
+    written so before is replaced; Kaggle's own files are not.
 
     Raises:
         DataError: a set has no labels.
-        OutputError: the folder or the disk does not take a file.
+        OutputError: the folder or the disk does not take a file, or holds files of others.
     """
     train_labels, test_labels = train.known_labels(), test.known_labels()
+    truth = folder / "truth.csv"  # first, for it tells that the others are ours
+    others = [name for name in ("train.csv", "test.csv") if is_there(folder / name)]
+    if others and not is_there(truth):
+        raise OutputError(
+            f"{folder}: holds {others[0]} and no truth.csv, so it was not written by this command; "
+            "expected another folder"
+        )
     output_folder(folder)
+    write_submission(truth, [test.classes[label] for label in test_labels])
     names = np.array(train.classes, dtype=np.bytes_)[train_labels]
     _write_table(folder / "train.csv", train.images, names)
     _write_table(folder / "test.csv", test.images, None)
     write_submission(folder / "sample_submission.csv", ["0"] * len(test))
-    write_submission(folder / "truth.csv", [test.classes[label] for label in test_labels])
 
 
 def header_of(path: Path, line: bytes) -> Layout:
