@@ -58,6 +58,19 @@ def test_pieces_make_the_whole(digits_csv, tmp_path, whole, how):
     np.testing.assert_array_equal(joined(pieces), whole)
 
 
+@pytest.mark.parametrize("how", [bytes, gzip.compress])
+@pytest.mark.parametrize("rows", [1, 30])
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_the_last_row_lies_across_two_pieces(
+    monkeypatch, digits_csv, tmp_path, whole, how, rows, end
+):
+    lines = (digits_csv / "test.csv").read_bytes().split(b"\n")[: rows + 1]
+    path = tmp_path / "test.csv"
+    path.write_bytes(how(b"\n".join(lines) + end))
+    monkeypatch.setattr(stream, "BYTES_AT_ONCE", sum(map(len, lines[1:])) + rows - 10)
+    np.testing.assert_array_equal(joined(chunks(path)), whole[:rows])
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
 def test_parts_make_the_whole_wherever_they_are_cut(digits_csv, whole, count):
     path = digits_csv / "test.csv"

@@ -154,10 +154,10 @@ def _blocks(path: Path, stream: IO[bytes], length: int | None) -> Iterator[tuple
             return
         # Blank lines at the end go with the next block: nothing may follow them.
         cut = block.find(b"\n", filled) + 1 or block.rfind(b"\n") + 1
-        if filled and not cut:
+        if filled and not cut and len(block) > 2 * BYTES_AT_ONCE:
             raise DataError(f"{path}: has a line of more than {len(block):,} bytes, expected rows")
         rest = block[cut:] if filled else block
-        if filled:
+        if filled and cut:  # without a line end it may be the last line, or a longer one
             yield block[:cut], False
 
 
