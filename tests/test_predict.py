@@ -1,6 +1,7 @@
 """Answers to files in pieces and in parts, against the answers to the same images at once."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from tenfold import data, predict
 from tenfold.data import stream
-from tenfold.errors import DataError, JobError
+from tenfold.errors import DataError, JobError, OutputError
 from tenfold.jobs import run_jobs
 from tenfold.networks import build
 from tenfold.predict import predict_file
@@ -70,6 +71,24 @@ def test_a_file_that_changed_meanwhile_is_answered_anew(model, digits_csv, tmp_p
         with pytest.raises(ZeroDivisionError):
             predict_file(model, source, None, on="ray")
     assert not set(ids[0]) & set(ids[1])
+
+
+@pytest.mark.parametrize("on", ["here", "ray"])
+@pytest.mark.parametrize("victim", ["test.csv", "recognizer.safetensors"])
+@pytest.mark.parametrize("how", ["its name", "a link"])
+def test_no_submission_takes_the_place_of_what_is_read(
+    model, digits_csv, tmp_path, on, victim, how
+):
+    for path in (digits_csv / "test.csv", model):
+        shutil.copyfile(path, tmp_path / path.name)
+    out = tmp_path / victim
+    if how == "a link":
+        (tmp_path / "sub").symlink_to(tmp_path)
+        out = tmp_path / "sub" / victim
+    before = out.read_bytes()
+    with pytest.raises(OutputError, match=f"{victim}: is the very file that is read, expected"):
+        predict_file(tmp_path, tmp_path / "test.csv", out, on=on)
+    assert out.read_bytes() == before
 
 
 def test_a_file_that_is_not_there_leaves_nothing(model, tmp_path):

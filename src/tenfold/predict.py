@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from tenfold.data.dataset import Dataset
 from tenfold.data.stream import WHOLE, Part, chunks, parts
 from tenfold.data.submission import submission
-from tenfold.errors import DataError
-from tenfold.files import RunFolder, output_folder
+from tenfold.errors import DataError, OutputError
+from tenfold.files import RunFolder, is_there, output_folder
 from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
 from tenfold.recognizer import Recognizer
 from tenfold.tensors import load_tensors, save_tensors
@@ -68,8 +68,10 @@ def predict_file(
     Raises:
         RecognizerError: there is no such recognizer, or it is damaged.
         DataError: something in the file is not as it should be; nothing is written then.
-        OutputError: the submission cannot be written.
+        OutputError: the submission cannot be written, or would take the place of what is read.
     """
+    if out is not None:
+        _check_is_not_read(out, source, _file_of(model))
     recognizer = Recognizer.load(model)
     found: list[Answered] = []
     with ExitStack() as stack:
@@ -89,6 +91,20 @@ def predict_file(
         np.concatenate([piece.confidence for piece in found]),
     )
     return recognizer, joined
+
+
+def _file_of(model: Path) -> Path:
+    """Return a recognizer's file; `model` is that, or the run folder that holds it."""
+    return RunFolder(model).recognizer if is_there(model) and model.is_dir() else model
+
+
+def _check_is_not_read(out: Path, *inputs: Path) -> None:
+    """Make sure that the submission does not replace what it is made from."""
+    for path in inputs:
+        if is_there(out) and is_there(path) and out.samefile(path):
+            raise OutputError(
+                f"{out}: is the very file that is read, expected another name for the submission"
+            )
 
 
 def _answers(recognizer: Recognizer, pieces: Iterator[Dataset], note: Note) -> Iterator[Answered]:
@@ -126,7 +142,7 @@ def _from_jobs(
     pieces = parts(source, MOST_PARTS)
     if not pieces:
         raise DataError(f"{source}: has no rows, expected a row for each image")
-    model_file = RunFolder(model).recognizer if model.is_dir() else model
+    model_file = _file_of(model)
     stat = source.stat()
     about = {
         "source": str(source.resolve()),
