@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -57,6 +58,22 @@ def test_parts_as_jobs_give_the_same(model, digits_csv, tmp_path, monkeypatch):
     assert (there.answers == here.answers).mean() > 0.99
     np.testing.assert_array_equal(data.read_submission(tmp_path / "there.csv"), there.answers)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here.csv", "there.csv"]
+
+
+@pytest.mark.parametrize("on", ["here", "slurm"])
+def test_parts_leave_alone_what_is_not_theirs(model, digits_csv, tmp_path, monkeypatch, on):
+    """With "slurm", a place that is none, the jobs do not even begin."""
+    monkeypatch.setattr(
+        predict, "run_jobs", lambda *jobs, **more: run_jobs(*jobs, **more | {"on": on})
+    )
+    monkeypatch.setattr(predict, "MOST_PARTS", 1)
+    (tmp_path / "s.parts").mkdir()
+    for name in ("precious.txt", "recognizer.safetensors"):
+        (tmp_path / "s.parts" / name).write_text("somebody's")
+    with suppress(JobError):
+        predict_file(model, digits_csv / "test.csv", tmp_path / "s.csv", on="ray")
+    kept = {path.name: path.read_text() for path in (tmp_path / "s.parts").iterdir()}
+    assert kept == {"precious.txt": "somebody's", "recognizer.safetensors": "somebody's"}
 
 
 def test_a_file_that_changed_meanwhile_is_answered_anew(model, digits_csv, tmp_path, monkeypatch):

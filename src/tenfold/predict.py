@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tenfold.tensors import load_tensors, save_tensors
 SECONDS_BETWEEN_NOTES = 4.0
 FORMAT = "tenfold-answers-of-a-part-1"
 RECOGNIZER = "recognizer.safetensors"
+ANSWER_PART = "tenfold.predict:answer_part"
 MOST_PARTS = 64  # of a file, as jobs: a lost node costs little, and a part is worth its start
 
 Note = Callable[[str], None]
@@ -150,11 +151,13 @@ def _from_jobs(
         "modified": stat.st_mtime_ns,
         "recognizer": hashlib.sha256(model_file.read_bytes()).hexdigest(),
     }
-    folder = output_folder((out or Path("answers.csv")).with_suffix(".parts"))
+    # Named by what it answers: what else lies in the outer folder is not ours.
+    identity = Job(ANSWER_PART, about).id
+    folder = output_folder((out or Path("answers.csv")).with_suffix(".parts") / identity)
     shutil.copyfile(model_file, folder / RECOGNIZER)
     jobs = [
         Job(
-            "tenfold.predict:answer_part",
+            ANSWER_PART,
             {**about, "start": piece.start, "end": piece.end},
             f"part {index + 1} of {len(pieces)}",
         )
@@ -175,11 +178,18 @@ def _from_jobs(
         run_jobs(jobs, folder, on=on, supplies=[folder / RECOGNIZER], hear=hear)
     finally:
         if not any(job.is_done(folder) for job in jobs):  # else the same command goes on from here
-            shutil.rmtree(folder)
+            _remove(folder)
     for job in jobs:
         tensors, _ = load_tensors(folder / job.id / "answers.safetensors", FORMAT)
         yield Answered(tensors["answers"].numpy(), tensors["confidence"].numpy())
+    _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of the jobs, and the one around it unless something else lies there."""
     shutil.rmtree(folder)
+    with suppress(OSError):
+        folder.parent.rmdir()
 
 
 def answer_part(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
