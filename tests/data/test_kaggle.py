@@ -148,6 +148,34 @@ def test_row_numbers_are_ignored_and_told(table, save, expected, name):
     assert repr(name) in notes[0]
 
 
+@pytest.mark.parametrize("first", [0, 1, 28_001])
+@pytest.mark.parametrize("place", [0, 300, 784])
+def test_row_numbers_that_count_are_ignored(table, save, expected, first, place):
+    for line, row in enumerate(table):
+        row[0:1] = []
+        row.insert(place, str(first + line - 1) if line else "ImageId")
+    assert np.array_equal(read(save(table)).images, expected.images)
+
+
+@pytest.mark.parametrize(
+    ("ids", "sentence"),
+    [
+        (["3", "1", "2"], "line 3, column 'ImageId' holds '1', expected 4: answers are numbered"),
+        (["1", "2", "4"], "line 4, column 'ImageId' holds '4', expected 3"),
+        (["1", "1", "1"], "line 3, column 'ImageId' holds '1', expected 2"),
+        (["0", "", "2"], "line 3, column 'ImageId' is blank"),
+        (["a", "b", "c"], "line 2, column 'ImageId' holds 'a', expected a whole number"),
+        (["1", "1.5", "2"], "line 3, column 'ImageId' holds '1.5', expected a whole number"),
+    ],
+)
+def test_answers_cannot_follow_row_numbers_out_of_order(table, save, ids, sentence):
+    numbered = [[cell, *row[1:]] for cell, row in zip(["ImageId", *ids], table, strict=False)]
+    assert sentence in refusal(save(numbered))
+    labelled = [[cell, *row] for cell, row in zip(["ImageId", *ids], table, strict=False)]
+    assert len(read(save(labelled), labels=True)) == 3
+    assert sentence in refusal(save(labelled), labels=False)
+
+
 def test_labels_can_be_left_out(table, save, expected):
     notes: list[str] = []
     found = read(save(table), labels=False, on_note=notes.append)

@@ -1,6 +1,7 @@
 """Long files in pieces, against the same files read whole."""
 
 import gzip
+import io
 import re
 import zipfile
 
@@ -95,6 +96,53 @@ def test_a_packed_file_is_one_part(digits_csv, tmp_path):
     assert parts(path, 8) == [Part(0, None)]
 
 
+@pytest.fixture(params=["csv", "csv.gz", "parquet"])
+def numbered(request, digits_csv, tmp_path):
+    """What writes the 800 digits behind a column of ids, and returns the file."""
+
+    def write(ids):
+        header, *lines = (digits_csv / "test.csv").read_text().splitlines()
+        rows = [f"{number},{line}" for number, line in zip(ids, lines, strict=True)]
+        text = "\n".join(["ImageId," + header, *rows, ""]).encode()
+        path = tmp_path / f"numbered.{request.param}"
+        if request.param == "parquet":
+            import pyarrow.csv
+            import pyarrow.parquet
+
+            table = pyarrow.csv.read_csv(io.BytesIO(text))
+            pyarrow.parquet.write_table(table, path, row_group_size=130)
+        else:
+            path.write_bytes(gzip.compress(text) if request.param == "csv.gz" else text)
+        return path
+
+    return write
+
+
+def test_row_numbers_count_through_pieces_and_parts(numbered, whole):
+    path, notes = numbered(range(1, 801)), []
+    np.testing.assert_array_equal(joined(chunks(path, on_note=notes.append)), whole)
+    assert len(notes) == 1
+    for count in (3, 7):
+        pieces = [piece for part in parts(path, count) for piece in chunks(path, part)]
+        np.testing.assert_array_equal(joined(pieces), whole)
+
+
+@pytest.mark.parametrize("half", ["the second half first", "a gap"])
+def test_row_numbers_out_of_order_anywhere_are_refused(numbered, half):
+    """Each piece counts for itself; only together they do not."""
+    ids = [*range(401, 801), *range(1, 401)]
+    if half == "a gap":
+        ids = [*range(1, 401), *range(501, 901)]
+    path = numbered(ids)
+    line = r"(line 402|row 401)"
+    found = f"{line}, column 'ImageId' holds '?{ids[400]}'?, expected {ids[399] + 1}: answers are"
+    with pytest.raises(DataError, match=found):
+        list(chunks(path))
+    *_, last = parts(path, 6)
+    with pytest.raises(DataError, match=r"column 'ImageId' holds .* answers are numbered"):
+        list(chunks(path, last))
+
+
 def test_parquet_is_read_like_csv(digits_csv, tmp_path, whole):
     import pyarrow.csv
     import pyarrow.parquet
@@ -171,6 +219,27 @@ def test_parquet_with_other_things_in_it(tmp_path, values, sentence):
     import pyarrow.parquet
 
     columns = {f"pixel{at}": [200, 0, 7] for at in range(3)} | {"pixel3": values}
+    path = tmp_path / "bad.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    with pytest.raises(DataError, match=sentence):
+        list(chunks(path))
+
+
+@pytest.mark.parametrize(
+    ("ids", "sentence"),
+    [
+        (["a", "b", "c"], "row 1, column 'id' holds 'a', expected a whole number"),
+        ([0.5, 1.5, 2.5], "row 1, column 'id' holds 0.5, expected a whole number"),
+        ([None, 1, 2], "row 1, column 'id' holds None, expected a whole number"),
+        ([1, None, 3], "row 2, column 'id' holds None, expected 2"),
+        ([3, 1, 2], "row 2, column 'id' holds 1, expected 4"),
+    ],
+)
+def test_parquet_with_odd_row_numbers(tmp_path, ids, sentence):
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {"id": ids} | {f"pixel{at}": [200, 0, 7] for at in range(4)}
     path = tmp_path / "bad.parquet"
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
     with pytest.raises(DataError, match=sentence):

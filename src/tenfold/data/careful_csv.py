@@ -50,6 +50,8 @@ class CarefulReader:
         layout: Layout,
         classes: tuple[str, ...] | None = None,
         where: Lines = ALL_LINES,
+        *,
+        counts: dict[int, int] | None = None,
     ) -> None:
         """Prepare to read `rows`, what follows the header line or a piece of it.
 
@@ -59,6 +61,8 @@ class CarefulReader:
             layout: what the header says. Its label column is read if it has one.
             classes: the labels allowed; None allows every whole number.
             where: which lines of the file they are.
+            counts: what each column that counts the rows is ahead of the line numbers, by its
+                position. The first row read says it; kept from piece to piece of a file.
         """
         self._path = path
         self._layout = layout
@@ -70,6 +74,7 @@ class CarefulReader:
         # Each spelling is understood once; nearly all cells then cost one look-up.
         self._pixels = {str(value): value for value in range(256)}
         self._labels: dict[str, int] = {}
+        self._counts = {} if counts is None else counts
 
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
         """Return pixels, uint8 [N, P] in the layout's order, and label values, int64 [N] or None.
@@ -82,6 +87,8 @@ class CarefulReader:
         pixels = bytearray()
         labels = []
         for number, cells in self._rows():
+            for column in self._layout.counting:
+                self._check_count(number, column, cells[column])
             try:
                 row = bytes([self._pixels[cells[column]] for column in self._pixel_columns])
             except KeyError:
@@ -144,6 +151,16 @@ class CarefulReader:
                 self._labels[cell] = self._label(number, column, cell)
             elif column in pixel_columns and cell not in self._pixels:
                 self._pixels[cell] = self._pixel(number, column, cell)
+
+    def _check_count(self, number: int, column: int, cell: str) -> None:
+        value = _value(cell)
+        if value is None or not value.is_integer() or abs(value) >= 2**53:
+            self._refuse(number, column, cell, "a whole number that counts the rows")
+        expected = number + self._counts.setdefault(column, int(value) - number)
+        if value != expected:
+            self._refuse(
+                number, column, cell, f"{expected}: answers are numbered in the order of the rows"
+            )
 
     def _label(self, number: int, column: int, cell: str) -> int:
         value = _value(cell)

@@ -39,6 +39,14 @@ class Layout:
         """Height and width of each image."""
         return math.isqrt(len(self.pixels))
 
+    @property
+    def counting(self) -> tuple[int, ...]:
+        """Those of `ignored` that must count up by one: answers go by the order of the rows.
+
+        Where a label stands in each row, their order means nothing.
+        """
+        return self.ignored if self.label is None else ()
+
 
 def layout(path: Path, line: bytes) -> Layout:
     """Understand the header `line` of the file `path`.

@@ -32,8 +32,11 @@ def table(text: Bytes, start: int, layout: Layout) -> tuple[Bytes, Bytes | None]
     Returns:
         Pixels uint8 [N, P] in the layout's order and, if it has a label, labels uint8 [N].
         None unless every line is numbers from 0 to 255, written without leading zeros, signs,
-        quotes or spaces, joined by commas, all lines ended by \n or all by \r\n.
+        quotes or spaces, joined by commas, all lines ended by \n or all by \r\n; and where a
+        column must count the rows, since it soon counts beyond 255.
     """
+    if layout.counting:
+        return None
     lines = _unix_lines(text, start)
     cuts = _cuts(lines)
     if cuts is None or len(cuts) < 2:

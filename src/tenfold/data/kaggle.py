@@ -33,7 +33,8 @@ def read(
 
     Packed files are read too: gzip, or a zip with one CSV. Pixel columns are taken by number
     where they are called pixelK, else in file order; a column that only numbers the rows
-    (ImageId, id, index or nameless) is ignored, and `on_note` hears of it.
+    (ImageId, id, index or nameless) is ignored, and `on_note` hears of it. Without labels it must
+    count up by one, as answers are numbered in the order of the rows.
 
     Args:
         path: the file.
@@ -109,6 +110,7 @@ def rows(
     classes: tuple[str, ...] | None = None,
     *,
     where: Lines = ALL_LINES,
+    counts: dict[int, int] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
     """Return pixels uint8 [N, S·S] and label values int64 [N] or None.
 
@@ -119,6 +121,7 @@ def rows(
         columns: what the header says.
         classes: what labels may be; None allows every whole number.
         where: which lines of the file the rows are.
+        counts: see `CarefulReader`.
     """
     plain = text[: _end(text)] if where.to_the_end else text
     if (table := fast_csv.table(plain, start, columns)) is not None:
@@ -127,7 +130,8 @@ def rows(
             return pixels, None
         if classes is None or set(map(str, np.unique(values))) <= set(classes):
             return pixels, values.astype(np.int64)
-    return CarefulReader(path, text[start:].tobytes(), columns, classes, where).read()
+    careful = CarefulReader(path, text[start:].tobytes(), columns, classes, where, counts=counts)
+    return careful.read()
 
 
 def _end(text: NDArray[np.uint8]) -> int:

@@ -104,8 +104,12 @@ def _csv_chunks(path: Path, part: Part, on_note: Note) -> Iterator[NDArray[np.ui
     with opened(path) as stream:
         header = stream.readline(LONGEST_HEADER_BYTES)
         columns = without_label(path, header_of(path, header), on_note)
-        length, line = None, 2
+        length, line, counts = None, 2, dict[int, int]()
         if part != WHOLE:
+            first = stream.readline(BYTES_AT_ONCE)
+            if columns.counting and first.strip():  # each part counts on from the file's first row
+                text = np.frombuffer(header + first, np.uint8)
+                rows(path, text, len(header), columns, where=Lines(to_the_end=False), counts=counts)
             begin = _line_start(stream, part.start, len(header))
             if part.end is not None:
                 length = _line_start(stream, part.end, len(header)) - begin
@@ -113,7 +117,7 @@ def _csv_chunks(path: Path, part: Part, on_note: Note) -> Iterator[NDArray[np.ui
         for block, is_last in _blocks(path, stream, length):
             text = np.frombuffer(header + block, np.uint8)
             where = Lines(line, to_the_end=is_last and part.end is None)
-            pixels, _ = rows(path, text, len(header), columns, where=where)
+            pixels, _ = rows(path, text, len(header), columns, where=where, counts=counts)
             line += len(pixels)
             yield pixels.reshape(-1, columns.image_size, columns.image_size)
 
@@ -186,10 +190,14 @@ def _parquet_chunks(path: Path, part: Part, on_note: Note) -> Iterator[NDArray[n
         raise DataError(f"{path}: has a comma in the name of a column, expected pixel0, pixel1, …")
     columns = without_label(path, columns, on_note)
     pixels = [names[column] for column in columns.pixels]
+    counting = [names[column] for column in columns.counting]
+    first = _first_row(path, file, counting)
     end = file.num_row_groups if part.end is None else part.end
     groups = list(range(part.start, end))
     row = sum(file.metadata.row_group(group).num_rows for group in range(part.start))
-    for batch in _batches(path, file, groups, pixels):
+    for batch in _batches(path, file, groups, pixels + counting):
+        for name in counting:
+            _check_counts(path, row, name, batch.column(name), first[name])
         values = _numbers(path, row, [(name, batch.column(name)) for name in pixels])
         row += len(values)
         yield values.reshape(-1, columns.image_size, columns.image_size)
@@ -202,6 +210,32 @@ def _batches(path: Path, file: Any, groups: list[int], columns: list[str]) -> It
         yield from file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns)
     except (ArrowException, OSError) as error:
         raise DataError(f"{path}: is damaged ({error})") from error
+
+
+def _first_row(path: Path, file: Any, columns: list[str]) -> dict[str, Any]:
+    """Return what the first row of the file holds in `columns`."""
+    if columns:
+        for batch in _batches(path, file, list(range(file.num_row_groups)), columns):
+            if len(batch):
+                return {name: batch.column(name)[0].as_py() for name in columns}
+    return {}
+
+
+def _check_counts(path: Path, row: int, name: str, column: Any, first: Any) -> None:
+    """Make sure that a column that numbers the rows counts up by one from the `first` of all."""
+    if not isinstance(first, int | float) or first != first // 1:
+        raise DataError(
+            f"{path}: row 1, column {name!r} holds {first!r}, expected a whole number that counts "
+            "the rows"
+        )
+    expected = first + np.arange(row, row + len(column))
+    wrong = np.flatnonzero(column.to_numpy(zero_copy_only=False) != expected)
+    if len(wrong):
+        bad = int(wrong[0])
+        raise DataError(
+            f"{path}: row {row + bad + 1}, column {name!r} holds {column[bad].as_py()!r}, expected "
+            f"{expected[bad]}: answers are numbered in the order of the rows"
+        )
 
 
 def _numbers(path: Path, row: int, columns: list[tuple[str, Any]]) -> NDArray[np.uint8]:
