@@ -92,14 +92,16 @@ def test_one_alone_is_never_held(tmp_path, monkeypatch):
 
 
 def test_a_container_says_less_than_the_machine(tmp_path, monkeypatch):
-    whole = memory.free_bytes()
+    whole, reserve = memory.free_bytes(), memory.reserve_bytes()
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("700000\n")
     (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 100000\n")
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     assert memory.free_bytes() == 400_000
+    assert memory.reserve_bytes() == 50_000
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.free_bytes() > whole / 2
+    assert memory.reserve_bytes() >= reserve
 
 
 def test_the_memory_of_a_process_that_is_gone():

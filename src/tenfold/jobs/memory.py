@@ -1,5 +1,6 @@
 """How much memory is free, on this machine or in the container that we are in."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ def free_bytes() -> int:
     """Return how much memory can still be had: the machine's, or less where a container says so."""
     free = int(psutil.virtual_memory().available)
     try:
-        most = int((CGROUP / "memory.max").read_text())
+        most = _limit()
         taken = int((CGROUP / "memory.current").read_text())
         lines = (CGROUP / "memory.stat").read_text().splitlines()
         given_back = int(dict(line.split() for line in lines)["inactive_file"])  # cached files
@@ -23,7 +24,15 @@ def free_bytes() -> int:
 
 def reserve_bytes() -> int:
     """Return what should stay free."""
-    return int(RESERVE * psutil.virtual_memory().total)
+    total = int(psutil.virtual_memory().total)
+    with suppress(OSError, ValueError):  # as above
+        total = min(total, _limit())
+    return int(RESERVE * total)
+
+
+def _limit() -> int:
+    """Return what the container allows; where there is none, or no limit, that is an error."""
+    return int((CGROUP / "memory.max").read_text())
 
 
 def used_by(pid: int) -> int:
