@@ -1,5 +1,8 @@
 """Methods by name, their features, and the estimate of their time."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -126,6 +129,17 @@ def test_gradients_without_their_library_are_told_before_anything_is_fitted(monk
     assert methods_of("knn+deskew")
     with pytest.raises(ExperimentError, match=r"pip install 'tenfold\[hog\]'"):
         methods_of("knn+hog")
+
+
+@pytest.mark.parametrize("by", ["make", "source_of", "module_of"])
+def test_a_class_in_the_current_folder_is_found_behind_all_others(tmp_path, by):
+    """As in the process of a job, which does not begin with the current folder."""
+    (tmp_path / "mine.py").write_text("import random\nclass Mine:\n    fit = predict = None\n")
+    (tmp_path / "random.py").write_text("raise SystemExit('not the one you want')")
+    code = f"from tenfold.experiments.methods import {by}; assert {by}('mine:Mine')"
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_class_that_was_mended_is_another_method(tmp_path, monkeypatch):

@@ -77,6 +77,12 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
+def test_a_file_of_the_users_own_is_not_taken_for_a_module_of_python(tmp_path, monkeypatch):
+    (tmp_path / "random.py").write_text("raise SystemExit('not the one you want')")
+    monkeypatch.chdir(tmp_path)
+    assert run_jobs([job("double", n=1)], tmp_path / "jobs") == [2]
+
+
 def test_results_come_in_order_and_equal_jobs_are_done_once(tmp_path):
     jobs = [job("double", n=n) for n in (3, 1, 3)]
     heard = []

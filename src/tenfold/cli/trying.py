@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -141,7 +140,6 @@ def compare_command(
     from tenfold.experiments.methods import methods_of
     from tenfold.training.progress import clock
 
-    sys.path.insert(0, "")  # module:Class may lie in the current folder, as for `python -m`
     asked = methods_of(methods)
     budget_s = None if budget is None else seconds_of(budget)
     folder = out or Path("runs") / "compare"

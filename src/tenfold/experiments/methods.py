@@ -8,10 +8,12 @@ import difflib
 import hashlib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from tenfold.errors import ExperimentError
@@ -182,9 +184,8 @@ def make(path: str) -> Any:
     Raises:
         ExperimentError: it cannot be imported or made, or cannot fit and predict.
     """
-    module, _, name = path.partition(":")
     try:
-        made = getattr(importlib.import_module(module), name)()
+        made = getattr(module_of(path), path.partition(":")[2])()
     except Exception as error:
         raise ExperimentError(
             f"method {path}: cannot be made ({type(error).__name__}: {error}), expected "
@@ -195,9 +196,16 @@ def make(path: str) -> Any:
     return made
 
 
+def module_of(path: str) -> ModuleType:
+    """Import the module of "module:Class"; it may lie in the current folder."""
+    if "" not in sys.path:
+        sys.path.append("")  # at the end: a random.py there must not be taken for Python's own
+    return importlib.import_module(path.partition(":")[0])
+
+
 def source_of(path: str) -> str | None:
     """Return the checksum of the file that an estimator comes from; None if it has none."""
-    module = importlib.import_module(path.partition(":")[0])
+    module = module_of(path)
     try:
         content = Path(inspect.getsourcefile(module) or "").read_bytes()
     except (TypeError, OSError):  # built in, or made up at run time

@@ -1,4 +1,4 @@
-"""`python -m tenfold.jobs FOLDER` does the job that is described in FOLDER."""
+"""`python -P -m tenfold.jobs FOLDER` does the job that is described in FOLDER."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,8 @@
 """The process of one job, seen from both ends.
 
-It is `python -m tenfold.jobs FOLDER`: it reads `job.json`, writes messages as JSON lines to stdout,
-and stops, with its state saved, when its stdin closes: also by the death of whoever started it.
+It is `python -P -m tenfold.jobs FOLDER`: it reads `job.json`, writes messages as JSON lines to
+stdout, and stops, with its state saved, when its stdin closes: also by the death of whoever started
+it.
 """
 
 import contextlib
@@ -52,7 +53,8 @@ class JobProcess:
         self._error = ""
         with (self._folder / "stderr.txt").open("w", encoding="utf-8") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tenfold.jobs", str(self._folder)],
+                # -P: a random.py in the current folder must not be taken for Python's own
+                [sys.executable, "-P", "-m", "tenfold.jobs", str(self._folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
