@@ -423,6 +423,33 @@ def test_a_stop_before_training_exits_130(digits_csv, tmp_path, number):
     assert "Traceback" not in complaints
 
 
+@pytest.mark.parametrize("rank", ["1", "a"])
+def test_a_rank_alone_silences_nobody(monkeypatch, rank):
+    """Other programs than torchrun set it too."""
+    monkeypatch.setenv("RANK", rank)
+    assert "quick" in tenfold("recipes").stdout
+
+
+@pytest.mark.parametrize(
+    ("rank", "count", "sentence"),
+    [
+        ("a", "2", "RANK is 'a' in the environment, expected a whole number below 2"),
+        ("2", "2", "RANK is 2 in the environment, expected a whole number below 2"),
+        ("0", "two", "WORLD_SIZE is 'two' in the environment, expected a whole number"),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_a_sentence(monkeypatch, rank, count, sentence):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", count)
+    assert sentence in complaint(tenfold("recipes"))
+
+
+def test_the_second_of_two_processes_is_silent(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert tenfold("recipes").stdout == ""
+
+
 def test_no_command_shows_the_help():
     done = process()
     assert done.returncode == 0

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from tenfold.training.processes import rank_and_count
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -67,12 +69,12 @@ def make_console(as_json: bool = False) -> "Console":
             self.quiet = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
-    return Lasting(stderr=as_json, emoji=False, quiet=int(os.environ.get("RANK", "0")) > 0)
+    return Lasting(stderr=as_json, emoji=False, quiet=rank_and_count()[0] > 0)
 
 
 def processes_together() -> int:
     """Tell how many processes torchrun started; without it, one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return rank_and_count()[1]
 
 
 def note_to(console: "Console") -> Callable[[str], None]:

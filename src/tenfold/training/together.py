@@ -9,7 +9,6 @@ Alone, all of this does nothing.
 """
 
 import gc
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tenfold.errors import RecipeError
 from tenfold.machine import Machine
+from tenfold.training.processes import rank_and_count
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,12 @@ class Together:
 
     @classmethod
     def detect(cls) -> "Together":
-        """Read from the environment what torchrun says."""
-        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        """Read from the environment what torchrun says.
+
+        Raises:
+            TenfoldError: it makes no sense.
+        """
+        return cls(*rank_and_count())
 
     @property
     def leads(self) -> bool:
