@@ -18,6 +18,7 @@ from tenfold.data import (
     kaggle_shape,
     read,
     read_submission,
+    stream,
     write_kaggle_folder,
 )
 from tenfold.data.csv_header import layout
@@ -203,6 +204,16 @@ def test_given_classes_are_kept(table, save, expected):
     found = read(save(table), classes=classes)
     assert found.classes == classes
     assert_same(found, expected)
+
+
+def test_a_name_that_is_not_utf_8_can_still_be_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"l\xe9.csv")
+    try:
+        path.write_text("a,b,c,d\n1,2,3,255\n")
+    except OSError:
+        pytest.skip("this system has no such names")
+    found = [read(path), *stream.chunks(path)]
+    assert [dataset.name.encode() for dataset in found] == [b"l?.csv"] * 2
 
 
 def test_images_of_another_size(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,11 @@ DIGITS = tuple("0123456789")
 
 
 IMAGES_AT_ONCE = 4096  # numpy counts in eight bytes a pixel
+
+
+def name_of(path: Path) -> str:
+    """Return what the images of a file are called: its name, with ? for what is not UTF-8."""
+    return path.name.encode(errors="replace").decode()
 
 
 @dataclass(frozen=True, eq=False)

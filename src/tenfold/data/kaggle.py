@@ -11,7 +11,7 @@ from tenfold.data import fast_csv
 from tenfold.data.careful_csv import ALL_LINES, CarefulReader, Lines
 from tenfold.data.contents import contents
 from tenfold.data.csv_header import Layout, layout
-from tenfold.data.dataset import Dataset
+from tenfold.data.dataset import Dataset, name_of
 from tenfold.data.submission import write_submission
 from tenfold.errors import DataError, OutputError
 from tenfold.files import atomic_path, is_there, output_folder
@@ -59,8 +59,8 @@ def read(
         raise scaled(path)
     images = pixels.reshape(-1, columns.image_size, columns.image_size)
     if values is None:
-        return Dataset(images, name=path.name)
-    return Dataset(images, *_indices(values, classes), name=path.name)
+        return Dataset(images, name=name_of(path))
+    return Dataset(images, *_indices(values, classes), name=name_of(path))
 
 
 def write_kaggle_folder(folder: Path, train: Dataset, test: Dataset) -> None:

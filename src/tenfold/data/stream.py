@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tenfold.data.careful_csv import Lines
 from tenfold.data.contents import opened
 from tenfold.data.csv_header import Layout, layout
-from tenfold.data.dataset import Dataset
+from tenfold.data.dataset import Dataset, name_of
 from tenfold.data.kaggle import LONGEST_HEADER_BYTES, header_of, rows, scaled, without_label
 from tenfold.errors import DataError
 from tenfold.files import reason
@@ -83,7 +83,7 @@ def chunks(path: Path, part: Part = WHOLE, on_note: Note = lambda _: None) -> It
     brightest = 0
     for images in read(path, part, on_note):
         brightest = max(brightest, int(images.max()))
-        yield Dataset(images, name=path.name)
+        yield Dataset(images, name=name_of(path))
     if brightest == 1:
         raise scaled(path)
 
