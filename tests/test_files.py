@@ -1,12 +1,15 @@
-"""Folders that are new, and folders that one process has to itself."""
+"""Files that are whole and for whom they are; folders that are new, or had by one process alone."""
 
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from tenfold.errors import OutputError
-from tenfold.files import alone_in, new_folder
+from tenfold.files import alone_in, atomic_path, new_folder
 
 AT_WORK = """
 import sys
@@ -53,3 +56,34 @@ def test_a_folder_in_which_nothing_was_left_is_gone(tmp_path):
     with alone_in(tmp_path / "good"):
         (tmp_path / "good" / "file").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["good", "file"]
+
+
+def plainly(path):
+    path.write_text("content")
+
+
+def for_its_owner_alone(path):
+    """As some libraries write: a file with a name of its own, then renamed."""
+    handle, other = tempfile.mkstemp(dir=path.parent)
+    os.close(handle)
+    Path(other).write_text("content")
+    Path(other).replace(path)
+
+
+@pytest.fixture
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions as POSIX has them")
+@pytest.mark.parametrize("umask", [0o077, 0o022, 0o002], ids=oct, indirect=True)
+@pytest.mark.parametrize("write", [plainly, for_its_owner_alone])
+def test_the_umask_decides_who_may_read(tmp_path, umask, write):
+    path = tmp_path / "file.txt"
+    with atomic_path(path) as temporary:
+        write(temporary)
+    assert path.read_text() == "content"
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+    assert list(tmp_path.iterdir()) == [path]
