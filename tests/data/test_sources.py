@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import http.server
 import multiprocessing
+import os
 import threading
 import time
 import zipfile
@@ -219,6 +220,28 @@ def test_a_cache_that_cannot_be_written(small, mirror, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="expected a writable folder"):
         fetch(with_mirrors(small, mirror("good")), tmp_path / "file")
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """A folder that this process may not look into, whoever runs the tests."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    yield folder
+    if is_root:
+        os.seteuid(0)
+    folder.chmod(0o700)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions as POSIX has them")
+@pytest.mark.parametrize("place", [".", "deeper"])
+def test_a_cache_that_may_not_be_looked_into(small, mirror, closed, place):
+    with pytest.raises(OutputError, match=r"cannot be written to \(permission denied\), expected"):
+        fetch(with_mirrors(small, mirror("good")), closed / place)
+    assert not mirror.asked
 
 
 def test_two_processes_at_once(small, mirror, idx_files, tmp_path):

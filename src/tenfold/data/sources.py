@@ -22,7 +22,7 @@ from tenfold.data.contents import contents, zip_member
 from tenfold.data.dataset import DIGITS, Dataset
 from tenfold.data.kaggle import read
 from tenfold.errors import DataError, SourceError
-from tenfold.files import atomic_path, output_folder
+from tenfold.files import atomic_path, is_there, output_folder
 
 KAGGLE_TRAIN_SHARE = 0.6  # 42,000 of 70,000
 CONNECT_TIMEOUT_S = 5.0
@@ -165,6 +165,8 @@ def fetch(
     note = on_note or (lambda _: None)
     folder = cache / source.name
     files = _cached(source, folder, note)
+    if len(files) < len(source.md5):  # told now, not when megabytes have come
+        output_folder(folder if is_there(folder) else cache)
     failures = []
     for place, attempt in _attempts(source, timeout_s):
         missing = [name for name in source.md5 if name not in files]
@@ -203,7 +205,7 @@ def _cached(source: Source, folder: Path, note: Note) -> dict[str, bytes]:
     files = {}
     for name, md5 in source.md5.items():
         for path in (folder / name, folder / f"{name}.gz"):
-            if name in files or not path.exists():
+            if name in files or not is_there(path):
                 continue
             try:
                 content = contents(path).tobytes()
