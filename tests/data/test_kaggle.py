@@ -417,6 +417,10 @@ def stranger(table):
     table[0][5] = "weight"
 
 
+def endless_number(table):
+    table[0][5] = "pixel" + "9" * 5000
+
+
 def unnamed(table):
     del table[0]
 
@@ -457,6 +461,7 @@ BAD_TABLES = [
     (twin, ["line 1", "'pixel9' twice"]),
     (gap, ["line 1 has no column 'pixel4'"]),
     (stranger, ["line 1", "'weight'", "neither the label nor a pixel"]),
+    (endless_number, ["line 1, column 'pixel999", "neither the label nor a pixel"]),
     (unnamed, ["line 1 holds numbers", "expected a header"]),
     (not_square, ["line 1", "783 pixel columns", "784 = 28 × 28"]),
     (no_pixels, ["line 1", "0 pixel columns"]),

@@ -14,7 +14,7 @@ from tenfold.errors import DataError
 
 LABEL = "label"
 ROW_NUMBERS = frozenset({"imageid", "id", "index", ""})
-_NUMBERED_PIXEL = re.compile(r"pixel(\d+)", re.ASCII | re.IGNORECASE)
+_NUMBERED_PIXEL = re.compile(r"pixel(\d{1,9})", re.ASCII | re.IGNORECASE)
 _PLAIN_NUMBER = re.compile(r"[+-]?\d*\.?\d+", re.ASCII)
 
 
