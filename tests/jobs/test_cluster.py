@@ -6,14 +6,17 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tenfold.errors import JobError
-from tenfold.jobs import Job, run_jobs
-from tenfold.jobs.cluster import connected
+from tenfold.interrupt import StopRequest
+from tenfold.jobs import Failed, Job, cluster, run_jobs
+from tenfold.jobs.cluster import Cluster, connected
+from tenfold.jobs.job import Work
 
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,6 +134,51 @@ def test_failures_are_sentences_and_the_others_go_on(nodes, tmp_path):
     driver = nodes.drive(tmp_path / "two", tasks[:1])
     _, err = driver.communicate(timeout=90)
     assert err.strip().endswith("refuse 0: digits.csv: is no good, expected better")
+
+
+class OneCore:
+    """Stands in for Ray, on one core: the first job fails, the second takes for ever."""
+
+    exceptions = ray.exceptions
+
+    def __init__(self):
+        self.sent, self.looks, self.cancelled = [], 0, []
+
+    def cluster_resources(self):
+        return {"CPU": 1}
+
+    def remote(self, **_options):
+        return lambda _function: SimpleNamespace(remote=self.send)
+
+    def send(self, about, _supplies, _postbox):
+        self.sent.append(about[2])
+        return about[2]
+
+    def wait(self, running, timeout):
+        self.looks += 1
+        assert self.looks < 10, "it waits for the others"
+        return [one for one in running if one == "first"], []
+
+    def get(self, _reference):
+        return Failed("is no good")
+
+    def cancel(self, reference, force):
+        self.cancelled.append(reference)
+
+
+def test_where_one_fails_the_others_are_cancelled(monkeypatch, tmp_path):
+    heard, stand_in, stop = [], OneCore(), StopRequest()
+
+    def hear(job, message):
+        heard.append((job.name, message["failed"]))
+
+    jobs = [Job("ray_tasks:read", {"n": name}, name) for name in ("first", "second", "third")]
+    work = Work(jobs, 3, tmp_path, (), None, None, False, lambda: True, hear, stop)
+    monkeypatch.setattr(cluster, "_postbox", lambda _ray: None)
+    monkeypatch.setattr(Cluster, "_pass_on", lambda *_: None)
+    Cluster(work, "ray")._see_through(stand_in)
+    assert (stand_in.sent, stand_in.cancelled) == (["first", "second"], ["second"])
+    assert heard == [("first", "is no good")]
 
 
 @pytest.mark.parametrize("failures", [2, 3])

@@ -73,10 +73,9 @@ class Cluster:
                 self._running[remote.remote(about, shipped, postbox)] = job
             ended, _ = ray.wait(list(self._running), timeout=SECONDS_BETWEEN_LOOKS)
             self._pass_on(postbox)
-            for reference in ended:
-                if not self._take(self._running.pop(reference), ray.get(reference)):
-                    self._waiting = []
-                    break
+            goes_on = [self._take(self._running.pop(one), ray.get(one)) for one in ended]
+            if not all(goes_on):
+                break  # what else had ended is kept
         for reference in self._running:
             with suppress(ray.exceptions.RayError):
                 ray.cancel(reference, force=False)
