@@ -129,6 +129,22 @@ def test_a_bad_row_late_in_the_file_leaves_no_submission(model, digits_csv, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
 
 
+@pytest.mark.parametrize("line", [2, 800])
+@pytest.mark.parametrize("on", ["here", "ray"])
+def test_a_bad_row_leaves_no_new_folder(model, digits_csv, tmp_path, monkeypatch, line, on):
+    monkeypatch.setattr(
+        predict, "run_jobs", lambda *jobs, **more: run_jobs(*jobs, **more | {"on": "here"})
+    )
+    monkeypatch.setattr(predict, "MOST_PARTS", 1)
+    lines = (digits_csv / "test.csv").read_text().splitlines(keepends=True)
+    lines[line - 1] = lines[line - 1].replace("0,", "nan,", 1)
+    (tmp_path / "bad.csv").write_text("".join(lines))
+    error = DataError if on == "here" else JobError
+    with pytest.raises(error, match=f"line {line}, column 'pixel0' is blank"):
+        predict_file(model, tmp_path / "bad.csv", tmp_path / "new" / "deep" / "s.csv", on=on)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
 def test_a_header_alone(model, digits_csv, tmp_path):
     header = (digits_csv / "test.csv").read_text().splitlines()[0]
     (tmp_path / "none.csv").write_text(header + "\n")

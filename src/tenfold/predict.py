@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,10 @@ def predict_file(
     recognizer = Recognizer.load(model)
     found: list[Answered] = []
     with ExitStack() as stack:
-        add = stack.enter_context(submission(out)) if out is not None else None
+        add = None
+        if out is not None:
+            stack.enter_context(_no_empty_folders(out))
+            add = stack.enter_context(submission(out))
         if on == HERE:
             answers = _answers(recognizer, _ahead(chunks(source, WHOLE, note)), note)
         else:
@@ -106,6 +109,19 @@ def _check_is_not_read(out: Path, *inputs: Path) -> None:
             raise OutputError(
                 f"{out}: is the very file that is read, expected another name for the submission"
             )
+
+
+@contextmanager
+def _no_empty_folders(out: Path) -> Iterator[None]:
+    """Where nothing comes of `out`, remove the folders that were made for it."""
+    new = [folder for folder in out.parents if not is_there(folder)]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # something else was put there
+            for folder in new:
+                folder.rmdir()
+        raise
 
 
 def _answers(recognizer: Recognizer, pieces: Iterator[Dataset], note: Note) -> Iterator[Answered]:
