@@ -256,6 +256,21 @@ def test_a_folder_of_another_search(digits, space, tmp_path, on_the_spot, change
         search(other, Plan(space, 3, seeds=0), tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["search", "compare"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"identity": 3}', '{"identity": {}, "batches": 9}',
+     '{"identity": {}, "batches": ["a"]}', '{"identity": {}, "workers": "two"}'],
+)  # fmt: skip
+def test_damaged_settings_are_a_sentence(tmp_path, kind, content):
+    folder = ExperimentFolder(tmp_path, kind)
+    folder.settings.write_text(content)
+    with pytest.raises(ExperimentError, match=rf"{kind}\.json: is damaged, expected it as a"):
+        folder.claim({})
+    folder.settings.unlink()
+    assert folder.claim({}) is None
+
+
 def test_what_befalls_all_trials_ends_the_search_with_a_sentence(
     digits, space, tmp_path, monkeypatch
 ):

@@ -63,18 +63,30 @@ class ExperimentFolder:
         return self.path / "figures"
 
     def read(self) -> dict[str, Any] | None:
-        """Return what the settings hold; None if there are none, or they are damaged."""
+        """Return what the settings hold; None if there are none.
+
+        Raises:
+            ExperimentError: they are damaged.
+        """
         try:
-            found: dict[str, Any] = json.loads(self.settings.read_text("utf-8"))
-        except (OSError, ValueError):
+            found = json.loads(self.settings.read_text("utf-8"))
+        except FileNotFoundError:
             return None
-        return found
+        except (OSError, ValueError):
+            found = None
+        if not _is_sound(found):
+            raise ExperimentError(
+                f"{self.settings}: is damaged, expected it as a {self.noun} writes it; without "
+                "it the same command goes on from the finished jobs"
+            )
+        settings: dict[str, Any] = found
+        return settings
 
     def claim(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         """Make sure that what is here, if anything, is the same experiment; return it.
 
         Raises:
-            ExperimentError: it is another one.
+            ExperimentError: it is another one, or damaged.
         """
         found = self.read()
         if found is None:
@@ -104,6 +116,18 @@ class ExperimentFolder:
             raise ExperimentError(
                 f"{self.path}: another process is at work on this {self.noun}, expected to be alone"
             ) from error
+
+
+def _is_sound(settings: Any) -> bool:
+    """Tell whether what an experiment needs to go on has the types that it wrote."""
+    if not isinstance(settings, dict) or not isinstance(settings.get("identity"), dict):
+        return False
+    batches, workers = settings.get("batches", []), settings.get("workers")
+    return (
+        isinstance(batches, list)
+        and all(isinstance(size, int) for size in batches)
+        and isinstance(workers, int | None)
+    )
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
