@@ -13,7 +13,7 @@ from pathlib import Path
 import machine
 import ours
 
-from tenfold.recipe import Recipe
+from tenfold.recipe import ABOUT, Recipe
 
 COLUMNS = ("test_accuracy", "valid_accuracy", "train_s", "total_s")
 
@@ -56,9 +56,8 @@ def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: l
 
 def _check_same(recipe: str, seed: int, choices: list[str], out: Path) -> None:
     """A finished run is taken as it is: it has to be one of just this recipe."""
-    about = {"name", "description", "measured"}
-    asked = Recipe.load(recipe, overrides=choices, seed=seed).model_dump(exclude=about)
-    if Recipe.load(out / "recipe.toml").model_dump(exclude=about) != asked:
+    asked = Recipe.load(recipe, overrides=choices, seed=seed).model_dump(exclude=ABOUT)
+    if Recipe.load(out / "recipe.toml").model_dump(exclude=ABOUT) != asked:
         raise SystemExit(f"{out} holds a run of another recipe: take another --out")
 
 

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -33,6 +33,8 @@ from tenfold.choices import (
     Training,
 )
 from tenfold.errors import RecipeError
+
+ABOUT: Final = {"name", "description", "measured"}  # words about a recipe, which change no result
 
 
 class Recipe(Section):

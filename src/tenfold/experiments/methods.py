@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from tenfold.errors import ExperimentError
 from tenfold.experiments.features import FEATURES, check_library
-from tenfold.recipe import Recipe, names
+from tenfold.recipe import ABOUT, Recipe, names
 
 # The estimators import scikit-learn when they are made, in the process of their job.
 
@@ -150,8 +150,7 @@ class Method:
 
     def to_json(self) -> dict[str, Any]:
         """All that its results depend on, as JSON values."""
-        about = {"name", "description", "measured"}
-        recipe = self.recipe and self.recipe.model_dump(mode="json", exclude=about)
+        recipe = self.recipe and self.recipe.model_dump(mode="json", exclude=ABOUT)
         found = {"estimator": self.estimator, "features": list(self.features), "recipe": recipe}
         if self.source is not None:
             found["source"] = self.source

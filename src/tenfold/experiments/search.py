@@ -23,7 +23,7 @@ from tenfold.files import write_text
 from tenfold.jobs import HERE, Job, Message, run_jobs
 from tenfold.jobs.job import NOT_BEGUN
 from tenfold.machine import Machine
-from tenfold.recipe import Recipe
+from tenfold.recipe import ABOUT, Recipe
 from tenfold.report.figures.style import counted
 from tenfold.report.searching import write_search_page
 
@@ -73,10 +73,9 @@ class Plan:
 
     def identity(self, labelled: Dataset) -> dict[str, Any]:
         """Return what must be equal for a search to go on."""
-        about = {"name", "description", "measured"}
         return {
             "data": labelled.fingerprint(),
-            "starting recipe": self.space.start.model_dump(mode="json", exclude=about),
+            "starting recipe": self.space.start.model_dump(mode="json", exclude=ABOUT),
             "space": self.space.to_json(),
             "sampler": self.sampler,
             "seed": self.seed,

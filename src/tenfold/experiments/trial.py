@@ -16,13 +16,12 @@ from tenfold.data.splits import fold, split_rows
 from tenfold.errors import JobError, RecipeError
 from tenfold.files import RunFolder
 from tenfold.jobs import Failed, Job, Message, Tell
-from tenfold.recipe import Recipe
+from tenfold.recipe import ABOUT, Recipe
 from tenfold.report.metrics import evaluate
 from tenfold.training.progress import Teller
 from tenfold.training.single import learn_one
 
 TASK = "tenfold.experiments.trial:train_and_judge"
-ABOUT = {"name", "description", "measured"}  # words about a recipe change no result
 
 
 def trial_job(

@@ -12,7 +12,7 @@ from tenfold.data.dataset import Dataset
 from tenfold.errors import RecognizerError
 from tenfold.files import RunFolder, is_there, output_folder, write_json, write_text
 from tenfold.machine import Machine
-from tenfold.recipe import Recipe
+from tenfold.recipe import ABOUT, Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.training import checkpoint
 from tenfold.training.checkpoint import State
@@ -160,7 +160,7 @@ def _identity(
     recipe: Recipe, train: Dataset, valid: Dataset | None, teacher: Recognizer | None
 ) -> dict[str, Any]:
     """Say what must be equal for a run to go on: all choices but the length, and the data."""
-    choices = recipe.model_dump(mode="json", exclude={"name", "description", "measured"})
+    choices = recipe.model_dump(mode="json", exclude=ABOUT)
     del choices["training"]["max_epochs"]
     return {
         "recipe": choices,

@@ -24,7 +24,7 @@ from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
 from tenfold.jobs.memory import free_bytes
 from tenfold.machine import Machine
 from tenfold.networks import build
-from tenfold.recipe import Recipe
+from tenfold.recipe import ABOUT, Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.training.archive import Archive
 from tenfold.training.progress import Listener, Moment, Teller
@@ -116,8 +116,7 @@ def _check_memory(members: Sequence[Recipe], labelled: Dataset, name: str) -> No
 
 
 def _job(member: Recipe, index: int, count: int, data: Mapping[str, str]) -> Job:
-    about = {"name", "description", "measured"}  # words about a recipe change no result
-    description = {"recipe": member.model_dump(mode="json", exclude=about), "data": data}
+    description = {"recipe": member.model_dump(mode="json", exclude=ABOUT), "data": data}
     return Job("tenfold.training.ensemble:train_member", description, f"member {index + 1}/{count}")
 
 
