@@ -222,6 +222,24 @@ def test_an_ensemble_shows_what_its_members_add(digits, tmp_path):
     assert "All 2 members agree on all but" in page.text
 
 
+def test_the_curves_are_those_of_the_first_member_of_this_recipe(tmp_path):
+    """What an earlier start left beside it, with a smaller seed or torn, is passed over."""
+    recipe = Recipe.load("best", seed=1)
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    stale = Recipe.load("best", seed=0, overrides=["training.max_epochs=7"])
+    members = {"b": recipe.member(0), "c": recipe.member(1), "d": stale.member(0)}
+    for epoch, (name, member) in enumerate(members.items(), start=1):
+        run = RunFolder(tmp_path / "members" / name)
+        run.path.mkdir(parents=True)
+        run.recipe.write_text(member.to_toml())
+        run.metrics.write_text(json.dumps({"epoch": epoch}) + "\n")
+    (tmp_path / "members" / "a").mkdir()
+    (tmp_path / "members" / "a" / "recipe.toml").write_text("[train")
+    assert Evidence.read(tmp_path).history == [{"epoch": 1}]
+    shutil.rmtree(tmp_path / "members" / "b")
+    assert "metrics.jsonl is missing" in Evidence.read(tmp_path).gaps
+
+
 def test_examples_come_back_from_disk(digits, tmp_path):
     examples = Examples.of(digits)
     assert examples.images.class_counts() == dict.fromkeys(digits.classes, 12)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from tenfold.answers import Answers
 from tenfold.data.dataset import Dataset
-from tenfold.errors import DataError, RecognizerError, TenfoldError
+from tenfold.errors import DataError, RecipeError, RecognizerError, TenfoldError
 from tenfold.files import RunFolder, is_there
-from tenfold.recipe import Recipe
+from tenfold.recipe import ABOUT, Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.tensors import load_tensors, save_tensors
 
@@ -144,7 +145,7 @@ class Evidence:
             raise RecognizerError(f"{path}: holds no run, expected a run folder with a recipe.toml")
         recipe = Recipe.load(folder.recipe)
         gaps: list[str] = []
-        first = _first_member(folder) if recipe.ensemble.members > 1 else folder
+        first = _first_member(folder, recipe) if recipe.ensemble.members > 1 else folder
 
         def part(read: Callable[[Path], T], source: Path, *, expected: bool = True) -> T | None:
             if not source.is_file():
@@ -176,10 +177,17 @@ class Evidence:
         )
 
 
-def _first_member(folder: RunFolder) -> RunFolder:
-    """Return the run folder of the member whose seed comes first, or `folder` if there is none."""
-    runs = [RunFolder(path.parent) for path in folder.members.glob("*/recipe.toml")]
-    return min(runs, key=lambda run: Recipe.load(run.recipe).seed, default=folder)
+def _first_member(folder: RunFolder, recipe: Recipe) -> RunFolder:
+    """Return the run folder of the first member, or `folder` if there is none.
+
+    Members of another recipe may lie beside it: what was stopped and begun anew keeps them.
+    """
+    wanted = recipe.member(0).model_dump(exclude=ABOUT)
+    for path in sorted(folder.members.glob("*/recipe.toml")):
+        with suppress(RecipeError):
+            if Recipe.load(path).model_dump(exclude=ABOUT) == wanted:
+                return RunFolder(path.parent)
+    return folder
 
 
 def _object_with(*keys: str) -> Callable[[Path], dict[str, Any]]:
