@@ -240,6 +240,27 @@ def test_the_curves_are_those_of_the_first_member_of_this_recipe(tmp_path):
     assert "metrics.jsonl is missing" in Evidence.read(tmp_path).gaps
 
 
+def test_members_that_differ_are_told_apart(tmp_path):
+    from tenfold.report.judgement import the_members
+    from tenfold.report.story import the_augmentation
+
+    variants = "[{augmentation = {mixup = 0.4}}, {preprocessing = {frame = 'upright'}}, {}]"
+    overrides = ["ensemble.members=5", f"ensemble.variants={variants}"]
+    recipe = Recipe.load("quick", overrides=overrides)
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    evidence = Evidence.read(tmp_path)
+    told = the_augmentation(evidence, None)
+    assert "this is what the first sees" in told.paragraphs[0]
+    assert "mixed with up to 40 % of another digit" in told.paragraphs[1]
+    assert told.tables[0].caption == "As the first member has it"
+    assert ("mixup", "0.4") in told.tables[0].rows
+    assert the_members(evidence).tables[0].rows == [
+        ("1, 4", "augmentation.mixup = 0.4"),
+        ("2, 5", "preprocessing.frame = upright"),
+        ("3", "nothing"),
+    ]
+
+
 def test_examples_come_back_from_disk(digits, tmp_path):
     examples = Examples.of(digits)
     assert examples.images.class_counts() == dict.fromkeys(digits.classes, 12)

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.answers import Answers
+from tenfold.choices import Ensemble
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
 from tenfold.report.figures.style import counted
 from tenfold.report.labels import suspicious
 from tenfold.report.metrics import Evaluation, bands, evaluate, risk_coverage
-from tenfold.report.section import Section, listed
+from tenfold.report.section import Section, Table, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,6 +121,8 @@ def doubtful_labels(evidence: Evidence) -> Section:
 def the_members(evidence: Evidence) -> Section:
     """How accuracy grows with members, and where they disagree."""
     section = Section("members", "The members")
+    if evidence.recipe.ensemble.variants:
+        section.tables.append(_variants(evidence.recipe.ensemble))
     predictions = evidence.predictions
     if predictions is None or predictions.votes is None:
         section.say("What each member said of the images to predict was not kept.")
@@ -140,6 +143,20 @@ def the_members(evidence: Evidence) -> Section:
         "split-votes", "The images that members disagree on most", _split_votes(predictions)
     )
     return section
+
+
+def _variants(ensemble: Ensemble) -> Table:
+    """List what members have of their own, one row for those that take the same turn."""
+    count, rows = len(ensemble.variants), []
+    for index, variant in enumerate(ensemble.variants[: ensemble.members]):
+        whose = ", ".join(str(number + 1) for number in range(index, ensemble.members, count))
+        choices = [
+            f"{section}.{name} = {value}"
+            for section, fields in variant.items()
+            for name, value in fields.items()
+        ]
+        rows.append((whose, ", ".join(choices) or "nothing"))
+    return Table("What members have of their own", ("member", "choices"), rows)
 
 
 def _split_votes(predictions: Answers) -> "Figure":

@@ -143,11 +143,18 @@ def _files_table(files: Sequence[Mapping[str, object]]) -> Table:
 def the_augmentation(evidence: Evidence, digit: str | None) -> Section:
     """One digit, drawn as training saw it."""
     section = Section("augmentation", "Augmentation")
-    recipe = evidence.recipe
+    recipe, who = evidence.recipe, "the recipe"
+    if recipe.ensemble.members > 1:
+        if recipe.ensemble.variants:
+            who = "the first member"
+            section.say(
+                "Members differ, as the table under The members tells; this is what the first sees."
+            )
+        recipe = recipe.member(0)
     section.say(f"{caption(recipe)}.")
     values = recipe.augmentation.model_dump()
     rows = [(name.replace("_", " "), f"{value:g}") for name, value in values.items()]
-    section.tables.append(Table("As the recipe has it", ("what", "amount"), rows))
+    section.tables.append(Table(f"As {who} has it", ("what", "amount"), rows))
     if evidence.examples is not None:
         _, image = evidence.examples.one_of(digit)
         section.draw(
