@@ -180,6 +180,36 @@ def test_parts_that_say_something_else_leave_the_rest(copied, content):
         assert f"{part.name} cannot be read" in page.text
 
 
+@pytest.mark.parametrize(
+    ("part", "place", "value", "says"),
+    [
+        ("summary", "train_s", "abc", "run.json cannot be read (train_s is 'abc', expected"),
+        ("data", "checks", 7, "data.json cannot be read (checks is 7, expected: an object)"),
+        ("data", "checks.problems", [3], "data.json cannot be read (checks.problems.0 is 3"),
+        ("data", "train.classes", {}, "data.json cannot be read (train.classes is {}"),
+        ("environment", "versions", 4, "environment.json cannot be read (versions is 4"),
+        ("score", "n", 0, "score.json cannot be read (n is 0, expected"),
+        ("score", "correct", 501, "score.json cannot be read (501 of 500 answers are correct"),
+        ("metrics", "epoch", "one", "metrics.jsonl cannot be read (epoch is 'one'"),
+        ("steps", "train_loss", [], "steps.jsonl cannot be read (train_loss is []"),
+    ],
+)
+@pytest.mark.usefixtures("one_picture")
+def test_parts_with_another_type_in_them_leave_the_rest(copied, part, place, value, says):
+    path = getattr(RunFolder(copied), part)
+    first, *lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+    whole = json.loads(first)
+    *outer, name = place.split(".")
+    inner = whole
+    for each in outer:
+        inner = inner[each]
+    inner[name] = value
+    path.write_text("\n".join([json.dumps(whole), *lines]) + "\n")
+    page = Page(write_report(copied))
+    assert page.sections == SECTIONS
+    assert says in page.text
+
+
 def test_a_folder_that_holds_no_run_is_a_sentence(tmp_path):
     with pytest.raises(RecognizerError, match=r"holds no run, expected a run folder"):
         write_report(tmp_path)

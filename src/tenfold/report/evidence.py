@@ -17,6 +17,8 @@ from tenfold.errors import DataError, RecipeError, RecognizerError, TenfoldError
 from tenfold.files import RunFolder, is_there
 from tenfold.recipe import ABOUT, Recipe
 from tenfold.recognizer import Recognizer
+from tenfold.report.metrics import Score
+from tenfold.report.shapes import Counted, Data, Environment, Row, Shape, Summary, shaped
 from tenfold.tensors import load_tensors, save_tensors
 
 EXAMPLES_FORMAT = "tenfold-examples-1"
@@ -161,12 +163,10 @@ class Evidence:
         return cls(
             folder=folder,
             recipe=recipe,
-            environment=part(
-                _object_with("device_name", "system", "python", "versions"), folder.environment
-            ),
-            data=part(_object_with("train", "valid", "checks"), folder.data),
-            summary=part(_object_with("train_s", "total_s"), folder.summary, expected=False),
-            score=part(_object_with("correct", "n"), folder.score, expected=False),
+            environment=part(_object(Environment), folder.environment),
+            data=part(_object(Data), folder.data),
+            summary=part(_object(Summary), folder.summary, expected=False),
+            score=part(_read_score, folder.score, expected=False),
             history=part(_read_rows, first.metrics),
             stretches=part(_read_rows, first.steps),
             recognizer=part(Recognizer.load, folder.recognizer),
@@ -190,22 +190,16 @@ def _first_member(folder: RunFolder, recipe: Recipe) -> RunFolder:
     return folder
 
 
-def _object_with(*keys: str) -> Callable[[Path], dict[str, Any]]:
-    """Return what reads a JSON object that has at least these keys."""
+def _object(shape: type[Shape]) -> Callable[[Path], dict[str, Any]]:
+    """Return what reads a JSON object of this shape."""
+    return lambda path: shaped(json.loads(path.read_text("utf-8")), shape)
 
-    def read(path: Path) -> dict[str, Any]:
-        values = json.loads(path.read_text("utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError("expected an object")  # noqa: TRY004 - told as a gap, as other damage
-        if missing := [key for key in keys if key not in values]:
-            raise ValueError(f"lacks {', '.join(missing)}")
-        return values
 
-    return read
+def _read_score(path: Path) -> dict[str, Any]:
+    values = _object(Counted)(path)
+    Score(values["correct"], values["n"])  # no more correct than there are
+    return values
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    if not all(isinstance(row, dict) and "epoch" in row for row in rows):
-        raise ValueError("expected an object with 'epoch' on each line")
-    return rows
+    return [shaped(json.loads(line), Row) for line in path.read_text("utf-8").splitlines()]
