@@ -122,6 +122,15 @@ def submission(tmp_path_factory):
     return path
 
 
+def ended_with(arguments):
+    """Run a command; return its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["tenfold", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return ended.value.code
+
+
 def test_it_is_handed_in_and_the_score_comes_back(kaggle, submission):
     notes = []
     done = submit(submission, "first try", note=notes.append)
@@ -138,32 +147,51 @@ def test_it_is_handed_in_and_the_score_comes_back(kaggle, submission):
     assert any("waiting" in note for note in notes)
 
 
-def test_the_command_compares_with_what_the_run_expected(
-    kaggle, submission, tmp_path, monkeypatch, capsys
-):
+def test_the_command_compares_with_what_the_run_expected(kaggle, submission, tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
     (run / "submission.csv").write_bytes(submission.read_bytes())
     expected = {"accuracy": 0.9962, "correct": 9962, "n": 10000, "interval": [0.9948, 0.9972]}
     (run / "run.json").write_text(json.dumps({"validation": expected}))
-    monkeypatch.setattr(sys, "argv", ["tenfold", "submit", str(run / "submission.csv")])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
+    assert ended_with(["submit", str(run / "submission.csv")]) == 0
     said = capsys.readouterr().out
     assert "score on the leaderboard: 0.99610" in said
     assert "the score is inside it" in said
     assert json.loads((run / "submitted.json").read_text())["score"] == 0.9961
 
 
-def test_json_is_alone_on_stdout_whatever_the_client_prints(
-    kaggle, submission, monkeypatch, capsys
-):
-    monkeypatch.setattr(sys, "argv", ["tenfold", "submit", str(submission), "--json"])
-    with pytest.raises(SystemExit) as ended:
-        main()
+@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"validation": {"accuracy": 0.9}}', "{"])
+def test_a_damaged_summary_costs_no_submission(kaggle, submission, tmp_path, capsys, content):
+    (tmp_path / "submission.csv").write_bytes(submission.read_bytes())
+    (tmp_path / "run.json").write_text(content)
+    assert ended_with(["submit", str(tmp_path / "submission.csv"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["expected"] is None
+    assert (tmp_path / "submitted.json").is_file()
+
+
+def test_of_another_file_the_run_expected_nothing(kaggle, submission, tmp_path, capsys):
+    (tmp_path / "submission.csv").write_bytes(submission.read_bytes())
+    (tmp_path / "other.csv").write_bytes(submission.read_bytes())
+    expected = {"accuracy": 0.9962, "interval": [0.9948, 0.9972]}
+    (tmp_path / "run.json").write_text(json.dumps({"validation": expected}))
+    assert ended_with(["submit", str(tmp_path / "other.csv")]) == 0
+    assert "expected beforehand" not in capsys.readouterr().out
+    assert not (tmp_path / "submitted.json").exists()
+
+
+def test_the_score_is_told_though_it_cannot_be_kept(kaggle, submission, tmp_path, capsys):
+    (tmp_path / "submission.csv").write_bytes(submission.read_bytes())
+    (tmp_path / "run.json").write_text('{"validation": null}')
+    (tmp_path / "submitted.json").mkdir()
+    assert ended_with(["submit", str(tmp_path / "submission.csv")]) == 2
     said = capsys.readouterr()
-    assert ended.value.code == 0
+    assert "score on the leaderboard: 0.99610" in said.out
+    assert "submitted.json: is no ordinary file" in said.err
+
+
+def test_json_is_alone_on_stdout_whatever_the_client_prints(kaggle, submission, capsys):
+    assert ended_with(["submit", str(submission), "--json"]) == 0
+    said = capsys.readouterr()
     assert json.loads(said.out)["score"] == 0.9961
     assert "outdated" in said.err
 

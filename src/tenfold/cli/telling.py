@@ -20,6 +20,8 @@ from tenfold.cli.common import (
 from tenfold.errors import DataError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tenfold.files import RunFolder
 
 
@@ -117,43 +119,51 @@ def submit_command(
 ) -> None:
     """Hand a submission in to Kaggle and wait for its score.
 
-    The score is compared with the one that the run expected, and kept in the run folder.
+    The score is compared with the one that the run expected, and kept in the run folder; of
+    another file that lies there the run expected nothing.
     """
     console = make_console(as_json)
     from tenfold.files import RunFolder, write_json
     from tenfold.submit import submit
 
     run = RunFolder(submission.parent)
-    expected = _read_expected(run)
+    is_of_run = run.summary.is_file() and submission.resolve() == run.submission.resolve()
+    expected = _read_expected(run) if is_of_run else None
     text = message or f"tenfold {run.path.resolve().name}"
     done = submit(submission, text, competition, note=note_to(console))
-    if run.summary.is_file():
-        write_json(run.submitted, done.to_json())
     if as_json:
         print_json(done.to_json() | {"expected": expected})
-        return
-    if done.score is not None:
-        say(console, f"score on the leaderboard: {done.score:.5f}")
-        if expected is not None:
-            low, high = expected["interval"]
-            inside = "inside" if low <= done.score <= high else "outside"
-            say(
-                console,
-                f"expected beforehand: {expected['accuracy']:.5f}, 95 % interval "
-                f"{low:.5f}–{high:.5f}; the score is {inside} it",
-            )
-        from tenfold.report.standing import standing
+    elif done.score is not None:
+        _tell_score(console, done.score, expected)
+    if is_of_run:
+        write_json(run.submitted, done.to_json())
 
-        say(console, standing(done.score).sentence())
+
+def _tell_score(console: "Console", score: float, expected: dict[str, Any] | None) -> None:
+    """Say the score beside the one that was expected, and how one stands with it."""
+    from tenfold.report.standing import standing
+
+    say(console, f"score on the leaderboard: {score:.5f}")
+    if expected is not None:
+        low, high = expected["interval"]
+        inside = "inside" if low <= score <= high else "outside"
+        say(
+            console,
+            f"expected beforehand: {expected['accuracy']:.5f}, 95 % interval "
+            f"{low:.5f}–{high:.5f}; the score is {inside} it",
+        )
+    say(console, standing(score).sentence())
 
 
 def _read_expected(run: "RunFolder") -> dict[str, Any] | None:
-    """Return the score that the run of this folder expected, if it is one and held images out."""
+    """Return the score that this run expected, if it held images out and its summary is sound."""
+    from tenfold.report.shapes import Foretold, shaped
+
     try:
-        summary = json.loads(run.summary.read_text("utf-8"))
-        expected: dict[str, Any] | None = summary["validation"]
-    except (OSError, ValueError, KeyError):
+        summary = shaped(json.loads(run.summary.read_text("utf-8")), Foretold)
+    except (OSError, ValueError):
         return None
+    expected: dict[str, Any] | None = summary["validation"]
     return expected
 
 
