@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from tenfold.errors import TenfoldError
 from tenfold.training.processes import rank_and_count
 
 if TYPE_CHECKING:
@@ -24,6 +25,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _where(on: str) -> str:
+    """Return `on` as it is, if it is spelled well: checked before anything is read or written."""
+    if on in {"here", "ray"} or on.startswith("ray://"):
+        return on
+    raise TenfoldError(f"--on {on}: expected here, ray or ray://host:port")
+
+
 TrainFile = Annotated[Path, Argument(metavar="TRAIN", help="CSV with a label column.")]
 RecipeOption = Annotated[
     str | None, Option("--recipe", "-r", metavar="NAME|FILE", help="Default: quick.")
@@ -34,7 +43,13 @@ SetOption = Annotated[
 SeedOption = Annotated[int | None, Option("--seed", help="Default: the recipe's, 0.")]
 OutOption = Annotated[Path | None, Option("--out", metavar="DIR", help="Default: runs/…")]
 OnOption = Annotated[
-    str, Option("--on", metavar="WHERE", help="here, ray or ray://host:port: where jobs run.")
+    str,
+    Option(
+        "--on",
+        metavar="WHERE",
+        help="here, ray or ray://host:port: where jobs run.",
+        callback=_where,
+    ),
 ]
 ResumeOption = Annotated[bool, Option("--resume", help="Go on with the run in --out.")]
 JsonOption = Annotated[bool, Option("--json", help="One JSON object on stdout, nothing else.")]
