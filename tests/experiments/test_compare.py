@@ -5,9 +5,10 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
 
-from tenfold.errors import ExperimentError
+from tenfold.errors import DataError, ExperimentError
 from tenfold.experiments import fitting
 from tenfold.experiments.board import Quiet
 from tenfold.experiments.compare import compare
@@ -176,6 +177,14 @@ def test_when_no_method_can_be_fitted(digits, tmp_path, here, brought):
 def test_one_fold_is_none(digits, tmp_path):
     with pytest.raises(ExperimentError, match="--folds 1: expected at least 2"):
         compare(digits, methods_of("knn"), tmp_path, folds=1)
+
+
+@pytest.mark.parametrize(("count", "folds"), [(1, 3), (2000, 1000)])
+def test_too_few_images_leave_nothing_behind(digits, tmp_path, count, folds):
+    few = digits.select(np.arange(count))
+    with pytest.raises(DataError, match=rf"class .* expected at least {folds}"):
+        compare(few, methods_of("knn"), tmp_path / "out", folds=folds)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_network_in_a_process_of_its_own(digits, tmp_path):

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tenfold.errors import ExperimentError, JobError
+from tenfold.errors import DataError, ExperimentError, JobError
 from tenfold.experiments import search as searching
 from tenfold.experiments.board import Quiet
 from tenfold.experiments.folder import ExperimentFolder
@@ -327,6 +327,14 @@ def test_when_nothing_can_be_trained(digits, tmp_path, small, on_the_spot):
 def test_plans_that_cannot_work(space, about, sentence):
     with pytest.raises(ExperimentError, match=sentence):
         Plan(space, **about)
+
+
+@pytest.mark.parametrize(("count", "folds"), [(1, None), (15, None), (2000, 1000)])
+def test_too_few_images_leave_nothing_behind(digits, space, tmp_path, count, folds):
+    few = digits.select(np.arange(count))
+    with pytest.raises(DataError, match=r"class .* has \d+ image|leaves a part with"):
+        search(few, Plan(space, 3, folds=folds), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_ensemble_cannot_be_searched():

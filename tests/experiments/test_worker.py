@@ -132,6 +132,7 @@ def test_addresses_that_do_not_work(digits, tmp_path, address, sentence):
     with pytest.raises(ExperimentError, match=sentence) as caught:
         search_shared(digits, plan, tmp_path / "out", address, worker=False)
     assert "secret" not in str(caught.value)
+    assert (tmp_path / "out").exists() == address.startswith("postgresql")
 
 
 def test_a_database_of_another_search(digits, tmp_path, database, small):

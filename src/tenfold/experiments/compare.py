@@ -75,14 +75,15 @@ def compare(
 
     Raises:
         ExperimentError: the folder holds another comparison, or no method could be fitted.
+        DataError: a class has fewer images than there are folds.
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
     if folds < 2:
         raise ExperimentError(f"--folds {folds}: expected at least 2")
     folder = ExperimentFolder(out, "compare")
     board = Quiet() if board is None else board
+    ground = Ground.of(labelled, folds, seed)
     with folder.alone(), going_on(board):
-        ground = Ground.of(labelled, folds, seed)
         return _Comparison(ground, methods, folder, on, board).run(budget_s)
 
 

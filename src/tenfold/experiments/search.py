@@ -1,13 +1,13 @@
 """Searching for a better recipe: draw, race, and train the winner again before believing it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tenfold.data import shelf
 from tenfold.data.dataset import Dataset
-from tenfold.data.splits import split_rows
+from tenfold.data.splits import fold, split_rows
 from tenfold.errors import ExperimentError, RecipeError
 from tenfold.experiments.board import Board, Quiet, Standing, going_on
 from tenfold.experiments.budget import Budget, Pace
@@ -82,6 +82,20 @@ class Plan:
             "folds": self.folds,
         }
 
+    def parts(self, labelled: Dataset) -> dict[str, Dataset]:
+        """Divide the images into "search", to try recipes on, and "final", for the verdict.
+
+        Raises:
+            DataError: a class has too few for that, or for the folds.
+        """
+        rows, aside = split_rows(labelled, HELD_OUT, self.seed)
+        parts = {
+            name: labelled.select(part, f"{labelled.name} ({name} part)")
+            for name, part in (("search", rows), ("final", aside))
+        }
+        fold(parts["search"], self.folds or FOLDS, 0, self.seed)
+        return parts
+
     def batches(self, before: Sequence[int]) -> list[int]:
         """Return how many trials race each other, after races of `before` so many."""
         batches, left = list(before), self.trials - sum(before)
@@ -134,25 +148,34 @@ def search(
 
     Raises:
         ExperimentError: the folder holds another search, or no trial could be trained.
+        DataError: a class has too few images to be divided.
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
     folder = ExperimentFolder(out, "search")
     board = Quiet() if board is None else board
+    identity, parts = plan.identity(labelled), plan.parts(labelled)
     with folder.alone(), going_on(board):
-        return Search(labelled, plan, folder, on, board).run(budget_s)
+        return Search(identity, parts, plan, folder, on=on, board=board).run(budget_s)
 
 
 class Search:
     """One search at work; `search` is the way in."""
 
     def __init__(
-        self, labelled: Dataset, plan: Plan, folder: ExperimentFolder, on: str, board: Board
+        self,
+        identity: dict[str, Any],
+        parts: Mapping[str, Dataset],
+        plan: Plan,
+        folder: ExperimentFolder,
+        *,
+        on: str,
+        board: Board,
     ) -> None:
         self.plan, self.folder, self.on, self.board = plan, folder, on, board
-        self.identity = plan.identity(labelled)
+        self.identity = identity
         before = folder.claim(self.identity) or {}
         self.batches = plan.batches(before.get("batches", []))
-        self.files = _lay(labelled, plan, folder.jobs)
+        self.files = _lay(parts, folder.jobs)
         self.entries: list[Entry] = []
         self.pace = Pace(self.batches, plan.folds or 1)
 
@@ -378,13 +401,11 @@ class Search:
         write_record(self.folder, self.plan.space.dimensions, self.entries, about)
 
 
-def _lay(labelled: Dataset, plan: Plan, folder: Path) -> dict[str, Any]:
-    """Divide the images and lay both parts down beside the jobs."""
-    rows, aside = split_rows(labelled, HELD_OUT, plan.seed)
+def _lay(parts: Mapping[str, Dataset], folder: Path) -> dict[str, Any]:
+    """Lay both parts of the images down beside the jobs."""
     found: dict[str, Any] = {"paths": []}
-    for name, part in (("search", rows), ("final", aside)):
+    for name, dataset in parts.items():
         path = folder / f"{name}.safetensors"
-        dataset = labelled.select(part, f"{labelled.name} ({name} part)")
         found[name] = {"file": path.name, "sha256": shelf.lay(dataset, path)}
         found["paths"].append(path)
     return found

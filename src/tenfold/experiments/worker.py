@@ -60,9 +60,11 @@ def search_shared(
     """
     board = Quiet() if board is None else board
     folder = ExperimentFolder(out, "search")
+    database = _dialect(storage)
+    identity, parts = plan.identity(labelled), plan.parts(labelled)
     with folder.alone(), going_on(board), _reached(storage):
-        shared = SharedSearch(labelled, plan, folder, on, board)
-        shared.storage = storage
+        shared = SharedSearch(identity, parts, plan, folder, on=on, board=board)
+        shared.database = database
         if not worker:
             return shared.run(None)
         shared.try_all(None)
@@ -74,7 +76,7 @@ def search_shared(
 class SharedSearch(Search):
     """A search whose trials other machines run too."""
 
-    storage: str
+    database: str  # its address, as SQLAlchemy has it
     here = "none here"  # what this machine is at
 
     def try_all(self, budget_s: float | None) -> None:
@@ -99,7 +101,7 @@ class SharedSearch(Search):
         library = optuna_()
         retry = library.storages.RetryHeartbeatStaleTrialCallback(MOST_RETRIES)
         database = library.storages.RDBStorage(
-            _dialect(self.storage),
+            self.database,
             engine_kwargs={"pool_pre_ping": True},
             heartbeat_interval=HEARTBEAT_S,
             grace_period=SILENT_S,
