@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tenfold.errors import DataError, RecognizerError
+from tenfold.errors import DataError, OutputError, RecognizerError
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.report import figures
@@ -116,9 +116,13 @@ def test_tensorboard_shows_samples_and_confusion_too(finished):
 
 def test_it_is_made_again_from_what_was_saved(copied):
     before = Page(copied / "report.html")
+    events = {path.name for path in (copied / "tensorboard").iterdir()}
+    training_events = {name for name in events if not name.endswith(".report")}
     (copied / "report.html").unlink()
     shutil.rmtree(copied / "figures")
     write_report(copied)
+    assert {path.name for path in (copied / "tensorboard").iterdir()} >= training_events
+    assert len(list((copied / "tensorboard").iterdir())) == len(training_events) + 1
     again = Page(copied / "report.html")
     assert again.pictures == before.pictures
     assert again.text == before.text
@@ -208,6 +212,14 @@ def test_parts_with_another_type_in_them_leave_the_rest(copied, part, place, val
     page = Page(write_report(copied))
     assert page.sections == SECTIONS
     assert says in page.text
+
+
+@pytest.mark.usefixtures("one_picture")
+def test_a_tensorboard_folder_that_takes_nothing_is_a_sentence(copied):
+    shutil.rmtree(copied / "tensorboard")
+    (copied / "tensorboard").write_text("")
+    with pytest.raises(OutputError, match="tensorboard: cannot be written to"):
+        write_report(copied)
 
 
 def test_a_folder_that_holds_no_run_is_a_sentence(tmp_path):

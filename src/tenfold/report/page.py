@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from tenfold.files import RunFolder, output_folder, write_bytes, write_text
+from tenfold.errors import OutputError
+from tenfold.files import RunFolder, output_folder, reason, write_bytes, write_text
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
 from tenfold.report.figures.style import DPI
@@ -14,6 +15,7 @@ from tenfold.report.section import Picture, Section
 from tenfold.report.story import sections
 
 CSS_PIXELS_PER_INCH = 96
+OF_REPORT = ".report"  # ends the name of the file of events that a report writes
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,27 @@ def render(
 
 
 def _to_tensorboard(folder: RunFolder, told: Sequence[Section]) -> None:
-    """Let TensorBoard show the sample sheet and the confusion matrix too."""
+    """Let TensorBoard show the sample sheet and the confusion matrix too.
+
+    They take the place of those of a report that was drawn before.
+    """
     from matplotlib.image import imread  # noqa: PLC0415 - slow to import
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow to import
 
     drawn = {picture.name for section in told for picture in section.pictures}
-    with SummaryWriter(str(folder.tensorboard)) as writer:
-        for name in sorted(drawn & {"samples", "confusion"}):
-            writer.add_image(
-                name, imread(folder.figures / f"{name}.png")[..., :3], dataformats="HWC"
-            )
+    try:
+        for before in folder.tensorboard.glob(f"*{OF_REPORT}"):
+            before.unlink()
+        with SummaryWriter(str(folder.tensorboard), filename_suffix=OF_REPORT) as writer:
+            for name in sorted(drawn & {"samples", "confusion"}):
+                writer.add_image(
+                    name, imread(folder.figures / f"{name}.png")[..., :3], dataformats="HWC"
+                )
+    except OSError as error:
+        raise OutputError(
+            f"{folder.tensorboard}: cannot be written to ({reason(error)}), expected a writable "
+            "folder"
+        ) from error
 
 
 def _shown(picture: Picture, folder: Path | None) -> _Shown:
