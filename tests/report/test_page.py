@@ -252,6 +252,15 @@ def test_one_class_and_no_mistake(finished):
     assert "doubts 0 labels" in doubtful_labels(evidence).paragraphs[0]
 
 
+def test_a_class_with_one_image_is_no_warning(digits):
+    from tenfold.answers import Answers
+    from tenfold.report.labels import suspicious
+
+    three = digits.select(np.array([1, 3, 21]))  # 0, 1, 0
+    said = np.full((3, 10), 0.1, np.float32)
+    assert not len(suspicious(Answers.of(three, said)))
+
+
 def test_an_ensemble_shows_what_its_members_add(digits, tmp_path):
     recipe = Recipe.load("quick", overrides=[*SMALL, "ensemble.members=2"])
     labelled, held_back = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))

@@ -1,5 +1,7 @@
 """Labels that look wrong: confident learning, by cleanlab."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,11 @@ def suspicious(answers: Answers) -> NDArray[np.int64]:
     present, labels = np.unique(answers.labels, return_inverse=True)
     probabilities = answers.probabilities[:, present].astype(np.float64) + 1e-12
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    found: NDArray[np.int64] = find_label_issues(
-        labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of a class with one image it can doubt no label, and says so
+        found: NDArray[np.int64] = find_label_issues(
+            labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
+        )
     return found.astype(np.int64)
