@@ -89,7 +89,8 @@ class Entry:
     """One trial: what was drawn, and how far it got.
 
     Attributes:
-        number: counted from 0.
+        number: in the study, counted from 0; where machines share one, not all of its numbers
+            are in the table.
         drawn: as Optuna has it, by place.
         recipe: None if what was drawn is impossible together.
         reached: on each rung that it ran, from the first.

@@ -139,7 +139,7 @@ class SharedSearch(Search):
         """Return how many trials nobody runs yet; None when all are finished."""
         states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
         finished = _finished(study)
-        self.entries = [self._entry(trial, at) for at, trial in enumerate(finished)]
+        self.entries = [self._entry(trial) for trial in finished]
         self.here = "none here"
         self.show()
         if len(finished) >= self.plan.trials:
@@ -178,8 +178,8 @@ class SharedSearch(Search):
             raise
         return entry.reached[-1].accuracy
 
-    def _entry(self, trial: Any, number: int) -> Entry:
-        """Return a finished trial as the table has it."""
+    def _entry(self, trial: Any) -> Entry:
+        """Return a finished trial as the table has it, under its number in the study."""
         states = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
         attributes = trial.user_attrs
         reached = [
@@ -192,7 +192,8 @@ class SharedSearch(Search):
         except (RecipeError, KeyError):
             recipe = None
         reason = attributes.get("reason", "")
-        return Entry(number, trial.params, recipe, reached, states[trial.state.name], reason)
+        state = states[trial.state.name]
+        return Entry(trial.number, trial.params, recipe, reached, state, reason)
 
 
 class _FailedError(Exception):
