@@ -8,12 +8,20 @@ same for every seed, scored once against its truth.csv. Every seed asked for is 
 import argparse
 import json
 import statistics
+import sys
+from collections.abc import Callable
 from pathlib import Path
+
+# This folder goes to the end of the path: torch imports the standard library's own `profile`.
+sys.path.append(sys.path.pop(0))
 
 import machine
 import ours
 
+from tenfold.data import read
+from tenfold.files import RunFolder
 from tenfold.recipe import ABOUT, Recipe
+from tenfold.training.single import divide
 
 COLUMNS = ("test_accuracy", "valid_accuracy", "train_s", "total_s")
 
@@ -21,12 +29,16 @@ COLUMNS = ("test_accuracy", "valid_accuracy", "train_s", "total_s")
 def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: list[str]) -> dict:
     """Make one whole run, or finish one that was stopped, and read its score and its summary."""
     out = folder / str(seed)
+    mark = out / "resumed"  # left there: the seed may be read again another day
     files = (data / "train.csv", data / "test.csv") if data else ()
-    done = (out / "run.json").exists()
-    resumed = out.exists() and not done
-    if done:
+    if (out / "run.json").exists():
         _check_same(recipe, seed, choices, out)
+        if data:
+            _check_same_data(out, data)
     else:
+        resumed = out.exists()
+        if resumed:
+            mark.touch()
         changes = [part for choice in choices for part in ("--set", choice)]
         ours.call(
             ours.command(
@@ -40,6 +52,7 @@ def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: l
     else:
         score = json.loads((out / "score.json").read_text())
     summary = json.loads((out / "run.json").read_text())
+    validation = summary["validation"]
     return {
         "seed": seed,
         "recipe": summary["recipe"],
@@ -47,10 +60,10 @@ def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: l
         "correct": score["correct"],
         "n": score["n"],
         "interval": score["interval"],
-        "valid_accuracy": summary["validation"]["accuracy"],
+        "valid_accuracy": None if validation is None else validation["accuracy"],
         "train_s": summary["train_s"],
         "total_s": summary["total_s"],
-        "resumed": resumed,  # then the seconds are not those of a whole run
+        "resumed": mark.exists(),  # then the seconds are not those of a whole run
     }
 
 
@@ -61,20 +74,41 @@ def _check_same(recipe: str, seed: int, choices: list[str], out: Path) -> None:
         raise SystemExit(f"{out} holds a run of another recipe: take another --out")
 
 
+def _check_same_data(out: Path, data: Path) -> None:
+    """So it has to be one on just these files."""
+    labelled, run = read(data / "train.csv", labels=True), RunFolder(out)
+    recipe = Recipe.load(run.recipe)
+    parts = (labelled, None) if recipe.ensemble.members > 1 else divide(labelled, recipe)
+    # A second training learned from more than the file holds: the first tells.
+    source = RunFolder(run.first).data if run.first.exists() else run.data
+    found = json.loads(source.read_text())
+    for name, part in zip(("train", "valid"), parts, strict=True):
+        if part is not None and found[name]["sha256"] != part.fingerprint():
+            raise SystemExit(f"{out} holds a run on other data than {data}: take another --out")
+
+
 def print_row(name: str, row: dict, note: str = "") -> None:
+    valid = "–" if row["valid_accuracy"] is None else f"{row['valid_accuracy']:.5f}"
     print(
-        f"{name:>6}{row['test_accuracy']:>10.5f}{row['valid_accuracy']:>12.5f}"
+        f"{name:>6}{row['test_accuracy']:>10.5f}{valid:>12}"
         f"{row['train_s']:>10.1f}{row['total_s']:>10.1f}   {note}",
         flush=True,
     )
 
 
 def summarise(rows: list[dict]) -> dict:
-    """Mean and sample standard deviation of every column; the latter needs two seeds."""
+    """Mean and sample standard deviation of every column; the latter needs two seeds.
+
+    A recipe that holds nothing out has no validation accuracy, for any seed.
+    """
     columns = {column: [row[column] for row in rows] for column in COLUMNS}
-    summary = {"n": len(rows), "mean": {c: statistics.fmean(v) for c, v in columns.items()}}
+
+    def over(statistic: Callable) -> dict:
+        return {name: None if None in v else statistic(v) for name, v in columns.items()}
+
+    summary = {"n": len(rows), "mean": over(statistics.fmean)}
     if len(rows) > 1:
-        summary["std"] = {c: statistics.stdev(v) for c, v in columns.items()}
+        summary["std"] = over(statistics.stdev)
     return summary
 
 

@@ -1,0 +1,84 @@
+"""What the scripts that measure say of runs that are there already."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tenfold.data import read
+from tenfold.files import RunFolder
+from tenfold.recipe import Recipe
+from tenfold.training.single import divide
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def seeds(monkeypatch):
+    """The script, whose runs a stand-in makes in no time; `called` holds their arguments."""
+    # Not the first place, which the script itself would move, and not before the library's own.
+    monkeypatch.setattr(sys, "path", ["", *sys.path, str(FOLDER)])
+    script = importlib.import_module("seeds")
+    script.called = []
+
+    def call(arguments):
+        script.called.append(arguments)
+        if "score" in arguments:
+            return json.dumps({"accuracy": 0.9, "correct": 9, "n": 10, "interval": [0.5, 1.0]})
+        leave_run(Path(arguments[arguments.index("--out") + 1]), "lenet5", None)
+        return ""
+
+    monkeypatch.setattr(script.ours, "call", call)
+    yield script
+    for name in ("seeds", "ours", "machine"):
+        del sys.modules[name]
+
+
+def leave_run(out, recipe, data):
+    """Leave what the script reads of a finished run on the training file of `data`."""
+    run = RunFolder(out)
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe.load(recipe, overrides=["data.validation=none"], seed=0)
+    run.recipe.write_text(recipe.to_toml())
+    summary = {"recipe": recipe.name, "validation": None, "train_s": 1.0, "total_s": 2.0}
+    run.summary.write_text(json.dumps(summary))
+    run.score.write_text(
+        json.dumps({"accuracy": 0.9, "correct": 9, "n": 10, "interval": [0.5, 1.0]})
+    )
+    if data is not None:
+        train, _ = divide(read(data / "train.csv", labels=True), recipe)
+        facts = {"train": {"sha256": train.fingerprint()}, "valid": None}
+        run.data.write_text(json.dumps(facts))
+
+
+NONE_HELD_OUT = ["data.validation=none"]
+
+
+def test_a_seed_that_was_resumed_is_marked_for_good(seeds, tmp_path):
+    (tmp_path / "0").mkdir()
+    first = seeds.run_seed("lenet5", 0, tmp_path, None, NONE_HELD_OUT)
+    assert "--resume" in seeds.called[0]
+    again = seeds.run_seed("lenet5", 0, tmp_path, None, NONE_HELD_OUT)
+    assert len(seeds.called) == 1
+    assert first["resumed"]
+    assert again["resumed"]
+
+
+def test_without_validation_there_is_a_dash(seeds, tmp_path, capsys):
+    row = seeds.run_seed("lenet5", 0, tmp_path, None, NONE_HELD_OUT)
+    assert not row["resumed"]
+    summary = seeds.summarise([row, row])
+    assert summary["mean"]["valid_accuracy"] is summary["std"]["valid_accuracy"] is None
+    seeds.print_row("mean", summary["mean"])
+    assert capsys.readouterr().out.split() == ["mean", "0.90000", "–", "1.0", "2.0"]
+
+
+def test_a_run_on_other_data_is_not_taken(seeds, tmp_path, digits_csv):
+    leave_run(tmp_path / "runs" / "0", "lenet5", digits_csv)
+    assert seeds.run_seed("lenet5", 0, tmp_path / "runs", digits_csv, NONE_HELD_OUT)["n"] == 10
+    lines = (digits_csv / "train.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "train.csv").write_text("".join(lines[:-1]))
+    with pytest.raises(SystemExit, match="holds a run on other data than"):
+        seeds.run_seed("lenet5", 0, tmp_path / "runs", tmp_path, NONE_HELD_OUT)
