@@ -231,6 +231,12 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
         (["predict", "nowhere", "x.csv"], "nowhere"),
         (["score", "missing.csv", "missing.csv"], "missing.csv"),
         (["data", "cifar", "--kaggle", "x"], "cifar"),
+        (
+            ["data", "mnist", "--kaggle", "x", "--canonical", "--seed", "5"],
+            "expected no --canonical",
+        ),
+        (["report", "x", "--out", "x.html"], "--out x.html: is the page of --compare"),
+        (["report", "x", "y", "--compare", "--digit", "7"], "--digit 7: is followed in one run"),
         (["recipes", "--show", "x"], "no such file or recipe"),
         (["search", "x.csv", "--sampler", "grid"], "expected one of random, tpe, gp"),
         (["search", "x.csv", "--budget", "soon"], "expected a time such as 90s"),

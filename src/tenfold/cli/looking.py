@@ -15,6 +15,7 @@ from tenfold.cli.common import (
     read_images,
     say,
 )
+from tenfold.errors import TenfoldError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,17 +59,23 @@ def check_command(
 def data_command(
     name: Annotated[str, Argument(metavar="NAME", help="mnist")],
     kaggle: Annotated[Path, Option("--kaggle", metavar="DIR", help="Where the four CSV files go.")],
-    seed: Annotated[int, Option("--seed", help="Of the split 42,000 / 28,000.", min=0)] = 0,
+    seed: Annotated[
+        int | None, Option("--seed", help="Of the split 42,000 / 28,000. Default: 0.", min=0)
+    ] = None,
     canonical: Annotated[
         bool, Option("--canonical", help="MNIST's own 60,000 / 10,000 instead.")
     ] = False,
 ) -> None:
     """Write a dataset as the competition hands it out."""
     console = make_console()
+    if canonical and seed is not None:
+        raise TenfoldError(
+            f"--seed {seed}: MNIST's own split is not drawn, expected no --canonical"
+        )
     from tenfold.data import kaggle_shape, load, write_kaggle_folder
 
     both = load(name, on_note=note_to(console))
-    train, test = both if canonical else kaggle_shape(*both, seed)
+    train, test = both if canonical else kaggle_shape(*both, seed or 0)
     write_kaggle_folder(kaggle, train, test)
     say(
         console,
@@ -91,6 +98,12 @@ def report_command(
 ) -> None:
     """Draw the report of a run again from what it saved."""
     console = make_console(as_json)
+    if compare and digit is not None:
+        raise TenfoldError(
+            f"--digit {digit}: is followed in one run's report, expected no --compare"
+        )
+    if out is not None and not compare:
+        raise TenfoldError(f"--out {out}: is the page of --compare, expected both or neither")
     if compare:
         _compare(runs, out, console, as_json=as_json)
         return
