@@ -33,6 +33,7 @@ from tenfold.choices import (
     Training,
 )
 from tenfold.errors import RecipeError
+from tenfold.files import reason
 
 ABOUT: Final = {"name", "description", "measured"}  # words about a recipe, which change no result
 
@@ -153,7 +154,9 @@ def _read(source: str | Path) -> dict[str, Any]:
             str(source),
             [f"there is no such file or recipe, expected a TOML file or one of {known}"],
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RecipeError(str(source), [f"cannot be read ({reason(error)})"]) from error
+    except UnicodeDecodeError as error:
         raise RecipeError(str(source), [f"cannot be read as text ({error})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(str(source), [f"is not valid TOML ({error})"]) from error

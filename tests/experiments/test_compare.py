@@ -114,7 +114,7 @@ def test_broken_off_it_goes_on(digits, tmp_path, here):
     board = Notes()
     compare(digits, methods_of("knn,naive-bayes"), tmp_path, folds=2, board=board)
     assert here.count == 6
-    assert any("2 fits are done, the others take about" in sentence for sentence in board.said)
+    assert any("2 fits done before, the others take about" in sentence for sentence in board.said)
     assert compare(digits, methods_of("knn,naive-bayes"), tmp_path, folds=2).expected_s == 0
 
 

@@ -40,7 +40,9 @@ def test_names_with_features_recipes_and_classes():
         ("no.such.module:Class", "cannot be made (ModuleNotFoundError"),
         ("builtins:dict", "has no fit and predict"),
         ("knn,knn", "each once"),
-        (" , ", "at least one method"),
+        (" , ", "--methods ' , ': expected names of methods"),
+        ("", "--methods '': expected names of methods"),
+        ("knn,,", "--methods 'knn,,': expected names of methods"),
     ],
 )
 def test_what_is_no_method_is_a_sentence(asked, sentence):
@@ -119,7 +121,7 @@ def test_how_long_two_workers_take():
     assert makespan([3], 2) == 3
 
 
-def test_the_same_method_by_two_names(tmp_path):
+def test_the_same_method_by_two_names():
     with pytest.raises(ExperimentError, match="mlp and logbook-mlp are the same"):
         methods_of("mlp,knn,logbook-mlp")
 

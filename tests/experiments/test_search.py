@@ -358,13 +358,13 @@ def test_the_real_thing_from_the_command_line(digits_csv, tmp_path, small):
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     assert "rung 2 of 2" in done.stdout
-    assert "on 240 images set aside, 1 seeds: start" in done.stdout
+    assert "on 240 images set aside, 1 seed: start" in done.stdout
     told = json.loads((tmp_path / "out" / "search.json").read_text())
     assert told["verdict"]["winner"][0] > told["verdict"]["start"][0]
     assert "images set aside" in Recipe.load(tmp_path / "out" / "best.toml").measured
 
 
-def test_budgets_are_times(digits_csv):
+def test_budgets_are_times():
     from tenfold.cli.trying import seconds_of
 
     assert [seconds_of(text) for text in ("90s", "30m", "1.5h")] == [90, 1800, 5400]

@@ -63,10 +63,11 @@ def read_images(
 ) -> "Dataset":
     """Read a CSV of images, and say so."""
     from tenfold.data import read
+    from tenfold.report.figures.style import counted
 
     dataset = read(path, labels=labels, classes=classes, on_note=note_to(console))
     size = dataset.image_size
-    say(console, f"read {path}: {len(dataset):,} images of {size} × {size}")
+    say(console, f"read {path}: {counted(len(dataset), 'image')} of {size} × {size}")
     return dataset
 
 

@@ -41,12 +41,13 @@ def predict_command(
     """
     console = make_console(as_json)
     from tenfold.predict import predict_file
+    from tenfold.report.figures.style import counted
 
     if out is None and not as_json:
         out = Path("submission.csv")
     recognizer, found = predict_file(model, test, out, on=on, note=note_to(console))
     if out is not None:
-        say(console, f"{len(found.answers):,} answers written to {out} and read back")
+        say(console, f"{counted(len(found.answers), 'answer')} written to {out} and read back")
     if as_json:
         confidence = [round(float(value), 6) for value in found.confidence]
         names = recognizer.names_of(found.answers)
@@ -92,12 +93,14 @@ def score_command(
     """Compare a submission with the truth."""
     console = make_console(as_json)
     from tenfold.data import read_submission
+    from tenfold.report.figures.style import counted
     from tenfold.report.metrics import score
 
     answers, known = read_submission(submission), read_submission(truth)
     if len(answers) != len(known):
         raise DataError(
-            f"{submission}: has {len(answers):,} answers, expected {len(known):,} as in {truth}"
+            f"{submission}: has {counted(len(answers), 'answer')}, expected {len(known):,} as in "
+            f"{truth}"
         )
     found = score(answers, known)
     if as_json:

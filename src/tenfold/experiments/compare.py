@@ -25,6 +25,7 @@ from tenfold.files import write_json
 from tenfold.jobs import HERE, Failed, Job, Message, run_jobs, workers_on
 from tenfold.machine import Machine
 from tenfold.report.comparing import write_compare_page
+from tenfold.report.figures.style import counted
 from tenfold.report.metrics import Comparison, mcnemar
 from tenfold.training.progress import clock
 
@@ -158,9 +159,8 @@ class _Comparison:
 
     def _estimate(self) -> None:
         """Fit every method on a few images, to tell what many will take."""
-        self.board.note(
-            f"fitting {len(self.entries)} methods on a few images, to tell what many will take"
-        )
+        many = counted(len(self.entries), "method")
+        self.board.note(f"fitting {many} on a few images, to tell what many images will take")
         division = self.ground.divisions[0]
         jobs = [probe_job(entry.method, self.learn, division) for entry in self.entries]
         for entry, result in zip(self.entries, self._run(jobs, "small fits"), strict=True):
@@ -193,8 +193,8 @@ class _Comparison:
         expected_s = makespan([self._seconds(entry) for entry in left], workers)
         done = folds * methods - len(left)
         self.board.note(
-            f"{folds} folds of {methods} methods, {workers} at a time: "
-            + (f"{done} fits are done, the others take " if done else "")
+            f"{folds} folds of {counted(methods, 'method')}, {workers} at a time: "
+            + (f"{counted(done, 'fit')} done before, the others take " if done else "")
             + f"about {clock(expected_s)}"
         )
         return expected_s

@@ -165,9 +165,11 @@ def methods_of(asked: str | None) -> list[Method]:
     """
     wanted: Sequence[str] = COMPARED
     if asked is not None:
-        wanted = [name.strip() for name in asked.split(",") if name.strip()]
-    if len(set(wanted)) < len(wanted) or not wanted:
-        raise ExperimentError(f"--methods {asked}: expected at least one method, each once")
+        wanted = [name.strip() for name in asked.split(",")]
+    if len(set(wanted)) < len(wanted) or not all(wanted):
+        raise ExperimentError(
+            f"--methods {asked!r}: expected names of methods with a comma between them, each once"
+        )
     methods = [Method.named(name) for name in wanted]
     for one, other in combinations(methods, 2):
         if one.to_json() == other.to_json():

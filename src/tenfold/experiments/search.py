@@ -182,7 +182,8 @@ class Search:
     def run(self, budget_s: float | None) -> Found:
         """Try, judge, tell."""
         places = ", ".join(each.place for each in self.plan.space.dimensions)
-        self.board.note(f"{sum(self.batches)} trials by {self.plan.sampler} search over {places}")
+        trials = counted(sum(self.batches), "trial")
+        self.board.note(f"{trials} by {self.plan.sampler} search over {places}")
         self.try_all(budget_s)
         return self.conclude()
 
@@ -313,7 +314,7 @@ class Search:
         seeds, start = self.plan.seeds, self.plan.space.start
         if not seeds:
             return None, "neither was trained again"
-        self.board.note(f"training winner and start again, each on {seeds} seeds")
+        self.board.note(f"training winner and start again, each on {counted(seeds, 'seed')}")
         jobs = verdict_jobs(
             {"start": start, "winner": winner}, seeds, self.files["search"], self.files["final"]
         )

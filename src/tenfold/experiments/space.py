@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tenfold.choices import NETWORK_OPTIONS, Section
 from tenfold.errors import ExperimentError, RecipeError
+from tenfold.files import reason
 from tenfold.recipe import Recipe
+from tenfold.report.figures.style import counted
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -129,7 +131,9 @@ def _read(source: Path | None) -> dict[str, Any]:
         else:
             text = source.read_text("utf-8")
         return tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ExperimentError(f"space {source}: cannot be read ({reason(error)})") from error
+    except UnicodeDecodeError as error:
         raise ExperimentError(f"space {source}: cannot be read as text ({error})") from error
     except tomllib.TOMLDecodeError as error:
         raise ExperimentError(f"space {source}: is not valid TOML ({error})") from error
@@ -173,7 +177,7 @@ def _dimension(section: str, field: str, entry: Any) -> Dimension | str:
         return f"{place} is not a known field; known here: {', '.join(known)}"
     if isinstance(entry, list):
         if len(entry) < 2:
-            return f"{place} has {len(entry)} values to choose from, expected at least 2"
+            return f"{place} has {counted(len(entry), 'value')} to choose from, expected at least 2"
         return Dimension(section, field, "choice", tuple(entry))
     whole = float not in _types(known[field].annotation)
     return _interval(section, field, entry, whole)

@@ -17,6 +17,7 @@ from tenfold.experiments.trial import trial_job
 from tenfold.files import RunFolder
 from tenfold.jobs import Job
 from tenfold.recipe import Recipe
+from tenfold.report.figures.style import counted
 from tenfold.report.metrics import Difference, difference
 
 
@@ -44,7 +45,7 @@ class Verdict:
         """Say it in words."""
         found = self.difference
         told = (
-            f"on {self.n:,} images set aside, {len(self.start)} seeds: start "
+            f"on {counted(self.n, 'image')} set aside, {counted(len(self.start), 'seed')}: start "
             f"{np.mean(self.start):.4f}, winner {np.mean(self.winner):.4f}, difference "
             f"{found.mean:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f})"
         )

@@ -23,6 +23,7 @@ from tenfold.experiments.race import REDUCTION, Entry, Reached, rungs
 from tenfold.experiments.search import Found, Plan, Search
 from tenfold.experiments.study import NAME, optuna_, sampler_of
 from tenfold.jobs import HERE
+from tenfold.report.figures.style import counted
 
 if TYPE_CHECKING:
     import optuna
@@ -151,7 +152,8 @@ class SharedSearch(Search):
         """Show what all machines have finished, and what this one is at."""
         ran = sorted((entry for entry in self.entries if entry.reached), key=Entry.rank)
         best = f"best {ran[0].reached[-1].accuracy:.4f}, " if ran else ""
-        line = f"{best}{len(self.entries)} of {self.plan.trials} trials finished, {self.here}"
+        asked = counted(self.plan.trials, "trial")
+        line = f"{best}{len(self.entries)} of {asked} finished, {self.here}"
         self.board.show(Standing(line, ("trials",), [(line,)]))
 
     def _objective(self, trial: "optuna.Trial") -> float:

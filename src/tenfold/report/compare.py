@@ -14,6 +14,7 @@ from tenfold.errors import DataError
 from tenfold.files import write_text
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
+from tenfold.report.figures.style import counted
 from tenfold.report.metrics import SIGNIFICANT, Comparison, Score, holm, mcnemar
 from tenfold.report.page import render
 from tenfold.report.section import Section, Table
@@ -135,7 +136,7 @@ def _common_ground(
         for one in answers[1:]:
             rows = np.intersect1d(rows, one.rows)
         if len(rows):
-            return f"the same {len(rows):,} images {what}", answers, rows
+            return f"the same {counted(len(rows), 'image')} {what}", answers, rows
     raise DataError(
         "these runs share no images with known truth that none of them learned, expected runs "
         "scored on the same images, or that held out the same part of the same data (one split "

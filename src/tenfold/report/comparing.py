@@ -97,7 +97,7 @@ def _pairs(told: Mapping[str, Any]) -> Section:
     equal = [(pair, p) for pair, p in zip(pairs, adjusted, strict=True) if p >= SIGNIFICANT]
     section.say(
         f"Every method judged every image once, so each two are compared by McNemar's exact test "
-        f"on the images that only one of them reads. Of {len(pairs)} pairs, "
+        f"on the images that only one of them reads. Of {counted(len(pairs), 'pair')}, "
         f"{len(pairs) - len(equal)} differ; p is adjusted for their number (Holm 1979)."
     )
     if equal:

@@ -62,7 +62,7 @@ def _draw_galleries(section: Section, known: Answers, labels: NDArray[np.int64])
         of=len(known),
         misread=count,
     )
-    section.draw("mistakes", f"{count:,} misread images, with truth and answer", pictured)
+    section.draw("mistakes", f"{counted(count, 'misread image')}, with truth and answer", pictured)
     right = shown[~wrong]
     order = np.argsort(confidence[right], kind="stable")[:UNSURE_SHOWN]
     gallery = figures.gallery(
@@ -175,7 +175,7 @@ def _split_votes(predictions: Answers) -> "Figure":
     return figures.gallery(
         predictions.images[order],
         captions,
-        f"The {len(order)} images that members disagree on most",
+        f"The {counted(len(order), 'image')} that members disagree on most",
         "Below each image: the answers × how many members gave each, and its row in the file.",
     )
 

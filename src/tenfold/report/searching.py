@@ -7,6 +7,7 @@ from typing import Any
 from tenfold.files import output_folder, write_text
 from tenfold.report import figures
 from tenfold.report.figures.search import Axis, Tried
+from tenfold.report.figures.style import counted
 from tenfold.report.page import render
 from tenfold.report.section import Section, Table
 
@@ -33,7 +34,7 @@ def write_search_page(told: Mapping[str, Any], page: Path, pictures: Path) -> No
         _choices(told, trials, axes, winner),
     ]
     title = f"A search from {told['start']}"
-    subtitle = f"{len(told['trials'])} trials by {told['identity']['sampler']} search."
+    subtitle = f"{counted(len(told['trials']), 'trial')} by {told['identity']['sampler']} search."
     write_text(page, render(title, subtitle, sections, output_folder(pictures)))
 
 
@@ -71,8 +72,10 @@ def _answer(told: Mapping[str, Any], winner: Tried) -> Section:
 def _course(told: Mapping[str, Any], trials: Sequence[Tried], winner: Tried) -> Section:
     section = Section("course", "How the trials went")
     states = [trial["state"] for trial in told["trials"]]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    section.say(f"Of {len(states)} trials: {counted}. All begin cheap, the best third goes on.")
+    ended = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    section.say(
+        f"Of {counted(len(states), 'trial')}: {ended}. All begin cheap, the best third goes on."
+    )
     shares = sorted({share for trial in trials for share in trial.reached})
     shows = "Accuracy of each trial on each rung"
     section.draw("history", shows, figures.search_history(trials, winner))
