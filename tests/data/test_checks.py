@@ -1,5 +1,4 @@
 import json
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -17,10 +16,8 @@ def changed(
     return Dataset(images, labels, digits.classes, "train.csv")
 
 
-def test_mnist_is_in_order_and_quickly_so(mnist):
-    start = time.perf_counter()
+def test_mnist_is_in_order(mnist):
     report = check(*mnist)
-    assert time.perf_counter() - start < 10  # about 0.4 s on two idle cores
     assert report.problems == report.notes == ()
     assert report.overlap == ()
     assert report.test is not None

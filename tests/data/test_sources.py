@@ -5,7 +5,6 @@ import http.server
 import multiprocessing
 import os
 import threading
-import time
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 
@@ -17,7 +16,7 @@ from tenfold.data.sources import MNIST, SOURCES, Package, Source, fetch
 from tenfold.errors import DataError, OutputError, SourceError
 
 NAMES = tuple(MNIST.md5)
-HANG_S = 3.0
+HANG_S = 60.0  # longer than anybody should wait
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +63,8 @@ class Mirrors:
         self.asked.append((behaviour, handler.path))
         content = gzip.compress(self.files[handler.path.strip("/").removesuffix(".gz")])
         if behaviour == "hangs":
-            self.released.wait(HANG_S)
+            if not self.released.wait(HANG_S):
+                self.asked.append(("was waited for", handler.path))
             return
         if behaviour == "waits for two" and NAMES[0] in handler.path:
             self.barrier.wait(timeout=60)
@@ -138,9 +138,7 @@ def test_a_good_mirror_is_asked_once(small, mirror, idx_files, tmp_path):
 @pytest.mark.parametrize("behaviour", ["wrong", "busy", "hangs", "breaks off"])
 def test_a_bad_mirror_is_left_for_the_next(small, mirror, idx_files, tmp_path, behaviour):
     source, notes = with_mirrors(small, mirror(behaviour), mirror("good")), list[str]()
-    start = time.monotonic()
     assert fetch(source, tmp_path, notes.append, timeout_s=0.3) == idx_files
-    assert time.monotonic() - start < HANG_S
     assert [asked[0] for asked in mirror.asked] == [behaviour] + ["good"] * 4
     assert len(notes) == 3
     assert notes[1].startswith(f"small: not to be had from {source.mirrors[0]}")

@@ -217,15 +217,32 @@ def test_a_driver_that_is_stopped_or_killed_stops_its_processes(tmp_path, how):
     assert json.loads((quick / "manifest.json").read_text())["result"] == 8
 
 
+SECOND = """
+import sys
+from pathlib import Path
+from filelock import FileLock, Timeout
+from tenfold.jobs import process
+
+class Telling(FileLock):
+    def acquire(self, *arguments, **named):
+        try:
+            return super().acquire(blocking=False)
+        except Timeout:
+            Path(self.lock_file).with_name("waits").touch()
+            return super().acquire(*arguments, **named)
+
+process.FileLock = Telling
+sys.exit(process.work(Path(sys.argv[1])))
+"""
+
+
 def test_two_drivers_never_do_the_same_job_at_once(tmp_path):
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)])
     folder = tmp_path / job("wait").id
     wait_for(folder / "begun")
-    other = subprocess.Popen(
-        [sys.executable, "-m", "tenfold.jobs", str(folder)], stdin=subprocess.PIPE
-    )
     (folder / "begun").unlink()
-    time.sleep(1)
+    other = subprocess.Popen([sys.executable, "-c", SECOND, str(folder)], stdin=subprocess.PIPE)
+    wait_for(folder / "waits")
     assert not (folder / "begun").exists()  # the second waits for the first
     driver.kill()
     driver.wait(30)

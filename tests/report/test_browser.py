@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 LOADED = "() => [...document.images].map(one => [one.closest('figure').id, one.naturalWidth])"
 WIDTH = "() => [document.documentElement.scrollWidth, window.innerWidth]"
-CONTRAST = "() => getComputedStyle(document.body).backgroundColor"
+BACKGROUND = "() => getComputedStyle(document.body).backgroundColor"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_every_section_and_picture_is_there(browser, report, width, scheme):
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     needed, there = page.evaluate(WIDTH)
     assert needed <= there, "the page itself must not scroll sideways"
-    assert page.evaluate(CONTRAST) == {
+    assert page.evaluate(BACKGROUND) == {
         "light": "rgb(255, 255, 255)", "dark": "rgb(20, 20, 20)"
     }[scheme]  # fmt: skip
     for link in page.locator("nav a").all():
