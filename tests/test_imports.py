@@ -43,12 +43,27 @@ def room_of(path: Path) -> str:
 
 
 def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tenfold"):
-            parts = node.module.split(".")
-            rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-    return rooms
+    return rooms_in(path.read_text("utf-8"))
+
+
+def rooms_in(source: str) -> set[str]:
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "tenfold":
+            modules |= {f"tenfold.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+    parts = (module.split(".") for module in modules)
+    return {others[0] for package, *others in parts if package == "tenfold" and others}
+
+
+def test_every_way_to_import_is_seen():
+    source = (
+        "import tenfold.run, numpy\nfrom tenfold import data\nfrom tenfold.cli.common import app"
+    )
+    assert rooms_in(source) == {"run", "data", "cli"}
 
 
 MODULES = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]
