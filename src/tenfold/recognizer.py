@@ -80,7 +80,8 @@ class Recognizer:
         classes: what each output is called.
         image_size: height and width in pixels of the images it was trained on.
         temperature: divides the logarithms of the averaged probabilities; above 1 it makes the
-            recognizer less sure of itself. It changes no answer. See `tenfold.calibration`.
+            recognizer less sure of itself. It changes no answer. See
+            `tenfold.training.calibration`.
         view_shift: in pixels; where it is not None, a network that is not sure of an image looks
             again, at the image moved by so much to each side, and averages its five answers.
         precision: of its arithmetic, as the recipe chose it: "auto", "bf16" or "fp32".

@@ -61,8 +61,8 @@ STYLE: Any = {
 def drawing(width_inches: float, height_inches: float, title: str, note: str) -> Iterator[Figure]:
     """Yield an empty figure with `title` above and `note` below, in the style of the house.
 
-    matplotlib is imported here and nowhere else, so that `import tenfold.report` stays cheap; its
-    global settings are as before when the block ends.
+    matplotlib is imported only where something is drawn, so that `import tenfold.report` stays
+    cheap; its global settings are as before when the block ends.
     """
     from matplotlib import rc_context  # noqa: PLC0415
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
