@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tenfold.errors import ExperimentError
-from tenfold.experiments.space import Space, spelled
+from tenfold.experiments.space import Space, values_of
 from tenfold.experiments.study import sampler_of
 from tenfold.recipe import Recipe, names
 
@@ -43,7 +43,7 @@ def test_every_kind_of_range_ends_in_a_recipe(tmp_path):
     kinds = {each.place: (each.kind, each.whole) for each in space.dimensions}
     assert kinds["augmentation.rotation_degrees"] == ("range", False)
     assert kinds["training.batch_size"] == ("range", True)
-    assert spelled(drawn, space.dimensions)["training.small_sizes"] == "[16, 20]"
+    assert values_of(drawn, space.dimensions)["training.small_sizes"] == [16, 20]
     assert json.loads(json.dumps(space.to_json()))
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from tenfold.experiments.folder import ExperimentFolder, write_table
 from tenfold.experiments.race import Entry
-from tenfold.experiments.space import Dimension, spelled
+from tenfold.experiments.space import Dimension, values_of
 from tenfold.files import write_json
+from tenfold.report.figures.style import spelled
 
 COLUMNS = ("trial", "state", "share", "accuracy", "n", "loss", "train_s", "reason")
 
@@ -19,7 +20,10 @@ def write_record(
 ) -> None:
     """Write search.csv, a row for each trial, and search.json, the same with `about`."""
     places = [each.place for each in dimensions]
-    rows = [[*_facts(entry), *spelled(entry.drawn, dimensions).values()] for entry in entries]
+    rows = [
+        [*_facts(entry), *map(spelled, values_of(entry.drawn, dimensions).values())]
+        for entry in entries
+    ]
     write_table(folder.table, [*COLUMNS, *places], rows)
     write_json(
         folder.settings, {**about, "trials": [_told(entry, dimensions) for entry in entries]}
@@ -40,5 +44,5 @@ def _told(entry: Entry, dimensions: Sequence[Dimension]) -> dict[str, Any]:
         "state": entry.state,
         "reason": entry.reason,
         "reached": [vars(each) for each in entry.reached],
-        "values": {each.place: each.value(entry.drawn[each.place]) for each in dimensions},
+        "values": values_of(entry.drawn, dimensions),
     }

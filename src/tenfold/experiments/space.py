@@ -236,10 +236,6 @@ def _matters(dimension: Dimension, start: Recipe) -> bool:
     }.get(dimension.place, True)
 
 
-def spelled(drawn: Mapping[str, Any], dimensions: Sequence[Dimension]) -> dict[str, str]:
-    """Return what was drawn as people read it, by place."""
-    values = {each.place: each.value(drawn[each.place]) for each in dimensions}
-    return {
-        place: f"{value:.4g}" if isinstance(value, float) else str(value)
-        for place, value in values.items()
-    }
+def values_of(drawn: Mapping[str, Any], dimensions: Sequence[Dimension]) -> dict[str, Any]:
+    """Return what was drawn as the recipe takes it, by place."""
+    return {each.place: each.value(drawn[each.place]) for each in dimensions}

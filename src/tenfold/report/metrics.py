@@ -14,22 +14,21 @@ from tenfold.errors import DataError
 CALIBRATION_BINS = 15
 SIGNIFICANT = 0.05  # p below this, adjusted for how many pairs there are, counts as a difference
 SMALLEST_PROBABILITY = 1e-12
+UPPER_END = 0.975  # a 95 % interval leaves out 2.5 % of the distribution on each side
 
 
-def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval that holds the true accuracy with probability `confidence`.
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """Interval that holds the true accuracy with probability 0.95.
 
     Unlike the textbook p ± 1.96 s it stays inside [0, 1] and keeps its promise near 0 and 1, where
     digit recognizers live (Wilson 1927, "Probable Inference, the Law of Succession, and
     Statistical Inference", JASA 22:209–212).
 
     Raises:
-        DataError: `n` is not positive, `correct` is not within 0…n, or `confidence` within (0, 1).
+        DataError: `n` is not positive, or `correct` is not within 0…n.
     """
     _check_counts(correct, n)
-    if not 0 < confidence < 1:
-        raise DataError(f"confidence is {confidence}, expected a number between 0 and 1")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf(UPPER_END)
     accuracy = correct / n
     centre = accuracy + z * z / (2 * n)
     half_width = z * sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
@@ -314,9 +313,7 @@ class Difference:
     high: float
 
 
-def difference(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], confidence: float = 0.95
-) -> Difference:
+def difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Difference:
     """Return how much more accurate the second is, with the luck of seeds and of images in it.
 
     Seeds and images are crossed: every seed judged the same images. The variance is that of the
@@ -327,7 +324,6 @@ def difference(
     Args:
         first: bool [seeds, N], whether each seed of the one answered each image right.
         second: likewise of the other, on the same images.
-        confidence: that the interval holds the true difference.
 
     Raises:
         DataError: the two differ in shape, or are empty.
@@ -342,10 +338,10 @@ def difference(
     apart = second.astype(np.float64) - first
     seeds, n = apart.shape
     variance = apart.mean(axis=0).var(ddof=1) / n if n > 1 else 0.0
-    quantile = NormalDist().inv_cdf((1 + confidence) / 2)
+    quantile = NormalDist().inv_cdf(UPPER_END)
     if seeds > 1:
         variance += apart.mean(axis=1).var(ddof=1) / seeds
-        quantile = float(t.ppf((1 + confidence) / 2, seeds - 1))
+        quantile = float(t.ppf(UPPER_END, seeds - 1))
     mean, half = float(apart.mean()), quantile * sqrt(variance)
     return Difference(mean, mean - half, mean + half)
 

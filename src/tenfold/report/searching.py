@@ -7,7 +7,7 @@ from typing import Any
 from tenfold.files import output_folder, write_text
 from tenfold.report import figures
 from tenfold.report.figures.search import Axis, Tried
-from tenfold.report.figures.style import counted
+from tenfold.report.figures.style import counted, spelled
 from tenfold.report.page import render
 from tenfold.report.section import Section, Table
 
@@ -64,7 +64,7 @@ def _answer(told: Mapping[str, Any], winner: Tried) -> Section:
         ]
         seeds = [f"seed {seed}" for seed in range(len(verdict["start"]))]
         section.tables.append(Table("Accuracy on the images set aside", ("", *seeds), rows))
-    rows = [(place, _spelled(value)) for place, value in winner.values.items()]
+    rows = [(place, spelled(value)) for place, value in winner.values.items()]
     section.tables.append(Table("What the winner chose", ("choice", "value"), rows))
     return section
 
@@ -118,7 +118,3 @@ def _choices(
 
 def _accuracy(trial: Tried, share: float) -> str:
     return f"{trial.reached[share]:.4f}" if share in trial.reached else ""
-
-
-def _spelled(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "off" if value is None else str(value)

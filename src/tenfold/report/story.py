@@ -15,6 +15,7 @@ from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe, names
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
+from tenfold.report.figures.style import duration
 from tenfold.report.judgement import doubtful_labels, the_members, where_it_errs
 from tenfold.report.metrics import CALIBRATION_BINS, Evaluation, Score, evaluate
 from tenfold.report.section import Section, Table, listed
@@ -69,8 +70,8 @@ def the_answer(evidence: Evidence) -> Section:
         section.say("No images were held out, so the run cannot foretell its own score.")
     rows.append(("recipe", f"{recipe.name}, seed {recipe.seed}"))
     if evidence.summary is not None:
-        rows.append(("training", _duration(evidence.summary["train_s"])))
-        rows.append(("whole run, without this report", _duration(evidence.summary["total_s"])))
+        rows.append(("training", duration(evidence.summary["train_s"])))
+        rows.append(("whole run, without this report", duration(evidence.summary["total_s"])))
     if (environment := evidence.environment) is not None:
         rows.append(("machine", f"{environment['device_name']} ({environment['system']})"))
         versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())
@@ -297,11 +298,6 @@ def _read_right(score: Score) -> str:
         f"{score.correct:,} of {score.n:,} were read right: {score.accuracy:.4f} "
         f"(95 % interval {low:.4f}–{high:.4f})"
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _number(value: object) -> str:

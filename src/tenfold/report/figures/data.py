@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SAMPLES_OF_A_CLASS = 12
 CAPTION_CHARACTERS = 105  # that fit below ten inches of pictures
 
 
@@ -84,21 +85,17 @@ def sample_sheet(
     labels: NDArray[np.int64],
     classes: Sequence[str],
     *,
-    per_class: int = 12,
-    seed: int = 0,
     drawn_from: int | None = None,
 ) -> Figure:
-    """Draw `per_class` random images of each class, a row a class.
+    """Draw twelve random images of each class, a row a class; the same ones each time.
 
     Args:
         images: uint8 [N, S, S], ink bright.
         labels: int64 [N], indices into `classes`.
         classes: what each label is called.
-        per_class: images in a row; a class that has fewer leaves places blank.
-        seed: chooses the images.
         drawn_from: how many images there are, if these are not all.
     """
-    rng = np.random.default_rng(seed)
+    rng, per_class = np.random.default_rng(0), SAMPLES_OF_A_CLASS
     chosen = np.zeros((len(classes), per_class, *images.shape[1:]), dtype=np.uint8)
     for index in range(len(classes)):
         picks = rng.permutation(np.flatnonzero(labels == index))[:per_class]

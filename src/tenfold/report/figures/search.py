@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.report.figures.style import AMBER, BLUE, FAINT, MUTED, counted, drawing
+from tenfold.report.figures.style import AMBER, BLUE, FAINT, MUTED, counted, drawing, spelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,9 +57,9 @@ class Axis:
         """Return where each trial stands between the lowest, 0, and the highest, 1."""
         found = [trial.values[self.place] for trial in tried]
         if self.kind == "choice":
-            spelled = [json.dumps(value) for value in self.values]
-            steps = [spelled.index(json.dumps(value)) for value in found]
-            return np.array(steps) / max(1, len(spelled) - 1)
+            choices = [json.dumps(value) for value in self.values]
+            steps = [choices.index(json.dumps(value)) for value in found]
+            return np.array(steps) / max(1, len(choices) - 1)
         scale = np.log if self.kind == "log" else np.asarray
         low, high = scale(np.array(self.values, np.float64))
         placed: NDArray[np.float64] = (scale(np.array(found, np.float64)) - low) / (high - low)
@@ -122,7 +122,7 @@ def search_coordinates(tried: Sequence[Tried], axes_of: Sequence[Axis], winner: 
             axes.plot(line, color=colour, linewidth=width, zorder=order + (trial is winner))
         for at, axis in enumerate(axes_of):
             axes.axvline(at, color=MUTED, linewidth=0.8, zorder=0)
-            low, high = (_short(value) for value in (axis.values[0], axis.values[-1]))
+            low, high = (spelled(value) for value in (axis.values[0], axis.values[-1]))
             axes.text(at, -0.04, low, ha="center", va="top", fontsize=8)
             axes.text(at, 1.03, high, ha="center", va="bottom", fontsize=8)
         axes.set_xticks(range(len(axes_of)), [_stacked(axis.place) for axis in axes_of], fontsize=8)
@@ -158,7 +158,7 @@ def search_slices(tried: Sequence[Tried], axes_of: Sequence[Axis]) -> Figure:
 def _slice(axes: Axes, axis: Axis, tried: Sequence[Tried], first: NDArray[np.float64]) -> None:
     if axis.kind == "choice":
         axes.scatter(axis.positions(tried) * (len(axis.values) - 1), first, s=14, color=BLUE)
-        axes.set_xticks(range(len(axis.values)), [_short(value) for value in axis.values])
+        axes.set_xticks(range(len(axis.values)), [spelled(value) for value in axis.values])
     else:
         axes.scatter([trial.values[axis.place] for trial in tried], first, s=14, color=BLUE)
         if axis.kind == "log":
@@ -189,9 +189,3 @@ def _shades(count: int) -> list[str]:
 def _stacked(place: str) -> str:
     section, _, field = place.partition(".")
     return f"{section}\n{field}"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "off" if value is None else str(value)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import DataError
-from tenfold.report.figures.style import AMBER, BLUE, MUTED, counted, drawing
+from tenfold.report.figures.style import AMBER, BLUE, MUTED, counted, drawing, duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,8 +92,7 @@ def _note(history: Sequence[Epoch]) -> str:
     elapsed_s = history[-1].get("elapsed_s")
     if elapsed_s is None:
         return note
-    minutes, seconds = divmod(round(elapsed_s), 60)
-    return f"{note} Time taken: {minutes} min {seconds} s."
+    return f"{note} Time taken: {duration(elapsed_s)}."
 
 
 def _draw_pair(
