@@ -9,7 +9,6 @@ them. A straight line is fitted to each, and its largest relative miss printed.
 import argparse
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from itertools import islice, product
@@ -58,12 +57,7 @@ def time_members(source: Path, recipe: str, folder: Path, cores: list[int]) -> l
             *("--set", f"ensemble.members={members}"),
         )
         started = time.perf_counter()
-        subprocess.run(
-            command,
-            check=True,
-            capture_output=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )
+        ours.call(command, cores=cores)
         seconds = time.perf_counter() - started
         rows.append({"members": members, "cores": len(cores), "seconds": seconds})
         print(f"{members:>8} members on {len(cores)} cores {seconds:>8.1f} s", flush=True)

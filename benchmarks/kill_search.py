@@ -7,7 +7,6 @@ the end both tables must agree in everything that is not a time.
 """
 
 import argparse
-import csv
 import random
 import signal
 import subprocess
@@ -79,30 +78,29 @@ def wait(search: Search, seconds: float | None = None) -> bool:
 def run_with_kills(search: Search, kills: int, every_s: float, rng: random.Random) -> int:
     """Kill the driver or a worker until so many kills have happened; how many did."""
     search.start()
-    for done in range(kills):
+    done = 0
+    while done < kills:
         moment_s = rng.uniform(0.2, 1.8) * every_s
         if wait(search, moment_s):
             return done
         workers = search.workers()
         whom = "worker" if workers and rng.random() < 0.5 else "driver"
         if whom == "worker":
-            rng.choice(workers).kill()
+            try:
+                rng.choice(workers).kill()
+            except psutil.NoSuchProcess:  # it ended by itself, so nothing was killed
+                continue
         else:
             search.process.send_signal(signal.SIGKILL)
             search.process.wait()
             search.start()
+        done += 1
         print(
-            f"kill {done + 1:>2}: {whom} after {moment_s:4.1f} s, {len(search.finished)} jobs done",
+            f"kill {done:>2}: {whom} after {moment_s:4.1f} s, {len(search.finished)} jobs done",
             flush=True,
         )
     wait(search)
     return kills
-
-
-def table(out: Path) -> list[dict[str, str]]:
-    """The rows of search.csv, without times."""
-    with (out / "search.csv").open() as file:
-        return [ours.without_times(row) for row in csv.DictReader(file)]
 
 
 def measure(arguments: list[str], folder: Path, kills: int, seed: int) -> bool:
@@ -115,7 +113,7 @@ def measure(arguments: list[str], folder: Path, kills: int, seed: int) -> bool:
     print(f"undisturbed: {calm_s:.1f} s, {len(calm.finished)} jobs", flush=True)
     # A job takes seconds to begin, so kills closer than that would let none of them end.
     happened = run_with_kills(killed, kills, max(8.0, calm_s / kills), random.Random(seed))
-    same = table(calm.out) == table(killed.out)
+    same = ours.search_table(calm.out) == ours.search_table(killed.out)
     for sentence in sorted(set(killed.broken)):
         print(sentence)
     print(

@@ -1,10 +1,13 @@
 """Calling tenfold as a user does, through its command line, and reading what it leaves."""
 
+import csv
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,14 +24,43 @@ def command(*arguments: object) -> list[str]:
     return [found, *map(str, arguments)]
 
 
-def call(arguments: Sequence[str], env: dict[str, str] | None = None) -> str:
-    """Run a command to its end and return its stdout; say what it said if it fails."""
-    done = subprocess.run(arguments, capture_output=True, text=True, env=env, check=False)
+def call(
+    arguments: Sequence[str], env: dict[str, str] | None = None, cores: Sequence[int] | None = None
+) -> str:
+    """Run a command to its end, on some cores alone, and return its stdout.
+
+    If it fails, say what it said.
+    """
+    before = None if cores is None else lambda: os.sched_setaffinity(0, cores)
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, env=env, check=False, preexec_fn=before
+    )
     if done.returncode:
         raise SystemExit(
             f"{' '.join(arguments)}\nended with {done.returncode}:\n{done.stderr[-2000:]}"
         )
     return done.stdout
+
+
+def search_table(out: Path) -> list[dict[str, str]]:
+    """The rows of search.csv, without times."""
+    with (out / "search.csv").open() as file:
+        return [without_times(row) for row in csv.DictReader(file)]
+
+
+def rate_in_memory(model: Path, test: Path, repeats: int) -> float:
+    """Images a second of a recognizer on images that are read already, median of some passes."""
+    from tenfold.data import read
+    from tenfold.recognizer import Recognizer
+
+    recognizer, images = Recognizer.load(model), read(test, labels=False)
+    recognizer.probabilities(images.images[:1000])
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        recognizer.probabilities(images)
+        times.append(time.perf_counter() - started)
+    return len(images) / statistics.median(times)
 
 
 def read_metrics(run: Path) -> list[dict]:

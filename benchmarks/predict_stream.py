@@ -19,8 +19,7 @@ sys.path.append(sys.path.pop(0))
 import machine
 import ours
 
-from tenfold.data import read
-from tenfold.recognizer import Recognizer
+REPEATS = 3
 
 
 def lengthen(test: Path, rows: int, out: Path) -> None:
@@ -44,18 +43,6 @@ def lengthen(test: Path, rows: int, out: Path) -> None:
             file.write(b"".join(body[:left]))
 
 
-def rate_in_memory(model: Path, test: Path) -> float:
-    """Images a second of the recognizer on images that are read already."""
-    recognizer, images = Recognizer.load(model), read(test, labels=False)
-    recognizer.probabilities(images.images[:1000])
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        recognizer.probabilities(images)
-        times.append(time.perf_counter() - started)
-    return len(images) / statistics.median(times)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Answers to a file of millions of images.")
     parser.add_argument("model", type=Path, help="a run folder or a recognizer's file")
@@ -71,11 +58,11 @@ def main() -> None:
         long = Path(name) / ("long.parquet" if options.parquet else "long.csv")
         lengthen(options.test, options.rows, long)
         gigabytes = long.stat().st_size / 1e9
-        before = rate_in_memory(options.model, options.test)
+        before = ours.rate_in_memory(options.model, options.test, REPEATS)
         started = time.perf_counter()
         ours.call(ours.command("predict", options.model, long, "--out", Path(name) / "s.csv"))
         seconds = time.perf_counter() - started
-        after = rate_in_memory(options.model, options.test)
+        after = ours.rate_in_memory(options.model, options.test, REPEATS)
     # The largest of our children; kilobytes on Linux.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     rate, memory = options.rows / seconds, statistics.mean([before, after])

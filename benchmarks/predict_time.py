@@ -12,7 +12,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 # This folder goes to the end of the path: torch imports the standard library's own `profile`.
@@ -22,9 +21,6 @@ import machine
 import ours
 from epoch_time import PEERS, peer_python
 from growth import first_rows
-
-from tenfold.data import read
-from tenfold.recognizer import Recognizer
 
 ROWS = 2_000
 REPEATS = 5
@@ -39,14 +35,7 @@ def rate_of_ours(recipe: str, train: Path, test: Path, folder: Path) -> float:
             *("--set", "prediction.view_shift_pixels=none"),
         )
     )
-    recognizer, unlabelled = Recognizer.load(folder), read(test, labels=False)
-    recognizer.probabilities(unlabelled.images[:1000])
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        recognizer.probabilities(unlabelled)
-        times.append(time.perf_counter() - started)
-    return len(unlabelled) / statistics.median(times)
+    return ours.rate_in_memory(folder, test, REPEATS)
 
 
 def rate_of_keras(python: Path, network: str, train: Path, test: Path) -> float:

@@ -6,7 +6,6 @@ time. Then the ensemble runs on them again and one node is killed: all members m
 """
 
 import argparse
-import csv
 import os
 import secrets
 import subprocess
@@ -45,11 +44,6 @@ class Nodes:
         self.process.stdin.write("kill\n")
         self.process.stdin.flush()
         self.process.stdout.readline()
-
-
-def table(out: Path) -> list[dict[str, str]]:
-    with (out / "search.csv").open() as file:
-        return [ours.without_times(row) for row in csv.DictReader(file)]
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -93,7 +87,7 @@ def main() -> int:
             same = (
                 same_weights(*outs.values())
                 if what == "ensemble"
-                else table(outs["here"]) == table(outs["there"])
+                else ours.search_table(outs["here"]) == ours.search_table(outs["there"])
             )
             good &= same
             found = "the same" if same else "ANOTHER RESULT"

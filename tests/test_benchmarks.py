@@ -1,10 +1,12 @@
-"""What the scripts that measure say of runs that are there already."""
+"""The scripts that measure: what they say of runs that are there already, and what they count."""
 
 import importlib
 import json
+import random
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tenfold.data import read
@@ -16,11 +18,20 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.fixture
-def seeds(monkeypatch):
-    """The script, whose runs a stand-in makes in no time; `called` holds their arguments."""
-    # Not the first place, which the script itself would move, and not before the library's own.
+def script(monkeypatch):
+    """What imports a script by its name, and forgets it and its neighbours at the end."""
+    # Not the first place, which a script itself would move, and not before the library's own.
     monkeypatch.setattr(sys, "path", ["", *sys.path, str(FOLDER)])
-    script = importlib.import_module("seeds")
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in {path.stem for path in FOLDER.glob("*.py")} - before:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def seeds(script, monkeypatch):
+    """The script, whose runs a stand-in makes in no time; `called` holds their arguments."""
+    script = script("seeds")
     script.called = []
 
     def call(arguments):
@@ -31,9 +42,7 @@ def seeds(monkeypatch):
         return ""
 
     monkeypatch.setattr(script.ours, "call", call)
-    yield script
-    for name in ("seeds", "ours", "machine"):
-        del sys.modules[name]
+    return script
 
 
 def leave_run(out, recipe, data):
@@ -82,3 +91,27 @@ def test_a_run_on_other_data_is_not_taken(seeds, tmp_path, digits_csv):
     (tmp_path / "train.csv").write_text("".join(lines[:-1]))
     with pytest.raises(SystemExit, match="holds a run on other data than"):
         seeds.run_seed("lenet5", 0, tmp_path / "runs", tmp_path, NONE_HELD_OUT)
+
+
+def test_a_worker_that_ended_by_itself_was_not_killed(script, monkeypatch, tmp_path):
+    kill_search = script("kill_search")
+    monkeypatch.setattr(kill_search, "wait", lambda *_: False)
+    always_workers = random.Random()
+    monkeypatch.setattr(always_workers, "random", lambda: 0.0)
+    met = []
+
+    class Worker:
+        def kill(self):
+            met.append(self)
+            if len(met) == 2:
+                raise psutil.NoSuchProcess(1)
+
+    class Search(kill_search.Search):
+        def start(self):
+            pass
+
+        def workers(self):
+            return [Worker()]
+
+    assert kill_search.run_with_kills(Search([], tmp_path), 3, 0.1, always_workers) == 3
+    assert len(met) == 4
