@@ -14,6 +14,7 @@ SOURCE = Path(tenfold.__file__).parent
 # A room may import itself and rooms with a lower number.
 FLOORS = {
     "errors": 0,
+    "wording": 0,
     "files": 1,
     "interrupt": 1,
     "choices": 1,

@@ -63,7 +63,7 @@ def read_images(
 ) -> "Dataset":
     """Read a CSV of images, and say so."""
     from tenfold.data import read
-    from tenfold.report.figures.style import counted
+    from tenfold.wording import counted
 
     dataset = read(path, labels=labels, classes=classes, on_note=note_to(console))
     size = dataset.image_size

@@ -41,7 +41,7 @@ def predict_command(
     """
     console = make_console(as_json)
     from tenfold.predict import predict_file
-    from tenfold.report.figures.style import counted
+    from tenfold.wording import counted
 
     if out is None and not as_json:
         out = Path("submission.csv")
@@ -93,8 +93,8 @@ def score_command(
     """Compare a submission with the truth."""
     console = make_console(as_json)
     from tenfold.data import read_submission
-    from tenfold.report.figures.style import counted
     from tenfold.report.metrics import score
+    from tenfold.wording import counted
 
     answers, known = read_submission(submission), read_submission(truth)
     if len(answers) != len(known):

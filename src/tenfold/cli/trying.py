@@ -138,7 +138,7 @@ def compare_command(
     from tenfold.experiments.board import board
     from tenfold.experiments.compare import compare
     from tenfold.experiments.methods import methods_of
-    from tenfold.training.progress import clock
+    from tenfold.wording import clock
 
     asked = methods_of(methods)
     budget_s = None if budget is None else seconds_of(budget)

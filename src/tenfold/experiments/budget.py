@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from tenfold.experiments.race import REDUCTION, Rung, rungs
-from tenfold.training.progress import clock
+from tenfold.wording import clock
 
 
 class Budget:

@@ -25,9 +25,8 @@ from tenfold.files import write_json
 from tenfold.jobs import HERE, Failed, Job, Message, run_jobs, workers_on
 from tenfold.machine import Machine
 from tenfold.report.comparing import write_compare_page
-from tenfold.report.figures.style import counted
 from tenfold.report.metrics import Comparison, mcnemar
-from tenfold.training.progress import clock
+from tenfold.wording import clock, counted
 
 FEWEST = 500  # images that a method learns from, however small the budget
 

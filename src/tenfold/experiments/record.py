@@ -7,7 +7,7 @@ from tenfold.experiments.folder import ExperimentFolder, write_table
 from tenfold.experiments.race import Entry
 from tenfold.experiments.space import Dimension, values_of
 from tenfold.files import write_json
-from tenfold.report.figures.style import spelled
+from tenfold.wording import spelled
 
 COLUMNS = ("trial", "state", "share", "accuracy", "n", "loss", "train_s", "reason")
 

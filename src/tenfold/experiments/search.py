@@ -24,8 +24,8 @@ from tenfold.jobs import HERE, Job, Message, run_jobs
 from tenfold.jobs.job import NOT_BEGUN
 from tenfold.machine import Machine
 from tenfold.recipe import ABOUT, Recipe
-from tenfold.report.figures.style import counted
 from tenfold.report.searching import write_search_page
+from tenfold.wording import counted
 
 HELD_OUT = 0.2  # of all images: set aside for the verdict
 FOLDS = 5  # that the images to search on are divided into; without --folds one of them judges

@@ -21,7 +21,7 @@ from tenfold.choices import NETWORK_OPTIONS, Section
 from tenfold.errors import ExperimentError, RecipeError
 from tenfold.files import reason
 from tenfold.recipe import Recipe
-from tenfold.report.figures.style import counted
+from tenfold.wording import counted
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -17,8 +17,8 @@ from tenfold.experiments.trial import trial_job
 from tenfold.files import RunFolder
 from tenfold.jobs import Job
 from tenfold.recipe import Recipe
-from tenfold.report.figures.style import counted
 from tenfold.report.metrics import Difference, difference
+from tenfold.wording import counted
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tenfold.experiments.race import REDUCTION, Entry, Reached, rungs
 from tenfold.experiments.search import Found, Plan, Search
 from tenfold.experiments.study import NAME, optuna_, sampler_of
 from tenfold.jobs import HERE
-from tenfold.report.figures.style import counted
+from tenfold.wording import counted
 
 if TYPE_CHECKING:
     import optuna

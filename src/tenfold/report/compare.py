@@ -14,10 +14,10 @@ from tenfold.errors import DataError
 from tenfold.files import write_text
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
-from tenfold.report.figures.style import counted
 from tenfold.report.metrics import SIGNIFICANT, Comparison, Score, holm, mcnemar
 from tenfold.report.page import render
 from tenfold.report.section import Section, Table
+from tenfold.wording import counted
 
 
 @dataclass(frozen=True, eq=False)

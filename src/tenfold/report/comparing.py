@@ -7,10 +7,10 @@ from typing import Any
 from tenfold.files import output_folder, write_text
 from tenfold.report import figures
 from tenfold.report.figures.compare import Placed
-from tenfold.report.figures.style import counted
 from tenfold.report.metrics import SIGNIFICANT, holm
 from tenfold.report.page import render
 from tenfold.report.section import Section, Table
+from tenfold.wording import counted
 
 
 def write_compare_page(told: Mapping[str, Any], page: Path, pictures: Path) -> None:

@@ -9,10 +9,10 @@ from tenfold.answers import Answers
 from tenfold.choices import Ensemble
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
-from tenfold.report.figures.style import counted
 from tenfold.report.labels import suspicious
 from tenfold.report.metrics import Evaluation, bands, evaluate, risk_coverage
 from tenfold.report.section import Section, Table, listed
+from tenfold.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -32,9 +32,7 @@ def suspicious(answers: Answers) -> NDArray[np.int64]:
     probabilities = answers.probabilities[:, present].astype(np.float64) + 1e-12
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of a class with one image it can doubt no label, and says so
+        warnings.simplefilter("ignore")  # it cannot doubt the label of a class's only image
         found: NDArray[np.int64] = find_label_issues(
             labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
         )

@@ -7,9 +7,9 @@ from typing import Any
 from tenfold.files import output_folder, write_text
 from tenfold.report import figures
 from tenfold.report.figures.search import Axis, Tried
-from tenfold.report.figures.style import counted, spelled
 from tenfold.report.page import render
 from tenfold.report.section import Section, Table
+from tenfold.wording import counted, spelled
 
 MOST_ROWS = 15
 

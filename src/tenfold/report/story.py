@@ -15,13 +15,13 @@ from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe, names
 from tenfold.report import figures
 from tenfold.report.evidence import Evidence
-from tenfold.report.figures.style import duration
 from tenfold.report.judgement import doubtful_labels, the_members, where_it_errs
 from tenfold.report.metrics import CALIBRATION_BINS, Evaluation, Score, evaluate
 from tenfold.report.section import Section, Table, listed
 from tenfold.report.sight import what_it_sees
 from tenfold.report.standing import standing
 from tenfold.training import augment
+from tenfold.wording import duration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from tenfold.wording import clock
+
 # A log file gets a line an epoch and, in long epochs, one in this many seconds: enough to see
 # that it lives, and no file of 200,000 lines.
 SECONDS_BETWEEN_LINES = 4.0
@@ -213,10 +215,3 @@ def _epoch_line(epoch: Epoch, max_epochs: int) -> str:
         f"training {epoch.train_accuracy:.4f} (loss {epoch.train_loss:.4f})  "
         f"{epoch.images_per_s:,.0f} images/s  {clock(epoch.elapsed_s)}"
     )
-
-
-def clock(seconds: float) -> str:
-    """Say seconds as people do: 1:05, or 2:01:40."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -14,12 +14,12 @@ from tenfold.report.figures.style import (
     MUTED,
     TEXT,
     bare,
-    counted,
     drawing,
     mosaic,
     name_classes,
     show_ink,
 )
+from tenfold.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

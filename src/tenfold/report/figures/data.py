@@ -14,12 +14,12 @@ from tenfold.report.figures.style import (
     BLUE,
     TEXT,
     as_ink,
-    counted,
     drawing,
     mosaic,
     name_classes,
     show_ink,
 )
+from tenfold.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

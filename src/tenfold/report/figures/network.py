@@ -9,15 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import DataError
-from tenfold.report.figures.style import (
-    as_ink,
-    counted,
-    drawing,
-    enlarge,
-    mosaic,
-    show_ink,
-    show_signed,
-)
+from tenfold.report.figures.style import as_ink, drawing, enlarge, mosaic, show_ink, show_signed
+from tenfold.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

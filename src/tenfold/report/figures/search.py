@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.report.figures.style import AMBER, BLUE, FAINT, MUTED, counted, drawing, spelled
+from tenfold.report.figures.style import AMBER, BLUE, FAINT, MUTED, drawing
+from tenfold.wording import counted, spelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

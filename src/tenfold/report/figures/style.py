@@ -113,22 +113,6 @@ def _rgb(colour: str) -> tuple[float, ...]:
     return tuple(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
 
 
-def counted(n: int, noun: str) -> str:
-    """Say `n` with its noun: "1 image", "28,000 images"."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def spelled(value: Any) -> str:
-    """Say a choice of a recipe: a fraction with four digits, anything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def duration(seconds: float) -> str:
-    """Say seconds in words: "58 s", "9 min 14 s"."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def bare(axes: Axes) -> None:
     """Take ticks and frame away, and keep the picture at the upper left of its place."""
     axes.set(xticks=[], yticks=[], anchor="NW")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import DataError
-from tenfold.report.figures.style import AMBER, BLUE, MUTED, counted, drawing, duration
+from tenfold.report.figures.style import AMBER, BLUE, MUTED, drawing
+from tenfold.wording import counted, duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

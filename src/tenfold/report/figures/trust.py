@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.report.figures.style import AMBER, BLUE, FAINT, MUTED, counted, drawing
+from tenfold.report.figures.style import AMBER, BLUE, FAINT, MUTED, drawing
 from tenfold.report.metrics import Band, Score, wilson_interval
+from tenfold.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
