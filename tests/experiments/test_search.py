@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tenfold.errors import DataError, ExperimentError, JobError
+from tenfold.errors import DataError, ExperimentError, JobError, OutputError
 from tenfold.experiments import search as searching
 from tenfold.experiments.board import Quiet
 from tenfold.experiments.folder import ExperimentFolder
@@ -304,7 +304,7 @@ def test_a_trial_whose_process_is_killed_fails_alone(
 
 def test_two_at_once_in_one_folder(digits, space, tmp_path):
     folder = ExperimentFolder(tmp_path, "search")
-    with folder.alone(), pytest.raises(ExperimentError, match="another process is at work"):
+    with folder.alone(), pytest.raises(OutputError, match="another process is at work"):
         search(digits, Plan(space, 3), tmp_path)
 
 

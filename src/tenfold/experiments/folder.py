@@ -3,16 +3,14 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from tenfold.errors import ExperimentError
-from tenfold.files import output_folder, write_json, write_text
+from tenfold.files import alone_in, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -100,22 +98,9 @@ class ExperimentFolder:
             )
         return found
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep everybody else out while this runs.
-
-        Raises:
-            ExperimentError: somebody is at work here.
-            OutputError: the folder cannot be written to.
-        """
-        output_folder(self.jobs)
-        try:
-            with FileLock(self.path / "lock", timeout=0):
-                yield
-        except Timeout as error:
-            raise ExperimentError(
-                f"{self.path}: another process is at work on this {self.noun}, expected to be alone"
-            ) from error
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep everybody else out meanwhile; see `tenfold.files.alone_in`."""
+        return alone_in(self.path)
 
 
 def _is_sound(settings: Any) -> bool:
