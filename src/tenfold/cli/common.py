@@ -41,7 +41,9 @@ SetOption = Annotated[
     list[str] | None, Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe.")
 ]
 SeedOption = Annotated[int | None, Option("--seed", help="Default: the recipe's, 0.")]
-OutOption = Annotated[Path | None, Option("--out", metavar="DIR", help="Default: runs/…")]
+OutOption = Annotated[
+    Path | None, Option("--out", metavar="DIR", help="Default: runs/RECIPE-TIME.")
+]
 OnOption = Annotated[
     str,
     Option(

@@ -9,7 +9,6 @@ from typer import Option
 
 from tenfold.cli.common import (
     OnOption,
-    OutOption,
     RecipeOption,
     SetOption,
     TrainFile,
@@ -50,7 +49,9 @@ def search_command(
         int, Option("--seeds", metavar="N", help="To train winner and start again on; 0: do not.")
     ] = 5,
     seed: Annotated[int, Option("--seed", help="Of the division and the draws.", min=0)] = 0,
-    out: OutOption = None,
+    out: Annotated[
+        Path | None, Option("--out", metavar="DIR", help="Default: runs/search-RECIPE.")
+    ] = None,
     on: OnOption = "here",
     storage: Annotated[
         str | None, Option("--storage", metavar="URL", help="postgresql://…, to share trials by.")
@@ -127,7 +128,9 @@ def compare_command(
     seed: Annotated[
         int, Option("--seed", help="Of the division into folds.", min=0, max=2**32 - 1)
     ] = 0,
-    out: OutOption = None,
+    out: Annotated[
+        Path | None, Option("--out", metavar="DIR", help="Default: runs/compare.")
+    ] = None,
     on: OnOption = "here",
 ) -> None:
     """Compare methods on the same folds, from naive Bayes to networks; run again, it goes on.
