@@ -23,6 +23,7 @@ from tenfold.report.page import write_report
 from tenfold.report.story import caution
 from tenfold.training.learn import begin, learn, pseudo_labelled
 from tenfold.training.progress import Listener, counting
+from tenfold.wording import counted
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def run(
     probabilities, votes = recognizer.probabilities_and_votes(unlabelled, on_progress=tell)
     names = recognizer.names_of(probabilities.argmax(axis=1))
     write_submission(folder.submission, names)
-    listener.note(f"{len(names):,} answers written to {folder.submission} and read back")
+    listener.note(f"{counted(len(names), 'answer')} written to {folder.submission} and read back")
     _write_summary(folder, recipe, trained, time.perf_counter() - started)
 
     judged = unlabelled if truth is None else unlabelled.with_truth(truth, recognizer.classes)

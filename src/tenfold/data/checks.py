@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
+from tenfold.wording import counted
 
 _FEW_IMAGES = 10
 _SHOWN = 5
@@ -84,7 +85,7 @@ class Report:
             lines += _describe(file)
         if self.test is not None:
             lines.append(
-                f"{self.test.name}: {len(self.overlap)} of {self.test.rows} images are also in "
+                f"{self.test.name}: {len(self.overlap):,} of {self.test.rows:,} images are also in "
                 f"{self.train.name}"
             )
         lines.append("missing values: none, since reading refuses blank cells")
@@ -239,17 +240,19 @@ def _notes(file: FileReport) -> list[str]:
         )
     for name, count in file.class_counts.items():
         if count < _FEW_IMAGES:
-            notes.append(f"{file.name}: class {name!r} has {count} images, too few to learn from")
+            few = counted(count, "image")
+            notes.append(f"{file.name}: class {name!r} has {few}, too few to learn from")
     return notes
 
 
 def _describe(file: FileReport) -> list[str]:
+    images, size = counted(file.rows, "image"), file.image_size
     lines = [
-        f"{file.name}: {file.rows:,} images of {file.image_size} × {file.image_size} pixels "
-        f"from {file.pixel_min} to {file.pixel_max}, mean {file.pixel_mean:.1f} "
-        f"± {file.pixel_std:.1f}; {file.ink_share:.1%} of pixels carry ink",
+        f"{file.name}: {images} of {size} × {size} pixels from {file.pixel_min} to "
+        f"{file.pixel_max}, mean {file.pixel_mean:.1f} ± {file.pixel_std:.1f}; "
+        f"{file.ink_share:.1%} of pixels carry ink",
         f"{file.name}: {len(file.blank)} blank, {len(file.constant)} constant, "
-        f"{len(file.duplicates)} groups of equal images",
+        f"{counted(len(file.duplicates), 'group')} of equal images",
     ]
     if file.class_counts:
         counts = ", ".join(f"{name}: {count:,}" for name, count in file.class_counts.items())

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError
+from tenfold.wording import counted
 
 
 def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -89,8 +90,8 @@ def fold(
     rarest, count = min((pair for pair in counts.items() if pair[1]), key=lambda pair: pair[1])
     if count < folds:
         raise DataError(
-            f"{dataset.name}: class {rarest!r} has {count} images, expected at least {folds} to "
-            f"hold some out in each of {folds} folds: add images of it or leave it out"
+            f"{dataset.name}: class {rarest!r} has {counted(count, 'image')}, expected at least "
+            f"{folds} to hold some out in each of {folds} folds: add images of it or leave it out"
         )
     from sklearn.model_selection import StratifiedKFold  # noqa: PLC0415 - slow to import
 
