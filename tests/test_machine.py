@@ -32,6 +32,8 @@ def test_more_processes_than_gpus_is_a_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
+    assert Machine.detect("fp32").device == torch.device("cuda", 0)  # somebody else's
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(TenfoldError, match="process 2 here, and GPUs are 1: expected"):
         Machine.detect("fp32")
     monkeypatch.setenv("LOCAL_RANK", "0")

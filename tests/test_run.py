@@ -8,7 +8,7 @@ from tenfold.errors import DataError, OutputError
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.run import run
+from tenfold.run import run, train
 from tenfold.training.learn import pseudo_labelled
 from tenfold.training.progress import Silence
 
@@ -76,6 +76,15 @@ def test_a_longer_second_training_leaves_the_first_as_it_was(twice, tmp_path):
     run(labelled, rest.without_labels(), longer, copied.path, listener=Silence(), resume=True)
     assert first.read_bytes() == before
     assert len(copied.history()) == 4
+
+
+def test_training_on_is_refused_where_answers_would_grow_old(twice):
+    labelled, _, recipe, folder, _, _ = twice
+    before = folder.recognizer.read_bytes()
+    longer = recipe.varied({"training": {"max_epochs": 4}})
+    with pytest.raises(OutputError, match="holds answers already, expected a run of `tenfold tr"):
+        train(labelled, longer, folder, listener=Silence(), resume=True)
+    assert folder.recognizer.read_bytes() == before
 
 
 def test_images_of_another_size_are_found_out_before_anything_is_trained(digits, tmp_path):

@@ -43,7 +43,9 @@ class Machine:
         """
         device = torch.device("cpu")
         if torch.cuda.is_available():  # torchrun gives each of its processes one
-            mine, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+            started_by_torchrun = "WORLD_SIZE" in os.environ
+            mine = int(os.environ.get("LOCAL_RANK", "0")) if started_by_torchrun else 0
+            gpus = torch.cuda.device_count()
             if mine >= gpus:
                 raise TenfoldError(
                     f"torchrun started process {mine + 1} here, and GPUs are {gpus}: expected "

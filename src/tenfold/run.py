@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tenfold.answers import Answers
 from tenfold.data import Dataset, check, write_submission
-from tenfold.errors import DataError
+from tenfold.errors import DataError, OutputError
 from tenfold.files import RunFolder, is_there, write_json
 from tenfold.jobs import HERE
 from tenfold.recipe import Recipe
@@ -124,8 +124,17 @@ def train(
         listener: is told how it goes.
         resume: go on with the run in `folder`.
         on: where the members of an ensemble train, as for `run`.
+
+    Raises:
+        OutputError: `folder` holds answers, which those of a longer training would not be.
+        TenfoldError: as `run`.
     """
     started = time.perf_counter()
+    if resume and is_there(folder.submission):
+        raise OutputError(
+            f"{folder.path}: holds answers already, expected a run of `tenfold train`; go on with "
+            "`tenfold run`, which answers anew"
+        )
     trained = learn_and_judge(labelled, recipe, folder, listener=listener, resume=resume, on=on)
     _write_summary(folder, recipe, trained, time.perf_counter() - started)
     write_report(folder.path, note=listener.note)

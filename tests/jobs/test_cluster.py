@@ -119,6 +119,8 @@ def test_the_same_jobs_give_the_same_results_here_and_there(nodes, tmp_path, mon
     jobs = [Job(f"ray_tasks:{task}", about) for task, about in tasks]
     assert run_jobs(jobs, tmp_path / "here") == there == [0, 38, 76, 114]
     for job in jobs:
+        modes = {(tmp_path / place / job.id).stat().st_mode for place in ("here", "there")}
+        assert len(modes) == 1
         for name in ("kept.txt", "manifest.json"):
             here, there = (tmp_path / place / job.id / name for place in ("here", "there"))
             assert here.read_bytes() == there.read_bytes()

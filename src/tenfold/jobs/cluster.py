@@ -12,9 +12,9 @@ import io
 import logging
 import os
 import shutil
-import tarfile
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -202,12 +202,12 @@ def _unpack(packed: bytes, folder: Path) -> None:
     """Make `folder` from what came back; it appears whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as temporary:
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(temporary, filter="data")
+        whole = Path(temporary) / "whole"
+        whole.mkdir()  # for whom it is, the umask decides; a temporary folder is its owner's alone
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            archive.extractall(whole)
         shutil.rmtree(folder, ignore_errors=True)
-        Path(temporary).rename(folder)
-        Path(temporary).mkdir()  # for the end of the with block to remove
-    folder.chmod(0o755)
+        whole.rename(folder)
 
 
 def _first_line(error: Exception) -> str:
@@ -270,10 +270,11 @@ def _supplied(supplies: Supplies) -> Path:
 
 
 def _packed(folder: Path) -> bytes:
-    """Return all files of `folder` as one tar, less what only its process needed."""
+    """Return all files of `folder` in one archive, less what only its process needed."""
     for name in ("lock", "job.json", "stderr.txt"):
         (folder / name).unlink(missing_ok=True)
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        archive.add(folder, arcname=".")
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
     return packed.getvalue()
