@@ -15,7 +15,7 @@ AT_WORK = """
 import sys
 from pathlib import Path
 from tenfold.files import alone_in
-with alone_in(Path(sys.argv[1])):
+with alone_in(Path(sys.argv[1]), "run"):
     print("at work", flush=True)
     sys.stdin.read()
 """
@@ -43,19 +43,39 @@ def test_two_at_once_in_one_folder(tmp_path):
     )
     with other:
         assert other.stdout.readline() == "at work\n"
-        with pytest.raises(OutputError, match="another process is at work there"), alone_in(folder):
+        said = "another process is at work there"
+        with pytest.raises(OutputError, match=said), alone_in(folder, "run"):
             pass
         other.kill()
-    with alone_in(folder):  # the lock of a killed process holds nobody up
+    with alone_in(folder, "run"):  # the lock of a killed process holds nobody up
         pass
 
 
 def test_a_folder_in_which_nothing_was_left_is_gone(tmp_path):
-    with pytest.raises(ZeroDivisionError), alone_in(tmp_path / "bad"):
+    with pytest.raises(ZeroDivisionError), alone_in(tmp_path / "bad", "run"):
         _ = 1 / 0
-    with alone_in(tmp_path / "good"):
+    with alone_in(tmp_path / "good", "run"):
         (tmp_path / "good" / "file").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["good", "file"]
+
+
+@pytest.mark.parametrize(
+    ("sign", "of", "others"),
+    [
+        ("recipe.toml", "run", ("search", "comparison")),
+        ("search.json", "search", ("run", "comparison")),
+        ("compare.json", "comparison", ("run", "search")),
+    ],
+)
+def test_a_folder_is_of_one_kind(tmp_path, sign, of, others):
+    (tmp_path / sign).write_text("left before")
+    with alone_in(tmp_path, of):
+        pass
+    for kind in others:
+        said = rf"holds a {of} \({sign}\), expected an empty folder for a {kind}; name another"
+        with pytest.raises(OutputError, match=said), alone_in(tmp_path, kind):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == [sign]
 
 
 def plainly(path):

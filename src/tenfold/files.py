@@ -48,14 +48,24 @@ def new_folder(path: Path) -> Path:
     raise AssertionError("counting ends nowhere")
 
 
+# What tells, in a folder, which kind of work left it. Each has its own report.html, so a folder is
+# of one kind.
+_SIGNS = {"run": "recipe.toml", "search": "search.json", "comparison": "compare.json"}
+
+
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, kind: str) -> Iterator[None]:
     """Make `folder`, and keep every other process of ours out of it meanwhile.
 
     It is taken away again if nothing was left in it.
 
+    Args:
+        folder: where the work is done.
+        kind: "run", "search" or "comparison".
+
     Raises:
-        OutputError: it cannot be written to, or somebody is at work there.
+        OutputError: it cannot be written to, somebody is at work there, or it holds work of
+            another kind.
     """
     from filelock import FileLock, Timeout  # noqa: PLC0415 - slow to import
 
@@ -68,6 +78,12 @@ def alone_in(folder: Path) -> Iterator[None]:
             "name another folder in --out"
         ) from error
     try:
+        for other, sign in _SIGNS.items():
+            if other != kind and is_there(folder / sign):
+                raise OutputError(
+                    f"{folder}: holds a {other} ({sign}), expected an empty folder for a {kind}; "
+                    "name another one in --out"
+                )
         yield
     finally:
         (folder / "lock").unlink(missing_ok=True)  # ours still, so nobody else's

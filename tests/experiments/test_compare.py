@@ -163,9 +163,20 @@ def test_a_budget_takes_images_from_the_dearest_and_says_so(digits, tmp_path, he
     assert "knn learned from only" in page
 
 
+def test_other_methods_in_the_same_folder_say_who_is_left_out(digits, tmp_path, here):
+    compare(digits, methods_of("naive-bayes,logistic"), tmp_path, folds=2)
+    board = Notes()
+    compare(digits, methods_of("naive-bayes,knn"), tmp_path, folds=2, board=board)
+    said = [sentence for sentence in board.said if "left out of the table now" in sentence]
+    assert len(said) == 1
+    assert "now: logistic (what" in said[0]
+    rows = csv.DictReader((tmp_path / "compare.csv").read_text().splitlines())
+    assert {row["method"] for row in rows} == {"naive-bayes", "knn"}
+
+
 def test_a_folder_of_another_comparison(digits, tmp_path, here):
     compare(digits, methods_of("naive-bayes"), tmp_path, folds=2)
-    with pytest.raises(ExperimentError, match="holds a comparison with another folds and seed"):
+    with pytest.raises(ExperimentError, match="holds a comparison that differs in folds and seed"):
         compare(digits, methods_of("naive-bayes"), tmp_path, folds=3, seed=1)
 
 

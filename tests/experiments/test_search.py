@@ -242,17 +242,17 @@ def test_a_budget_that_is_spent_begins_no_more(digits, space, tmp_path, on_the_s
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"seed": 1}, "another seed"),
-        ({"sampler": "tpe"}, "another sampler"),
-        ({"folds": 2}, "another folds"),
+        ({"seed": 1}, "seed"),
+        ({"sampler": "tpe"}, "sampler"),
+        ({"folds": 2}, "folds"),
     ],
 )
 def test_a_folder_of_another_search(digits, space, tmp_path, on_the_spot, change, sentence):
     search(digits, Plan(space, 3, seeds=0), tmp_path)
-    with pytest.raises(ExperimentError, match=f"holds a search with {sentence}, expected the same"):
+    with pytest.raises(ExperimentError, match=f"a search that differs in {sentence}, expected"):
         search(digits, Plan(space, 3, seeds=0, **change), tmp_path)
     other = digits.select(np.arange(1500))
-    with pytest.raises(ExperimentError, match="with another data"):
+    with pytest.raises(ExperimentError, match="differs in data"):
         search(other, Plan(space, 3, seeds=0), tmp_path)
 
 

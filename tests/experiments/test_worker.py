@@ -147,5 +147,5 @@ def test_a_database_of_another_search(digits, tmp_path, database, small):
     study.set_user_attr("identity", study.user_attrs.get("identity", {"data": "of another"}))
     storage.remove_session()
     storage.engine.dispose()
-    with pytest.raises(ExperimentError, match="the database holds a search with another"):
+    with pytest.raises(ExperimentError, match="the database holds a search that differs in data"):
         search_shared(digits, plan, tmp_path / "out", database, worker=True)

@@ -196,9 +196,9 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(parts, tmp_path):
 
 def test_resuming_with_other_choices_or_data_is_refused(parts, tmp_path, digits):
     fit(*parts, recipe(), out=tmp_path)
-    with pytest.raises(RecognizerError, match="another recipe"):
+    with pytest.raises(RecognizerError, match="a run that differs in recipe"):
         fit(*parts, recipe("optimizer.learning_rate=0.1"), out=tmp_path, resume=True)
-    with pytest.raises(RecognizerError, match="another training data"):
+    with pytest.raises(RecognizerError, match="a run that differs in training data"):
         fit(*split(digits, 0.2, seed=1), recipe(), out=tmp_path, resume=True)
     with pytest.raises(RecipeError, match="max_epochs is 1, but the run is already in epoch 2"):
         fit(*parts, recipe("training.max_epochs=1"), out=tmp_path, resume=True)

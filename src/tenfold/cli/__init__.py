@@ -8,11 +8,12 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 
 import typer
 
 from tenfold.cli import learning, looking, telling, trying
-from tenfold.cli.common import app
+from tenfold.cli.common import app, drop
 from tenfold.errors import Interrupted, TenfoldError
 from tenfold.files import reason
 
@@ -23,35 +24,43 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 def main() -> None:
     """Run the command line; every foreseen mistake becomes one line on stderr and an exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows no χ gets a ?
+    _prepare_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
+        if code == Interrupted.exit_code:  # typer keeps Ctrl-C to itself and returns this
+            _complain("interrupted", code)
     except (TenfoldError, Interrupted) as error:
         code = _complain(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = _complain("interrupted", Interrupted.exit_code)
-    except BrokenPipeError:  # as in `tenfold recipes | head -1`: nobody reads on
-        _drop_stdout()
-        code = Interrupted.exit_code
+    except BrokenPipeError:  # as in `tenfold recipes | head -1`: nobody reads on, which is fine
+        drop(sys.stdout)
+        code = 0
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise  # a bug of ours, to be seen as one
-        _drop_stdout()
+        drop(sys.stdout)
         code = _complain(f"the output cannot be written ({reason(error)})", 2)
     except typer.TyperException as error:
         code = _complain(error.format_message(), error.exit_code)
     sys.exit(code or 0)
 
 
-def _drop_stdout() -> None:
-    """Send what is still buffered nowhere, or Python would stumble over it once more at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _prepare_streams() -> None:
+    """Let output go on where a stream is closed (`>&-`) or its terminal knows no χ."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _complain(sentence: str, code: int) -> int:
-    sys.stderr.write(f"tenfold: {' '.join(sentence.split())}\n")
+    try:
+        sys.stderr.write(f"tenfold: {' '.join(sentence.split())}\n")
+    except OSError:  # nobody hears it; the code still tells
+        drop(sys.stderr)
     return code

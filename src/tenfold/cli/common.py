@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -85,7 +85,7 @@ def make_console(as_json: bool = False) -> "Console":
 
         def on_broken_pipe(self) -> None:
             self.quiet = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+            drop(self.file)
 
     return Lasting(stderr=as_json, emoji=False, quiet=rank_and_count()[0] > 0)
 
@@ -106,5 +106,14 @@ def say(console: "Console", line: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(value) + "\n")
+    """Print one JSON object on stdout; nothing happens if nobody reads it."""
+    try:
+        sys.stdout.write(json.dumps(value) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop(sys.stdout)
+
+
+def drop(stream: IO[str]) -> None:
+    """Send what is still buffered nowhere, or Python would stumble over it once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -127,7 +127,7 @@ def _at_work(recipe: "Recipe", out: Path | None) -> Iterator[Path]:
     moment = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = out or new_folder(Path("runs") / f"{recipe.name}-{moment}")
     try:
-        with alone_in(folder):
+        with alone_in(folder, "run"):
             yield folder
     except Interrupted as stopped:
         how = f"the same command with --resume --out {folder} goes on from there"

@@ -135,6 +135,13 @@ class _Comparison:
             "seed": ground.divisions[0]["seed"],
         }
         self.before = folder.claim(self.identity) or {}
+        asked = {method.name for method in methods}
+        left_out = [one["method"] for one in self.before.get("methods", ())]
+        if left_out := [name for name in left_out if name not in asked]:
+            board.note(
+                f"compared here before and left out of the table now: {', '.join(left_out)} "
+                "(what they learned is kept; name them in --methods to have them back)"
+            )
         self.path = folder.jobs / "labelled.safetensors"
         self.learn = {"file": self.path.name, "sha256": shelf.lay(ground.labelled, self.path)}
         self._owners: dict[Job, Entry] = {}

@@ -93,14 +93,14 @@ class ExperimentFolder:
         before = found["identity"]
         if differing := sorted(key for key in identity if before.get(key) != identity[key]):
             raise ExperimentError(
-                f"{self.path}: holds a {self.noun} with another {' and '.join(differing)}, "
+                f"{self.path}: holds a {self.noun} that differs in {' and '.join(differing)}, "
                 "expected the same to go on with it, or another folder in --out"
             )
         return found
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep everybody else out meanwhile; see `tenfold.files.alone_in`."""
-        return alone_in(self.path)
+        return alone_in(self.path, self.noun)
 
 
 def _is_sound(settings: Any) -> bool:
@@ -108,9 +108,12 @@ def _is_sound(settings: Any) -> bool:
     if not isinstance(settings, dict) or not isinstance(settings.get("identity"), dict):
         return False
     batches, workers = settings.get("batches", []), settings.get("workers")
+    methods = settings.get("methods", [])
     return (
         isinstance(batches, list)
         and all(isinstance(size, int) for size in batches)
+        and isinstance(methods, list)
+        and all(isinstance(each, dict) and "method" in each for each in methods)
         and isinstance(workers, int | None)
     )
 

@@ -132,8 +132,8 @@ class SharedSearch(Search):
             study.set_user_attr("identity", self.identity)
         elif differing := sorted(key for key in before if before[key] != self.identity[key]):
             raise ExperimentError(
-                f"the database holds a search with another {' and '.join(differing)}, expected the "
-                "same, or another database"
+                f"the database holds a search that differs in {' and '.join(differing)}, "
+                "expected the same, or another database"
             )
 
     def _left(self, study: "optuna.Study") -> int | None:

@@ -72,7 +72,7 @@ def restore(path: Path, state: State, identity: Mapping[str, Any]) -> None:
     for key, value in identity.items():
         if about["identity"].get(key) != value:
             raise RecognizerError(
-                f"{path}: was made with another {key}, expected the one that the run began with "
+                f"{path}: belongs to a run that differs in {key}, expected the same to go on "
                 "(only training.max_epochs may change)"
             )
     _restore_optimizer(state.optimizer, tensors)
