@@ -32,7 +32,7 @@ def run_chapter(chapter: Path, out: Path) -> float:
     title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
     notebook.metadata["title"] = title
     page, _ = HTMLExporter(theme="light").from_notebook_node(notebook)
-    (out / f"{chapter.stem}.html").write_text(page.replace(".md)", ".html)"), "utf-8")
+    (out / f"{chapter.stem}.html").write_text(page, "utf-8")
     return took
 
 

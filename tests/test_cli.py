@@ -140,7 +140,7 @@ def test_check_tells_people_and_programs_and_draws(digits_csv, tmp_path):
 
 def test_check_finds_a_test_set_within_the_training_set(digits_csv):
     said = tenfold("check", digits_csv / "train.csv", digits_csv / "train.csv").stdout
-    assert "1200 images are also in" in said
+    assert "1,200 images also in" in said
 
 
 def test_data_writes_the_competitions_files(tmp_path):
@@ -241,9 +241,13 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
         (["search", "x.csv", "--sampler", "grid"], "expected one of random, tpe, gp"),
         (["search", "x.csv", "--budget", "soon"], "expected a time such as 90s"),
         (["search", "x.csv", "--space", "none.toml"], "none.toml: cannot be read"),
-        (["search", "x.csv", "--worker"], "--worker needs --storage"),
+        (["search", "x.csv", "--worker"], "--worker: shares a search, expected --storage"),
+        (["search", "x.csv", "--storage", "postgresql://x", "--budget", "9s"], "expected no --st"),
+        (["search", "x.csv", "--storage", "sqlite:///x"], "expected postgresql://user@host"),
+        (["compare", "x.csv", "--folds", "1"], "greater than or equal to 2"),
         (["search", "missing.csv"], "missing.csv"),
         (["run", "--on", "mars"], "--on mars: expected here, ray or ray://host:port"),
+        (["run", "--on", "ray://"], "--on ray://: expected here"),
         (["train", "x.csv", "--on", "mars"], "--on mars: expected here"),
         (["predict", "nowhere", "x.csv", "--on", "mars"], "--on mars: expected here"),
         (["search", "x.csv", "--on", "mars"], "--on mars: expected here"),
@@ -297,7 +301,7 @@ def test_a_folder_that_holds_a_run_is_left_as_it_is(run, digits_csv):
     files = digits_csv / "train.csv", digits_csv / "test.csv"
     said = complaint(tenfold("run", *files, *TINY, "--seed", 5, "--out", run[0]))
     assert "already holds a run" in said
-    assert "another recipe" in complaint(
+    assert "differs in recipe" in complaint(
         tenfold("run", *files, *TINY, "--seed", 5, "--out", run[0], "--resume")
     )
     assert {path: path.stat().st_mtime_ns for path in run[0].rglob("*")} == before

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import TenfoldError
+from tenfold.wording import counted
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -109,7 +110,7 @@ class Machine:
     def __str__(self) -> str:
         if self.device.type == "cuda":
             return f"{torch.cuda.get_device_name(self.device)}, {self.precision}"
-        return f"{cpu_name()}, {torch.get_num_threads()} threads, {self.precision}"
+        return f"{cpu_name()}, {counted(torch.get_num_threads(), 'thread')}, {self.precision}"
 
     def to_json(self) -> dict[str, Any]:
         """Describe machine and versions, for `environment.json`."""

@@ -34,6 +34,7 @@ from tenfold.choices import (
 )
 from tenfold.errors import RecipeError
 from tenfold.files import reason
+from tenfold.wording import expectation
 
 ABOUT: Final = {"name", "description", "measured"}  # words about a recipe, which change no result
 
@@ -241,8 +242,7 @@ def _sentence(detail: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return f"{place} is not a known field{_nearest(detail['loc'])}"
-    message = str(detail["msg"])
-    return f"{place} is {detail['input']!r}, expected: {message[0].lower()}{message[1:]}"
+    return f"{place} is {detail['input']!r}, expected: {expectation(detail['msg'])}"
 
 
 def _nearest(location: Sequence[str | int]) -> str:

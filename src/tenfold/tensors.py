@@ -39,7 +39,10 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
             # A clone owns its memory: the file may be replaced while the tensors are in use.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise RecognizerError(f"{path}: is damaged or no safetensors file ({error})") from error
+        raise RecognizerError(
+            f"{path}: is damaged, or was not saved by tenfold ({error}), expected {kind!r} as a "
+            "safetensors file"
+        ) from error
     if metadata.get("format") != kind:
         found = metadata.get("format", "no format")
         raise RecognizerError(f"{path}: says {found!r}, expected {kind!r}")

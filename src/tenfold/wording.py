@@ -13,6 +13,12 @@ def spelled(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def expectation(message: str) -> str:
+    """Say what pydantic expected: "a valid integer" of "Input should be a valid integer, …"."""
+    said = message.removeprefix("Input should be ").partition(", unable to parse")[0]
+    return said[0].lower() + said[1:]
+
+
 def duration(seconds: float) -> str:
     """Say seconds in words: "58 s", "9 min 14 s"."""
     minutes, rest = divmod(round(seconds), 60)

@@ -40,7 +40,7 @@ def test_json_and_lines(digits):
     assert plain["train"]["class_counts"] == report.train.class_counts
     assert len(plain["overlap"]) == 5
     lines = report.lines()
-    assert lines[0].startswith("problem: test.csv: 5 images are also in digits")
+    assert lines[0].startswith("problem: test.csv: 5 images also in digits")
     assert any("5 of 5 images are also in digits" in line for line in lines)
     assert all("\n" not in line for line in lines)
 
@@ -53,7 +53,7 @@ def test_blank_and_constant(digits):
     assert report.train.blank == (3,)
     assert report.train.constant == (8,)
     assert report.problems == ()
-    assert "train.csv: 1 images are blank (3)" in report.notes
+    assert "train.csv: 1 blank image (3)" in report.notes
 
 
 def test_duplicates_and_conflicts(digits):
@@ -67,8 +67,13 @@ def test_duplicates_and_conflicts(digits):
     assert report.train.duplicates == ((2, 1500), (4, 10, 900))
     assert report.train.conflicts == ((2, 1500),)
     assert len(report.problems) == 1
-    assert "equal images have different labels (images 2, 1500)" in report.problems[0]
-    assert any("2 groups of images are equal" in note for note in report.notes)
+    assert (
+        "1 group of equal images with different labels (images 2, 1500), expected"
+        in report.problems[0]
+    )
+    assert any(
+        "2 groups of equal images (images 2, 1500; 1 more group)" in note for note in report.notes
+    )
 
 
 def test_overlap_names_both_rows(digits):
@@ -76,7 +81,7 @@ def test_overlap_names_both_rows(digits):
     test = digits.select(np.array([1500, 7, 1600, 999]), "test.csv")
     report = check(train, test)
     assert report.overlap == ((7, 1), (999, 3))
-    assert "2 images are also in train.csv (train = test: 7 = 1, 999 = 3)" in report.problems[0]
+    assert "2 images also in train.csv (train = test: 7 = 1, 999 = 3)" in report.problems[0]
 
 
 def test_ink_on_paper_is_suspected(digits):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ app = typer.Typer(
 
 def _where(on: str) -> str:
     """Return `on` as it is, if it is spelled well: checked before anything is read or written."""
-    if on in {"here", "ray"} or on.startswith("ray://"):
+    if re.fullmatch("here|ray|ray://[^/]+", on):
         return on
     raise TenfoldError(f"--on {on}: expected here, ray or ray://host:port")
 

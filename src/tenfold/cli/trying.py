@@ -72,8 +72,10 @@ def search_command(
 
     start = Recipe.load(recipe or "quick", overrides=set_ or (), seed=seed)
     plan = Plan(Space.load(space, start), trials, sampler, seed, folds, seeds)
-    if (worker and storage is None) or (budget and storage):
-        raise ExperimentError("--worker needs --storage, and --budget does without it")
+    if worker and storage is None:
+        raise ExperimentError("--worker: shares a search, expected --storage to say where")
+    if budget and storage:
+        raise ExperimentError("--budget: is for one machine's search, expected no --storage")
     budget_s = None if budget is None else seconds_of(budget)
     own = f"-worker-{os.getpid()}" if worker else ""
     folder = out or Path("runs") / f"search-{start.name}{own}"
@@ -106,8 +108,9 @@ def _share(
 ) -> "Found | None":
     """Take part in a search with a database."""
     from tenfold.experiments.board import board
-    from tenfold.experiments.worker import search_shared
+    from tenfold.experiments.worker import address_of, search_shared
 
+    address_of(storage)  # before the images are read
     labelled = read_images(train, labels=True, console=console)
     return search_shared(
         labelled, plan, folder, storage, worker=worker, on=on, board=board(console)
@@ -123,7 +126,7 @@ def compare_command(
             "--methods", metavar="A,B,…", help="Default: fourteen. knn+deskew+hog; module:Class."
         ),
     ] = None,
-    folds: Annotated[int, Option("--folds", metavar="K", help="Each held out in turn.")] = 3,
+    folds: Annotated[int, Option("--folds", metavar="K", help="Each held out in turn.", min=2)] = 3,
     budget: BudgetOption = None,
     seed: Annotated[
         int, Option("--seed", help="Of the division into folds.", min=0, max=2**32 - 1)

@@ -110,7 +110,7 @@ def check(train: Dataset, test: Dataset | None = None) -> Report:
     if overlap and test is not None:
         shown = ", ".join(f"{in_train} = {in_test}" for in_train, in_test in overlap[:_SHOWN])
         problems.append(
-            f"{test.name}: {len(overlap)} images are also in {train.name} "
+            f"{test.name}: {counted(len(overlap), 'image')} also in {train.name} "
             f"(train = test: {shown}{_more(overlap)}), expected none: a score on them flatters"
         )
     return Report(first, second, overlap, tuple(problems), tuple(notes))
@@ -220,8 +220,8 @@ def _problems(file: FileReport) -> list[str]:
         )
     if file.conflicts:
         problems.append(
-            f"{file.name}: {len(file.conflicts)} groups of equal images have different labels "
-            f"(images {_list(file.conflicts[0])}{_more(file.conflicts, 1)}), expected one label"
+            f"{file.name}: {counted(len(file.conflicts), 'group')} of equal images with different "
+            f"labels ({_groups_shown(file.conflicts)}), expected one label each"
         )
     if file.class_counts and sum(count > 0 for count in file.class_counts.values()) < 2:
         problems.append(f"{file.name}: all labels are the same, expected at least two classes")
@@ -230,13 +230,16 @@ def _problems(file: FileReport) -> list[str]:
 
 def _notes(file: FileReport) -> list[str]:
     notes = []
-    for what, found in (("blank", file.blank), ("of one value throughout", file.constant)):
-        if found:
-            notes.append(f"{file.name}: {len(found)} images are {what} ({_list(found)})")
+    if file.blank:
+        blank = counted(len(file.blank), "blank image")
+        notes.append(f"{file.name}: {blank} ({_list(file.blank)})")
+    if file.constant:
+        flat = counted(len(file.constant), "image")
+        notes.append(f"{file.name}: {flat} of one value throughout ({_list(file.constant)})")
     if file.duplicates:
         notes.append(
-            f"{file.name}: {len(file.duplicates)} groups of images are equal "
-            f"(images {_list(file.duplicates[0])}{_more(file.duplicates, 1)})"
+            f"{file.name}: {counted(len(file.duplicates), 'group')} of equal images "
+            f"({_groups_shown(file.duplicates)})"
         )
     for name, count in file.class_counts.items():
         if count < _FEW_IMAGES:
@@ -269,5 +272,10 @@ def _list(indices: tuple[int, ...]) -> str:
     return ", ".join(map(str, indices[:_SHOWN])) + _more(indices)
 
 
-def _more(found: tuple[Any, ...], shown: int = _SHOWN) -> str:
-    return f" and {len(found) - shown} more" if len(found) > shown else ""
+def _groups_shown(groups: tuple[tuple[int, ...], ...]) -> str:
+    first = f"images {_list(groups[0])}"
+    return first if len(groups) == 1 else f"{first}; {counted(len(groups) - 1, 'more group')}"
+
+
+def _more(found: tuple[Any, ...]) -> str:
+    return f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""

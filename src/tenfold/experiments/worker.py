@@ -61,7 +61,7 @@ def search_shared(
     """
     board = Quiet() if board is None else board
     folder = ExperimentFolder(out, "search")
-    database = _dialect(storage)
+    database = address_of(storage)
     identity, parts = plan.identity(labelled), plan.parts(labelled)
     with folder.alone(), going_on(board), _reached(storage):
         shared = SharedSearch(identity, parts, plan, folder, on=on, board=board)
@@ -215,8 +215,8 @@ def _finished(study: "optuna.Study") -> list[Any]:
     ]
 
 
-def _dialect(storage: str) -> str:
-    """Return the address with the name of the driver that we use.
+def address_of(storage: str) -> str:
+    """Return the address of a database with the name of the driver that we use.
 
     Raises:
         ExperimentError: it is no PostgreSQL, or the driver is missing.

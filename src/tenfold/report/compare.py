@@ -45,10 +45,15 @@ class SideBySide:
             for name, run, score in zip(self.names, self.runs, self.scores, strict=True)
         ]
         pairs = [
-            {"runs": [self.names[one], self.names[other]], **vars(found)}
-            for (one, other), found in self.pairs.items()
+            {"runs": [self.names[one], self.names[other]], **vars(found), "p_adjusted": p}
+            for ((one, other), found), p in zip(self.pairs.items(), self.adjusted, strict=True)
         ]
         return {"ground": self.ground, "runs": runs, "pairs": pairs}
+
+    @property
+    def adjusted(self) -> list[float]:
+        """The p of each pair, adjusted for their number (Holm 1979)."""
+        return holm([found.p for found in self.pairs.values()])
 
     def section(self) -> Section:
         """Return it as a section of a report."""
@@ -72,8 +77,7 @@ class SideBySide:
 
     def _pairs_table(self) -> Table:
         rows = []
-        adjusted = holm([found.p for found in self.pairs.values()])
-        for ((one, other), found), p in zip(self.pairs.items(), adjusted, strict=True):
+        for ((one, other), found), p in zip(self.pairs.items(), self.adjusted, strict=True):
             verdict = "differ" if p < SIGNIFICANT else "may be equally good"
             rows.append(
                 (

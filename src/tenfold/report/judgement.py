@@ -125,7 +125,7 @@ def the_members(evidence: Evidence) -> Section:
         section.tables.append(_variants(evidence.recipe.ensemble))
     predictions = evidence.predictions
     if predictions is None or predictions.votes is None:
-        section.say("What each member said of the images to predict was not kept.")
+        section.say("No images to predict were answered here, so members are not compared.")
         return section
     votes = predictions.votes
     differ = int((votes != votes[0]).any(axis=0).sum())

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tenfold.wording import expectation
+
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -126,5 +128,5 @@ def _sentence(detail: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "missing":
         return f"lacks {place}"
-    message = "an object" if detail["type"] == "model_type" else str(detail["msg"])
-    return f"{place} is {detail['input']!r:.40}, expected: {message[0].lower()}{message[1:]}"
+    expected = "an object" if detail["type"] == "model_type" else expectation(detail["msg"])
+    return f"{place} is {detail['input']!r:.40}, expected: {expected}"

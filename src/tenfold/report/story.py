@@ -178,9 +178,19 @@ def augmentation_preview(image: NDArray[np.uint8], recipe: Recipe) -> "Figure":
 
 
 def caption(recipe: Recipe) -> str:
-    """Say what is done to a digit: "Turned by up to 8°, shifted by up to 1.2 pixels".
+    """Say what is done to a digit: "Turned by up to 8°, shifted by up to 1.2 pixels"."""
+    said = changes(recipe)
+    if not said:
+        return "This recipe changes nothing"
+    fade = recipe.augmentation.fade
+    fading = f"; by the last step {100 * fade:g} % of it is gone" if fade else ""
+    return ", ".join(said).capitalize() + fading
 
-    Its pixels are those of the image as it was given, before the zoom of preprocessing.
+
+def changes(recipe: Recipe) -> list[str]:
+    """Say each thing that augmentation does to a digit; nothing if it does nothing.
+
+    Pixels are those of the image as it was given, before the zoom of preprocessing.
     """
     augmentation, zoom = recipe.augmentation, recipe.preprocessing.zoom or 1.0
     parts = [
@@ -192,15 +202,7 @@ def caption(recipe: Recipe) -> str:
         (augmentation.stroke_pixels, "strokes up to {:.2g} pixels thicker or thinner a side"),
         (augmentation.mixup * 100, "mixed with up to {:g} % of another digit"),
     ]
-    said = [text.format(amount) for amount, text in parts if amount]
-    if not said:
-        return "This recipe changes nothing"
-    fading = (
-        f"; by the last step {100 * augmentation.fade:g} % of it is gone"
-        if augmentation.fade
-        else ""
-    )
-    return ", ".join(said).capitalize() + fading
+    return [text.format(amount) for amount, text in parts if amount]
 
 
 def the_network(evidence: Evidence) -> Section:
@@ -246,9 +248,10 @@ def the_training(evidence: Evidence) -> Section:
         section.say("These are the curves of the first member.")
     recognizer = evidence.recognizer
     kept = None if recognizer is None else recognizer.provenance["epoch"]
+    images = "augmented images" if changes(evidence.recipe) else "images"
     section.say(
-        "Training accuracy is counted on augmented images while the weights still move, so it may "
-        "well lie below validation."
+        f"Training accuracy is counted on {images} while the weights still move, so it may well "
+        "lie below validation."
     )
     section.draw(
         "training",
@@ -284,6 +287,11 @@ def caution(recipe: Recipe) -> str | None:
     if any(chosen.values()):
         what = ", ".join(name for name, was in chosen.items() if was)
         said.append(f"The same images chose {what}, which flatters a little.")
+    if recipe.data.pseudo_confidence is not None:
+        said.append(
+            "Images to predict were learned from too, by the answers of a first training; which of "
+            "them depends on a confidence that was fitted to the images held out."
+        )
     teacher = recipe.distillation.teacher
     if teacher is not None and teacher not in names():
         said.append("Whether the teacher had learned from them is not known here.")

@@ -69,7 +69,9 @@ class Axis:
 
 def search_history(tried: Sequence[Tried], winner: Tried) -> Figure:
     """Draw what each trial reached on each rung, in the order in which they were drawn."""
-    title = f"Trial {winner.number} went furthest and reached {winner.last[1]:.4f}"
+    furthest = sum(trial.last[0] == winner.last[0] for trial in tried)
+    title = f"Trial {winner.number} reached {winner.last[1]:.4f}, "
+    title += f"the best of {furthest} that went furthest" if furthest > 1 else "and went furthest"
     note = "Dots: accuracy on images held out from the trial, bluer on each further rung."
     shares = sorted({share for trial in tried for share in trial.reached})
     shade_of = dict(zip(shares, _shades(len(shares)), strict=True))
