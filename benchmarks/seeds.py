@@ -89,9 +89,10 @@ def _check_same_data(out: Path, data: Path) -> None:
 
 def print_row(name: str, row: dict, note: str = "") -> None:
     valid = "–" if row["valid_accuracy"] is None else f"{row['valid_accuracy']:.5f}"
+    total = "–" if row["total_s"] is None else f"{row['total_s']:.1f}"
     print(
         f"{name:>6}{row['test_accuracy']:>10.5f}{valid:>12}"
-        f"{row['train_s']:>10.1f}{row['total_s']:>10.1f}   {note}",
+        f"{row['train_s']:>10.1f}{total:>10}   {note}",
         flush=True,
     )
 
@@ -99,7 +100,8 @@ def print_row(name: str, row: dict, note: str = "") -> None:
 def summarise(rows: list[dict]) -> dict:
     """Mean and sample standard deviation of every column; the latter needs two seeds.
 
-    A recipe that holds nothing out has no validation accuracy, for any seed.
+    A recipe that holds nothing out has no validation accuracy, for any seed, and a run that was
+    resumed no seconds as a whole.
     """
     columns = {column: [row[column] for row in rows] for column in COLUMNS}
 

@@ -320,9 +320,10 @@ def test_a_class_too_small_to_split_leaves_nothing(digits_csv, tmp_path):
     kept = [rows[0], *(row for row in rows[1:] if row[0] != "7")]
     kept.append(next(row for row in rows if row[0] == "7"))
     (tmp_path / "train.csv").write_text("\n".join(kept) + "\n")
-    said = complaint(tenfold("train", tmp_path / "train.csv", *TINY, "--out", tmp_path / "out"))
+    out = tmp_path / "new" / "and" / "deep"
+    said = complaint(tenfold("train", tmp_path / "train.csv", *TINY, "--out", out))
     assert "class '7' has 1 image" in said
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_test_set_of_another_size_is_refused_before_training(digits_csv, tmp_path):

@@ -78,6 +78,14 @@ def test_a_folder_is_of_one_kind(tmp_path, sign, of, others):
     assert [path.name for path in tmp_path.iterdir()] == [sign]
 
 
+def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
+    for name in (".checkpoint.123.partial.safetensors", ".submission.4.partial.csv", "kept.txt"):
+        (tmp_path / name).write_text("half")
+    with alone_in(tmp_path, "run"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
 def plainly(path):
     path.write_text("content")
 

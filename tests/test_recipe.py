@@ -78,6 +78,13 @@ def test_every_problem_is_told_at_once():
     ("content", "says"),
     [
         ("name = ", "is not valid TOML"),
+        ("seed = " + "9" * 5000, "is not valid TOML"),
+        ("seed = " + "[" * 5000, "is not valid TOML"),
+        ("seed = true", "seed is true, expected a number"),
+        ("[training]\nbatch_size = true", "training.batch_size is true, expected a number"),
+        ("[data]\nfold = 0\nvalidation = 0.9", "expected at most 0.5 where folds"),
+        ("[data]\nfold = 0\n[ensemble]\nmembers = 2", "each member holds out its own"),
+        ("[data]\nvalidation = 0.9\n[ensemble]\nmembers = 2", "expected at most 0.5 where folds"),
         ("\xff\xfe", "is not valid TOML"),
         ("[network]\nname = 'resnet'", "network.name is 'resnet'"),
         ("seed = -1", "seed is -1"),
@@ -160,7 +167,12 @@ def test_each_problem_is_told_once():
 
 
 @pytest.mark.parametrize(
-    "text", ["network.hidden=[1000000000000000000000]", "network.hidden=" + "[" * 3000]
+    "text",
+    [
+        "network.hidden=[1000000000000000000000]",
+        "network.hidden=" + "[" * 3000,
+        "network.hidden=" + "9" * 5000,
+    ],
 )
 def test_absurd_values_are_answered_with_a_sentence(text):
     with pytest.raises(RecipeError, match=r"network\.hidden"):
@@ -187,6 +199,10 @@ def test_members_take_turns_with_the_variants():
         ({"network": {"name": "lenet5", "width": 3}}, "variants.0: network.width does not apply"),
         ({"training": {"max_epochs": 0}}, "variants.0: training.max_epochs is 0, expected"),
         ({"training": {"epochs": 5}}, "variants.0: training.epochs is not a known field"),
+        (
+            {"training": {"precision": "fp32"}},
+            "variants.0 changes training.precision, expected one",
+        ),
     ],
 )
 def test_a_variant_that_cannot_work_is_told_beforehand(variant, sentence):

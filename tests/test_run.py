@@ -1,10 +1,13 @@
+import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
 
 from tenfold.data import Dataset
-from tenfold.errors import DataError, OutputError
+from tenfold.errors import DataError, Interrupted, OutputError
 from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
@@ -21,6 +24,13 @@ class Notes(Silence):
 
     def note(self, sentence):
         self.said.append(sentence)
+
+
+class Stop(Silence):
+    """Presses Ctrl-C at the first moment."""
+
+    def moment(self, moment):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +86,30 @@ def test_a_longer_second_training_leaves_the_first_as_it_was(twice, tmp_path):
     run(labelled, rest.without_labels(), longer, copied.path, listener=Silence(), resume=True)
     assert first.read_bytes() == before
     assert len(copied.history()) == 4
+
+
+def test_a_longer_run_that_is_stopped_keeps_no_answers_of_the_shorter_one(twice, tmp_path):
+    labelled, rest, recipe, folder, _, _ = twice
+    copied = RunFolder(tmp_path / "run")
+    shutil.copytree(folder.path, copied.path)
+    longer = recipe.varied({"training": {"max_epochs": 40}})
+    with pytest.raises(Interrupted):
+        run(labelled, rest.without_labels(), longer, copied.path, listener=Stop(), resume=True)
+    told = ("submission", "predictions", "held_out", "score", "summary", "report")
+    assert all(getattr(folder, name).exists() for name in told)
+    assert not any(getattr(copied, name).exists() for name in told)
+
+
+def test_other_images_without_truth_leave_no_score(digits, tmp_path):
+    labelled, rest = digits.select(np.arange(600)), digits.select(np.arange(600, 900))
+    recipe, folder = Recipe.load("quick", overrides=SMALL), RunFolder(tmp_path / "run")
+    images, truth = rest.without_labels(), rest.names()
+    assert run(labelled, images, recipe, folder.path, truth=truth, listener=Silence()).n == 300
+    assert json.loads(folder.summary.read_text())["total_s"] > 0
+    others = images.select(np.arange(200), "other.csv")
+    assert run(labelled, others, recipe, folder.path, listener=Silence(), resume=True) is None
+    assert not folder.score.exists()
+    assert json.loads(folder.summary.read_text())["total_s"] is None
 
 
 def test_training_on_is_refused_where_answers_would_grow_old(twice):

@@ -48,6 +48,24 @@ class Section(BaseModel):
             return values
         return {key: None if value == "none" else value for key, value in values.items()}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, values: Any) -> Any:
+        """Refuse true and false where a number belongs: Python counts them as 1 and 0."""
+        if not isinstance(values, dict):
+            return values
+        section = "" if cls.__name__ == "Recipe" else f"{cls.__name__.lower()}."
+        odd = [
+            f"{section}{key} is {str(value).lower()}, expected a number or a word"
+            for key, value in values.items()
+            if isinstance(value, bool)
+            and key in cls.model_fields
+            and cls.model_fields[key].annotation is not bool
+        ]
+        if odd:
+            raise ValueError(*odd)
+        return values
+
 
 class Data(Section):
     """How the labelled images are divided."""
@@ -57,7 +75,8 @@ class Data(Section):
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     """Seed of the division; None takes the recipe's."""
     fold: Annotated[int, Field(ge=0)] | None = None
-    """Hold out this one of 1 / validation equal parts; None draws one part at random."""
+    """Hold out this one of 1 / validation equal parts, rounded to a whole number of parts; None
+    draws one part at random. Members of an ensemble hold out one fold each."""
 
     pseudo_confidence: Annotated[float, Field(gt=0, le=1)] | None = None
     """Learn a second time, then also from the images to be predicted, where the first answer was

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tenfold.errors import OutputError
+from tenfold.errors import OutputError, RecognizerError
 
 
 def output_folder(path: Path) -> Path:
@@ -78,6 +78,7 @@ def alone_in(folder: Path, kind: str) -> Iterator[None]:
             "name another folder in --out"
         ) from error
     try:
+        clear_partials(folder)
         for other, sign in _SIGNS.items():
             if other != kind and is_there(folder / sign):
                 raise OutputError(
@@ -92,12 +93,31 @@ def alone_in(folder: Path, kind: str) -> Iterator[None]:
             folder.rmdir()
 
 
+def clear_partials(folder: Path) -> None:
+    """Remove what killed processes left half written in `folder`, which is ours alone."""
+    for path in folder.glob(".*.partial*"):
+        path.unlink(missing_ok=True)
+
+
 def is_there(path: Path) -> bool:
     """Tell whether anything stands at `path`; not where we may not look, or no name is so long."""
     try:
         return path.exists()
     except OSError:
         return False
+
+
+@contextmanager
+def no_empty_folders(out: Path) -> Iterator[None]:
+    """Where nothing comes of `out`, remove the folders that were made for it."""
+    new = [folder for folder in out.parents if not is_there(folder)]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # something else was put there
+            for folder in new:
+                folder.rmdir()
+        raise
 
 
 @contextmanager
@@ -194,8 +214,18 @@ class RunFolder:
         return self.path / "steps.jsonl"
 
     def history(self) -> list[dict[str, Any]]:
-        """Read the finished epochs from `metrics`."""
-        return [json.loads(line) for line in self.metrics.read_text("utf-8").splitlines()]
+        """Read the finished epochs from `metrics`.
+
+        Raises:
+            RecognizerError: the file is missing or damaged.
+        """
+        try:
+            return [json.loads(line) for line in self.metrics.read_text("utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise RecognizerError(
+                f"{self.metrics}: is missing or damaged, expected an object for each epoch; "
+                "without the folder that it is in, --resume trains that network anew"
+            ) from error
 
     @property
     def tensorboard(self) -> Path:
@@ -218,6 +248,11 @@ class RunFolder:
         return self.path / "members"
 
     @property
+    def elapsed(self) -> Path:
+        """Of an ensemble: the seconds that its training took, in all sittings that were ended."""
+        return self.members / "elapsed.json"
+
+    @property
     def held_out(self) -> Path:
         """What was said of the images held out; in an ensemble by those that held them out."""
         return self.path / "held-out.safetensors"
@@ -237,18 +272,36 @@ class RunFolder:
         """The run folder of the first training, where a second one learned from its answers."""
         return self.path / "first"
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing was trained here, not even in part."""
+        parts = (self.checkpoint, self.recognizer, self.members, self.teacher, self.first)
+        return not any(is_there(part) for part in parts)
+
     def check_is_free(self) -> None:
-        """Make sure that nothing was trained here, not even in part.
+        """Make sure that nothing was trained here.
 
         Raises:
             OutputError: something was.
         """
-        parts = (self.checkpoint, self.recognizer, self.members, self.teacher, self.first)
-        if any(is_there(part) for part in parts):
+        if not self.is_free:
             raise OutputError(
                 f"{self.path}: already holds a run, expected an empty folder, or --resume to go "
                 "on with that run"
             )
+
+    def forget_answers(self) -> None:
+        """Remove what was said and told by a recognizer that is about to be replaced."""
+        for path in (
+            self.submission,
+            self.submitted,
+            self.predictions,
+            self.held_out,
+            self.score,
+            self.summary,
+            self.report,
+        ):
+            path.unlink(missing_ok=True)
 
     @property
     def submission(self) -> Path:
@@ -257,7 +310,7 @@ class RunFolder:
 
     @property
     def summary(self) -> Path:
-        """Validation score, and the seconds from the checks to the submission."""
+        """Validation score; seconds of training, and of the whole unless it was resumed."""
         return self.path / "run.json"
 
     @property

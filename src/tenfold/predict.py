@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tenfold.data.dataset import Dataset
 from tenfold.data.stream import WHOLE, Part, chunks, parts
 from tenfold.data.submission import submission
 from tenfold.errors import DataError, OutputError
-from tenfold.files import RunFolder, is_there, output_folder
+from tenfold.files import RunFolder, is_there, no_empty_folders, output_folder
 from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
 from tenfold.recognizer import Recognizer
 from tenfold.tensors import load_tensors, save_tensors
@@ -78,7 +78,7 @@ def predict_file(
     with ExitStack() as stack:
         add = None
         if out is not None:
-            stack.enter_context(_no_empty_folders(out))
+            stack.enter_context(no_empty_folders(out))
             add = stack.enter_context(submission(out))
         if on == HERE:
             answers = _answers(recognizer, _ahead(chunks(source, WHOLE, note)), note)
@@ -109,19 +109,6 @@ def _check_is_not_read(out: Path, *inputs: Path) -> None:
             raise OutputError(
                 f"{out}: is the very file that is read, expected another name for the submission"
             )
-
-
-@contextmanager
-def _no_empty_folders(out: Path) -> Iterator[None]:
-    """Where nothing comes of `out`, remove the folders that were made for it."""
-    new = [folder for folder in out.parents if not is_there(folder)]
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):  # something else was put there
-            for folder in new:
-                folder.rmdir()
-        raise
 
 
 def _answers(recognizer: Recognizer, pieces: Iterator[Dataset], note: Note) -> Iterator[Answered]:

@@ -159,7 +159,7 @@ def _read(source: str | Path) -> dict[str, Any]:
         raise RecipeError(str(source), [f"cannot be read ({reason(error)})"]) from error
     except UnicodeDecodeError as error:
         raise RecipeError(str(source), [f"cannot be read as text ({error})"]) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers too long, nests too deep
         raise RecipeError(str(source), [f"is not valid TOML ({error})"]) from error
 
 
@@ -181,7 +181,7 @@ def _override(values: dict[str, Any], text: str) -> str | None:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text  # a bare word: network.name=mlp
 
 
@@ -300,6 +300,12 @@ def _validation_misfits(recipe: Recipe) -> Iterator[str]:
             f"data.fold is {recipe.data.fold}, but data.validation makes {recipe.data.folds or 0} "
             "folds, counted from 0"
         )
+    in_folds = recipe.data.fold is not None or recipe.ensemble.members > 1
+    if in_folds and (recipe.data.validation or 0) > 0.5:
+        yield (
+            f"data.validation is {recipe.data.validation:g}, expected at most 0.5 where folds are "
+            "held out in turn"
+        )
 
 
 def _optimizer_misfits(recipe: Recipe) -> Iterator[str]:
@@ -336,8 +342,12 @@ def _ensemble_misfits(recipe: Recipe) -> Iterator[str]:
             "ensemble.variants tells members apart, but ensemble.members is 1; expected at least "
             "2, or no variants"
         )
+    if recipe.data.fold is not None and ensemble.members > 1:
+        yield "data.fold is one network's, expected none: each member holds out its own"
     for index, variant in enumerate(ensemble.variants):
         place = f"ensemble.variants.{index}"
+        if "precision" in variant.get("training", {}):
+            yield f"{place} changes training.precision, expected one for all members"
         if odd := set(variant) - VARIED:
             known = ", ".join(sorted(VARIED))
             yield f"{place} changes {', '.join(sorted(odd))}, expected only {known}"

@@ -210,6 +210,10 @@ class Recognizer:
         """Sha256 over all weights: equal networks, equal fingerprint."""
         return checksum("", self._tensors())
 
+    def is_finite(self) -> bool:
+        """Tell whether every weight is a number, as it would be kept."""
+        return all(bool(tensor.isfinite().all()) for tensor in self._tensors().values())
+
     def rounded(self, weights: str) -> "Recognizer":
         """Return it with all weights rounded to "float16", or as it is for "float32"."""
         if weights == "float32":

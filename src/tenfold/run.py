@@ -71,6 +71,7 @@ def run(
     """
     started = time.perf_counter()
     folder = RunFolder(out)
+    resumed = not folder.is_free
     if not resume:
         folder.check_is_free()
     _check_sizes(labelled, unlabelled)
@@ -92,7 +93,8 @@ def run(
     names = recognizer.names_of(probabilities.argmax(axis=1))
     write_submission(folder.submission, names)
     listener.note(f"{counted(len(names), 'answer')} written to {folder.submission} and read back")
-    _write_summary(folder, recipe, trained, time.perf_counter() - started)
+    total_s = None if resumed else time.perf_counter() - started
+    _write_summary(folder, recipe, trained, total_s)
 
     judged = unlabelled if truth is None else unlabelled.with_truth(truth, recognizer.classes)
     answers = Answers.of(
@@ -100,7 +102,9 @@ def run(
     )
     answers.save(folder.predictions)
     achieved = None if truth is None else score(answers.answers, judged.known_labels())
-    if achieved is not None:
+    if achieved is None:
+        folder.score.unlink(missing_ok=True)  # of other images, before
+    else:
         write_json(folder.score, achieved.to_json())
     write_report(out, note=listener.note)
     return achieved
@@ -135,8 +139,9 @@ def train(
             f"{folder.path}: holds answers already, expected a run of `tenfold train`; go on with "
             "`tenfold run`, which answers anew"
         )
+    resumed = not folder.is_free
     trained = learn_and_judge(labelled, recipe, folder, listener=listener, resume=resume, on=on)
-    _write_summary(folder, recipe, trained, time.perf_counter() - started)
+    _write_summary(folder, recipe, trained, None if resumed else time.perf_counter() - started)
     write_report(folder.path, note=listener.note)
     return trained
 
@@ -197,7 +202,9 @@ def _check_sizes(labelled: Dataset, unlabelled: Dataset) -> None:
         )
 
 
-def _write_summary(folder: RunFolder, recipe: Recipe, trained: Trained, total_s: float) -> None:
+def _write_summary(
+    folder: RunFolder, recipe: Recipe, trained: Trained, total_s: float | None
+) -> None:
     expected = trained.expected
     summary = {
         "recipe": recipe.name,

@@ -91,3 +91,11 @@ def test_the_seed_decides_who_shares_a_fold(digits):
 def test_a_class_too_rare_for_the_folds():
     with pytest.raises(DataError, match=r"few\.csv: class 'b' has 3 images, expected at least 5"):
         fold(of_counts(20, 3, 0, 20), 5, 0, seed=0)
+
+
+def test_nothing_cannot_be_divided(digits):
+    nothing = digits.select(np.arange(0), "empty.csv")
+    with pytest.raises(DataError, match=r"empty\.csv: has no images"):
+        split(nothing, 0.1, seed=0)
+    with pytest.raises(DataError, match=r"empty\.csv: has no images"):
+        fold(nothing, 5, 0, seed=0)

@@ -108,7 +108,7 @@ def test_nothing_is_a_result_too(tmp_path):
     assert one.is_done(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"id": "of another", "result": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"id": "of another", "result": 1}'])
 def test_a_manifest_that_is_damaged_or_foreign_counts_as_none(tmp_path, content):
     one = job("double", n=1)
     (tmp_path / one.id).mkdir()

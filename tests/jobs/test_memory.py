@@ -1,9 +1,11 @@
 """Too little memory: the youngest job waits, and nobody is killed."""
 
+import os
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tenfold.interrupt import StopRequest
@@ -129,7 +131,12 @@ def test_the_memory_of_a_process_that_is_gone():
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     process.wait()
     assert memory.used_by(process.pid) == 0
-    assert memory.used_by(threading.get_native_id()) >= 0
+
+
+def test_the_memory_of_a_process_at_work():
+    used = memory.used_by(os.getpid())
+    held = np.ones(64 * 2**20, np.uint8)
+    assert memory.used_by(os.getpid()) - used > 0.9 * held.nbytes
 
 
 def test_who_ends_while_asked_to_wait_holds_nobody_up(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Small ensembles of real networks on real digits, each member in a process of its own."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tenfold.answers import Answers
 from tenfold.errors import DataError, JobError, OutputError, RecipeError, RecognizerError
 from tenfold.files import RunFolder
+from tenfold.jobs import Job
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.training import ensemble
@@ -114,6 +116,43 @@ def test_resuming_repeats_no_member_and_may_add_some(trained, digits):
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     same = learn(digits, recipe_of(), folder, resume=True)
     assert same.recognizer.temperature == learned.recognizer.temperature
+
+
+def test_time_adds_up_over_sittings_and_what_is_not_used_is_said(trained, digits, tmp_path):
+    folder, _, _ = trained
+    copied, notes = RunFolder(tmp_path / "run"), Notes()
+    shutil.copytree(folder.path, copied.path)
+    copied.elapsed.write_text("1000.0")
+    again = learn(digits, recipe_of("training.max_epochs=3"), copied, resume=True, listener=notes)
+    assert 1000 < again.train_s < 1100
+    assert any(" finished members of other choices stay in" in note for note in notes)
+
+
+def test_a_member_without_its_table_of_epochs_is_a_sentence(trained, digits, tmp_path):
+    folder, _, _ = trained
+    copied = RunFolder(tmp_path / "run")
+    shutil.copytree(folder.path, copied.path)
+    for table in copied.members.glob("*/metrics.jsonl"):
+        table.unlink()
+    with pytest.raises(RecognizerError, match=r"metrics\.jsonl: is missing or damaged"):
+        learn(digits, recipe_of(), copied, resume=True)
+
+
+def test_what_was_done_before_makes_nobody_look_quick(monkeypatch):
+    """Two members go on from the middle, and then take a second for a hundredth."""
+    clock = iter([0.0, 0.0, 1.0, 10.0, 10.0])
+    monkeypatch.setattr(ensemble.time, "monotonic", lambda: next(clock))
+    jobs = [Job("m:f", {"n": n}) for n in range(2)]
+    said = []
+    notes = Notes()
+    notes.moment = said.append
+    progress = ensemble._Progress(jobs, [recipe_of("training.max_epochs=10")] * 2, notes)
+    for job, step in ((jobs[0], 50), (jobs[1], 50), (jobs[0], 60), (jobs[1], 60)):
+        moment = {"step": step, "total_steps": 100, "stage": "", "accuracy": 0.9,
+                  "images_per_s": 1.0, "seconds_left": None}  # fmt: skip
+        progress.hear(job, {"moment": moment})
+    assert [moment.seconds_left for moment in said[:2]] == [None, None]
+    assert said[-1].seconds_left == pytest.approx(40)
 
 
 def test_a_folder_in_use_is_refused(trained, digits):

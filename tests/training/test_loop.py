@@ -19,7 +19,7 @@ from tenfold.errors import (
 from tenfold.files import RunFolder
 from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
-from tenfold.training.loop import fit
+from tenfold.training.loop import Trainer, fit
 from tenfold.training.progress import Epoch, Silence
 from tenfold.training.validation import kept_epoch
 
@@ -260,11 +260,36 @@ def test_divergence_is_a_sentence(parts):
         fit(*parts, choices)
 
 
+def test_weights_that_the_last_step_spoilt_are_not_kept(parts, tmp_path, monkeypatch):
+    """The loss of that step was still a number."""
+    real = Trainer.step
+
+    def spoil(self, chosen):
+        real(self, chosen)
+        if self.state.step == self.batches.steps_per_epoch:
+            next(self.state.network.parameters()).data[0] = float("nan")
+
+    monkeypatch.setattr(Trainer, "step", spoil)
+    with pytest.raises(RecipeError, match="diverged in epoch 1 "):
+        fit(*parts, recipe("training.ema_decay=none"), out=tmp_path)
+    assert not RunFolder(tmp_path).recognizer.exists()
+
+
+def test_a_recognizer_from_memory_answers_as_one_from_a_file(parts):
+    recognizer = fit(*parts, recipe())
+    member, before = recognizer.members[0], recognizer.fingerprint()
+    assert not any(module.training for module in member.network.modules())
+    member.probabilities(torch.from_numpy(parts[1].images[:200]))
+    assert recognizer.fingerprint() == before
+
+
 def test_data_that_cannot_be_trained_on_is_a_sentence(parts, digits):
     with pytest.raises(DataError, match="has no labels"):
         fit(parts[0].without_labels(), parts[1], recipe())
     with pytest.raises(DataError, match="has 1 images, expected at least 2"):
         fit(digits.select(np.array([0])), parts[1], recipe())
+    with pytest.raises(DataError, match="has no images, expected some to judge by"):
+        fit(parts[0], parts[1].select(np.arange(0)), recipe())
     with pytest.raises(RecipeError, match="holds images out for validation, but none were given"):
         fit(digits, None, recipe())
 

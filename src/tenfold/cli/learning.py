@@ -122,12 +122,12 @@ def train_command(
 @contextmanager
 def _at_work(recipe: "Recipe", out: Path | None) -> Iterator[Path]:
     """Yield the run folder, ours alone meanwhile; say on an interrupt how to go on in it."""
-    from tenfold.files import alone_in, new_folder
+    from tenfold.files import alone_in, new_folder, no_empty_folders
 
     moment = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = out or new_folder(Path("runs") / f"{recipe.name}-{moment}")
     try:
-        with alone_in(folder, "run"):
+        with no_empty_folders(folder), alone_in(folder, "run"):
             yield folder
     except Interrupted as stopped:
         how = f"the same command with --resume --out {folder} goes on from there"

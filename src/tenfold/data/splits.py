@@ -32,10 +32,10 @@ def split_rows(
         seed: any whole number from 0 to 2³²-1; it alone decides which images go where.
 
     Raises:
-        DataError: there are no labels, the fraction or seed is out of range, or a part cannot
-            hold every class.
+        DataError: there are no images or no labels, the fraction or seed is out of range, or a part
+            cannot hold every class.
     """
-    labels = dataset.known_labels()
+    labels = _labels(dataset)
     if not 0 < validation < 1:
         raise DataError(
             f"{dataset.name}: validation is {validation}, expected a fraction above 0 and below 1"
@@ -83,9 +83,10 @@ def fold(
         seed: decides which images share a fold.
 
     Raises:
-        DataError: there are no labels, or a class has fewer images than there are folds.
+        DataError: there are no images or no labels, or a class has fewer images than there are
+            folds.
     """
-    labels = dataset.known_labels()
+    labels = _labels(dataset)
     counts = dataset.class_counts()
     rarest, count = min((pair for pair in counts.items() if pair[1]), key=lambda pair: pair[1])
     if count < folds:
@@ -98,3 +99,9 @@ def fold(
     division = StratifiedKFold(folds, shuffle=True, random_state=seed)
     train, valid = list(division.split(labels, labels))[index]
     return train, valid
+
+
+def _labels(dataset: Dataset) -> NDArray[np.int64]:
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: has no images, expected some to divide")
+    return dataset.known_labels()

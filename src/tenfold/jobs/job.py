@@ -99,10 +99,10 @@ class Failed:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest in `folder`; an absent or damaged one means that the job is not done."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return manifest
+    return manifest if isinstance(manifest, dict) and "result" in manifest else {}
 
 
 NOT_BEGUN = Failed("not begun, the time was up", "not begun")

@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from tenfold.errors import Interrupted, TenfoldError
-from tenfold.files import output_folder, write_json
+from tenfold.files import clear_partials, output_folder, write_json
 from tenfold.jobs.job import MANIFEST, Job, Message, Tell, read_manifest
 
 SECONDS_TO_SAVE = 60.0  # that a stopped process has before it is killed
@@ -131,6 +131,7 @@ def work(folder: Path) -> int:
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         with FileLock(folder / "lock"):  # an orphan of a killed run may still be saving
+            clear_partials(folder)
             about = json.loads((folder / "job.json").read_text("utf-8"))
             if read_manifest(folder).get("id") == about["id"]:
                 return 0  # the orphan finished

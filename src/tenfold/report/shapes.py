@@ -73,7 +73,7 @@ class Summary(Shape):
     """`run.json`."""
 
     train_s: Seconds
-    total_s: Seconds
+    total_s: Seconds | None
 
 
 class Expected(Shape):

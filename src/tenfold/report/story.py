@@ -71,7 +71,8 @@ def the_answer(evidence: Evidence) -> Section:
     rows.append(("recipe", f"{recipe.name}, seed {recipe.seed}"))
     if evidence.summary is not None:
         rows.append(("training", duration(evidence.summary["train_s"])))
-        rows.append(("whole run, without this report", duration(evidence.summary["total_s"])))
+        if (total_s := evidence.summary["total_s"]) is not None:
+            rows.append(("whole run, without this report", duration(total_s)))
     if (environment := evidence.environment) is not None:
         rows.append(("machine", f"{environment['device_name']} ({environment['system']})"))
         versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())

@@ -79,6 +79,8 @@ class Archive:
         self._check_same(self.folder)
         valid = None if self._valid is None else _facts(self._valid)
         data = {"train": _facts(self._train), "valid": valid, "checks": checks}
+        if is_there(self.folder.recipe) and Recipe.load(self.folder.recipe) != self._recipe:
+            self.folder.forget_answers()  # a longer run has others
         write_text(self.folder.recipe, self._recipe.to_toml())
         write_json(self.folder.environment, machine.to_json())
         write_json(self.folder.data, data)
@@ -102,6 +104,8 @@ class Archive:
         """Hold on to `recognizer` as the one that the run leaves, so far."""
         if self.folder is None:
             self._in_memory = copy.deepcopy(recognizer)
+            for member in self._in_memory.members:
+                member.network.eval()  # as it is when it comes from a file
         else:
             recognizer.save(self.folder.recognizer)
 

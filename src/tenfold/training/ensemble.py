@@ -5,6 +5,7 @@ images of as many folds as there are members are judged by networks that never s
 out-of-fold probabilities set the temperature and foretell the score.
 """
 
+import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,9 @@ from tenfold.choices import Network
 from tenfold.data import shelf
 from tenfold.data.dataset import Dataset
 from tenfold.errors import RecipeError
-from tenfold.files import RunFolder
+from tenfold.files import RunFolder, write_json
 from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
+from tenfold.jobs.job import MANIFEST
 from tenfold.jobs.memory import free_bytes
 from tenfold.machine import Machine
 from tenfold.networks import build
@@ -29,6 +31,7 @@ from tenfold.recognizer import Recognizer
 from tenfold.training.archive import Archive
 from tenfold.training.progress import Listener, Moment, Teller
 from tenfold.training.single import HeldOut, Learned, learn_one
+from tenfold.wording import counted
 
 LABELLED, EXTRA = "labelled.safetensors", "extra.safetensors"
 
@@ -47,7 +50,6 @@ def learn_members(
 
     The arguments are those of `tenfold.training.learn.learn`.
     """
-    started = time.perf_counter()
     members = [recipe.member(index) for index in range(recipe.ensemble.members)]
     machine = Machine.detect(recipe.training.precision)
     _check_memory(members, labelled, recipe.name)
@@ -61,11 +63,15 @@ def learn_members(
     jobs = [_job(member, index, len(members), prints) for index, member in enumerate(members)]
     progress = _Progress(jobs, members, listener)
     listener.note(f"training {len(jobs)} members on {machine if on == HERE else on}")
+    _tell_unused(folder, jobs, listener)
+    started, before_s = time.perf_counter(), _elapsed_s(folder)
     try:
         results = run_jobs(
             jobs, folder.members, on=on, supplies=paths, hear=progress.hear, workers=machine.workers
         )
     finally:
+        train_s = before_s + time.perf_counter() - started
+        write_json(folder.elapsed, train_s)
         listener.close()
     for path in paths:
         path.unlink(missing_ok=True)
@@ -86,7 +92,7 @@ def learn_members(
     held_out = None
     if recipe.data.validation is not None:
         held_out = _out_of_fold(labelled, runs)
-    return Learned(recognizer, held_out, runs[0].history(), time.perf_counter() - started)
+    return Learned(recognizer, held_out, runs[0].history(), train_s)
 
 
 # Before the members
@@ -113,6 +119,23 @@ def _check_memory(members: Sequence[Recipe], labelled: Dataset, name: str) -> No
             f"memory, and {free / 2**30:.1f} GiB are free; expected fewer or smaller members"
         )
         raise RecipeError(name, [problem])
+
+
+def _tell_unused(folder: RunFolder, jobs: Sequence[Job], listener: Listener) -> None:
+    """Say so where members of other lengths, or more of them, were trained before."""
+    wanted = {job.id for job in jobs}
+    others = {path.parent.name for path in folder.members.glob(f"*/{MANIFEST}")} - wanted
+    if others:
+        finished = counted(len(others), "finished member")
+        listener.note(f"{finished} of other choices stay in {folder.members} and are not used")
+
+
+def _elapsed_s(folder: RunFolder) -> float:
+    """Return the seconds that earlier sittings took; those of a killed one are not known."""
+    try:
+        return float(json.loads(folder.elapsed.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return 0.0
 
 
 def _job(member: Recipe, index: int, count: int, data: Mapping[str, str]) -> Job:
@@ -179,6 +202,8 @@ class _Progress:
     def _finish(self, job: Job, result: Mapping[str, Any]) -> None:
         self._done += 1
         self._running.pop(job, None)
+        if self._started is None:  # done before
+            self._passed_before += self._epochs[job]
         self._passed[job] = self._epochs[job]
         score = f"{result['correct'] / result['n']:.4f} on its fold, " if result["n"] else ""
         self._listener.note(
@@ -187,10 +212,12 @@ class _Progress:
 
     def _move(self, job: Job, moment: Moment) -> None:
         self._running[job] = moment
+        if not self._passed[job]:  # what it had before was not made now
+            self._passed_before += self._epochs[job] * moment.step / moment.total_steps
         self._passed[job] = self._epochs[job] * moment.step / moment.total_steps
         passed, total = sum(self._passed.values()), sum(self._epochs.values())
         if self._started is None:
-            self._started, self._passed_before = time.monotonic(), passed
+            self._started = time.monotonic()
         rate = (passed - self._passed_before) / max(time.monotonic() - self._started, 1e-9)
         running = list(self._running.values())
         self._listener.moment(

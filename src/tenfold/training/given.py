@@ -38,6 +38,8 @@ def check_given(
             recipe.name, ["holds images out for validation, but none were given (valid=None)"]
         )
     if valid is not None:
+        if not len(valid):
+            raise DataError(f"{valid.name}: has no images, expected some to judge by, or None")
         valid.known_labels()
         if (valid.classes, valid.image_size) != (train.classes, train.image_size):
             raise DataError(f"{valid.name}: its classes or image size are not those of training")

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from tenfold.answers import Answers
 from tenfold.data.dataset import Dataset
@@ -17,7 +16,7 @@ from tenfold.recognizer import Recognizer, tempered
 from tenfold.training.calibration import best_temperature
 from tenfold.training.ensemble import learn_members
 from tenfold.training.progress import Listener, Silence
-from tenfold.training.single import Learned, learn_one
+from tenfold.training.single import Learned, divide, learn_one
 
 
 def learn(
@@ -105,7 +104,8 @@ def _teacher(
         if trained
         else Recognizer.load(wanted)
     )
-    if recipe.data.validation is not None and not _held_out_the_same(teacher, recipe):
+    training, validation = divide(labelled, recipe)
+    if validation is not None and teacher.provenance.get("learned") != training.fingerprint():
         listener.note(
             f"teacher {wanted} may have learned from images that are held out here: what is "
             "expected from them may flatter a little"
@@ -140,12 +140,3 @@ def _division(recipe: Recipe) -> dict[str, Any]:
     """Return what decides which images are held out."""
     about = recipe.data.model_dump(include={"validation", "fold"})
     return {**about, "split_seed": recipe.split_seed}
-
-
-def _held_out_the_same(teacher: Recognizer, recipe: Recipe) -> bool:
-    try:
-        made_by = Recipe.model_validate(teacher.provenance.get("recipe"))
-    except ValidationError:  # of another version, or made in another way
-        return False
-    # Members of an ensemble have held out different images: together next to nothing.
-    return made_by.ensemble.members == 1 and _division(made_by) == _division(recipe)

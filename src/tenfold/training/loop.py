@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -122,6 +121,7 @@ class Trainer:
             sums=torch.zeros(2, 3, dtype=torch.float64, device=self.machine.device),
         )
         self._called = self.together.wrapped(network)
+        self._learned = train.fingerprint()
         self._told_at = 0.0
         self.teacher = None
         if teacher is not None:
@@ -226,16 +226,17 @@ class Trainer:
     def _finish_epoch(self, board: TensorBoard) -> None:
         state = self.state
         loss_sum, correct, count = state.sums[0].tolist()
-        if not np.isfinite(loss_sum):
+        recognizer = self._recognizer()
+        if not (math.isfinite(loss_sum) and recognizer.is_finite()):
             raise RecipeError(
                 self.recipe.name,
                 [
-                    f"training diverged in epoch {len(state.history) + 1} (the loss is no number); "
-                    "a lower optimizer.learning_rate usually helps"
+                    f"training diverged in epoch {len(state.history) + 1} (loss or weights are no "
+                    "numbers); a lower optimizer.learning_rate usually helps"
                 ],
             )
         started = time.perf_counter()
-        valid_loss, valid_accuracy = self._validate()
+        valid_loss, valid_accuracy = self._validate(recognizer)
         valid_s = time.perf_counter() - started
         before_s = state.history[-1].elapsed_s if state.history else 0.0
         row = Epoch(
@@ -254,17 +255,17 @@ class Trainer:
         state.sums[0].zero_()
         state.train_s = 0.0
         if kept_epoch(state.history, self.recipe.training.keep) == row.epoch:
-            self.archive.keep(self._recognizer())
+            self.archive.keep(recognizer)
         self.archive.save(state)
         board.write(row, state.network)
         self.listener.epoch(row, self.recipe.training.max_epochs)
 
-    def _validate(self) -> tuple[float | None, float | None]:
-        """Return loss and accuracy on the images held out, as the leader finds them."""
+    def _validate(self, recognizer: Recognizer) -> tuple[float | None, float | None]:
+        """Return its loss and accuracy on the images held out, as the leader finds them."""
         found = b"null"
         if self.together.leads:
             # To look again where it is not sure would take up to five times, early in a run.
-            judged = replace(self._recognizer(), view_shift=None)
+            judged = replace(recognizer, view_shift=None)
             found = json.dumps(validate(judged, self.valid, self.machine)).encode()
         loss, accuracy = json.loads(self.together.leaders(found, self.machine))
         return loss, accuracy
@@ -329,7 +330,8 @@ class Trainer:
             provenance={
                 "recipe": self.recipe.model_dump(mode="json"),
                 "data": self.train.name,
-                "epoch": len(state.history),
+                "learned": self._learned,
+                "epoch": len(state.history) + 1,
             },
         ).rounded(self.recipe.prediction.weights)
 

@@ -40,7 +40,7 @@ class Learned:
         recognizer: calibrated.
         held_out: None if the recipe holds nothing out.
         history: the epochs of the network, or of the first member.
-        train_s: seconds of training and validation; of an ensemble, as long as it took this time.
+        train_s: seconds of training and validation; pauses left out.
     """
 
     recognizer: Recognizer
