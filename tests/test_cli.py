@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -259,6 +259,11 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, says, tmp_path):
     assert says in complaint(tenfold(*arguments, cwd=tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_that_of_the_package():
+    done = tenfold("--version")
+    assert (done.returncode, done.stdout) == (0, f"tenfold {metadata.version('tenfold')}\n")
 
 
 @pytest.mark.parametrize("arguments", [["trian"], ["train", "missing.csv"]])

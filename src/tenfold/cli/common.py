@@ -27,6 +27,24 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"tenfold {version('tenfold')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
+    ] = False,
+) -> None:
+    """What stands before a command; its help is the application's own."""
+    del version
+
+
 def _where(on: str) -> str:
     """Return `on` as it is, if it is spelled well: checked before anything is read or written."""
     if re.fullmatch("here|ray|ray://[^/]+", on):

@@ -57,7 +57,7 @@ def check_command(
 
 @app.command("data")
 def data_command(
-    name: Annotated[str, Argument(metavar="NAME", help="mnist")],
+    name: Annotated[str, Argument(metavar="NAME", help="So far mnist alone.")],
     kaggle: Annotated[Path, Option("--kaggle", metavar="DIR", help="Where the four CSV files go.")],
     seed: Annotated[
         int | None, Option("--seed", help="Of the split 42,000 / 28,000. Default: 0.", min=0)
@@ -86,7 +86,7 @@ def data_command(
 
 @app.command("report")
 def report_command(
-    runs: Annotated[list[Path], Argument(metavar="RUN...", help="Run folders.")],
+    runs: Annotated[list[Path], Argument(metavar="RUN", help="A run folder; several to compare.")],
     digit: Annotated[
         str | None, Option("--digit", metavar="CLASS", help="Follow an image of this class.")
     ] = None,

@@ -136,9 +136,10 @@ def compare_command(
     ] = None,
     on: OnOption = "here",
 ) -> None:
-    """Compare methods on the same folds, from naive Bayes to networks; run again, it goes on.
+    """Compare methods, from naive Bayes to networks; run again, it goes on.
 
-    Says beforehand what each will take. Leaves compare.csv, its figure and a report.
+    All answer the same folds. Says beforehand what each will take. Leaves compare.csv, its figure
+    and a report.
     """
     console = make_console()
     from tenfold.experiments.board import board
