@@ -79,7 +79,9 @@ class Archive:
         self._check_same(self.folder)
         valid = None if self._valid is None else _facts(self._valid)
         data = {"train": _facts(self._train), "valid": valid, "checks": checks}
-        if is_there(self.folder.recipe) and Recipe.load(self.folder.recipe) != self._recipe:
+        if is_there(self.folder.recipe) and _choices(Recipe.load(self.folder.recipe)) != _choices(
+            self._recipe
+        ):
             self.folder.forget_answers()  # a longer run has others
         write_text(self.folder.recipe, self._recipe.to_toml())
         write_json(self.folder.environment, machine.to_json())
@@ -140,9 +142,13 @@ class Archive:
             write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
 
 
+def _choices(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude=ABOUT)
+
+
 def _fixed(recipe: Recipe) -> dict[str, Any]:
     """Return all choices that a run keeps when it goes on."""
-    choices = recipe.model_dump(mode="json", exclude={"name", "description", "measured"})
+    choices = _choices(recipe)
     del choices["training"]["max_epochs"], choices["ensemble"]["members"]
     return choices
 
@@ -164,7 +170,7 @@ def _identity(
     recipe: Recipe, train: Dataset, valid: Dataset | None, teacher: Recognizer | None
 ) -> dict[str, Any]:
     """Say what must be equal for a run to go on: all choices but the length, and the data."""
-    choices = recipe.model_dump(mode="json", exclude=ABOUT)
+    choices = _choices(recipe)
     del choices["training"]["max_epochs"]
     return {
         "recipe": choices,

@@ -64,7 +64,7 @@ def learn_members(
     progress = _Progress(jobs, members, listener)
     listener.note(f"training {len(jobs)} members on {machine if on == HERE else on}")
     _tell_unused(folder, jobs, listener)
-    started, before_s = time.perf_counter(), _elapsed_s(folder)
+    started, before_s = time.perf_counter(), _elapsed_s(folder, jobs)
     try:
         results = run_jobs(
             jobs, folder.members, on=on, supplies=paths, hear=progress.hear, workers=machine.workers
@@ -130,8 +130,10 @@ def _tell_unused(folder: RunFolder, jobs: Sequence[Job], listener: Listener) -> 
         listener.note(f"{finished} of other choices stay in {folder.members} and are not used")
 
 
-def _elapsed_s(folder: RunFolder) -> float:
+def _elapsed_s(folder: RunFolder, jobs: Sequence[Job]) -> float:
     """Return the seconds that earlier sittings took; those of a killed one are not known."""
+    if not any((folder.members / job.id).exists() for job in jobs):
+        return 0.0  # they were spent on members of other choices
     try:
         return float(json.loads(folder.elapsed.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
