@@ -13,7 +13,8 @@ from tenfold.errors import DataError, ExperimentError, JobError, OutputError
 from tenfold.experiments import search as searching
 from tenfold.experiments.board import Quiet
 from tenfold.experiments.folder import ExperimentFolder
-from tenfold.experiments.search import Plan, search
+from tenfold.experiments.plan import Plan
+from tenfold.experiments.search import search
 from tenfold.experiments.space import Space
 from tenfold.jobs import Failed
 from tenfold.recipe import Recipe

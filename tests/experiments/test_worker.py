@@ -14,7 +14,7 @@ import optuna
 import pytest
 
 from tenfold.errors import ExperimentError
-from tenfold.experiments.search import Plan
+from tenfold.experiments.plan import Plan
 from tenfold.experiments.space import Space
 from tenfold.experiments.worker import search_shared
 from tenfold.recipe import Recipe

@@ -22,7 +22,8 @@ from tenfold.errors import ExperimentError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tenfold.experiments.search import Found, Plan
+    from tenfold.experiments.plan import Plan
+    from tenfold.experiments.search import Found
 
 BudgetOption = Annotated[
     str | None, Option("--budget", metavar="TIME", help="Such as 90s, 30m or 2h.")
@@ -66,7 +67,8 @@ def search_command(
     """
     console = make_console()
     from tenfold.experiments.board import board
-    from tenfold.experiments.search import Plan, search
+    from tenfold.experiments.plan import Plan
+    from tenfold.experiments.search import search
     from tenfold.experiments.space import Space
     from tenfold.recipe import Recipe
 

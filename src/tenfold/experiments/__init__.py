@@ -8,6 +8,7 @@ budget     how much time is left for trials, and how long they will take
 verdict    winner against start on several seeds, with the interval of the difference
 importance which choice explains the differences between trials
 record     the table of trials, and the JSON that the page is drawn from
+plan       what a search is to do: how many trials, which images judge
 search     all of these together
 worker     trials of one study on many machines, with a database between them
 features   what classic methods are fed: pixels, deskewed pixels, gradients

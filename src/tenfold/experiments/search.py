@@ -7,102 +7,26 @@ from typing import Any
 
 from tenfold.data import shelf
 from tenfold.data.dataset import Dataset
-from tenfold.data.splits import fold, split_rows
 from tenfold.errors import ExperimentError, RecipeError
 from tenfold.experiments.board import Board, Quiet, Standing, going_on
 from tenfold.experiments.budget import Budget, Pace
 from tenfold.experiments.folder import ExperimentFolder
 from tenfold.experiments.importance import importance
+from tenfold.experiments.plan import FOLDS, Plan
 from tenfold.experiments.race import Entry, Reached, Rung, race, rungs
 from tenfold.experiments.record import write_record
-from tenfold.experiments.space import Space
-from tenfold.experiments.study import Study, sampler_of
+from tenfold.experiments.study import Study
 from tenfold.experiments.trial import bearable, trial_job, why_failed
 from tenfold.experiments.verdict import Verdict, read_verdict, verdict_jobs
 from tenfold.files import write_text
 from tenfold.jobs import HERE, Job, Message, run_jobs
 from tenfold.jobs.job import NOT_BEGUN
 from tenfold.machine import Machine
-from tenfold.recipe import ABOUT, Recipe
+from tenfold.recipe import Recipe
 from tenfold.report.searching import write_search_page
 from tenfold.wording import counted
 
-HELD_OUT = 0.2  # of all images: set aside for the verdict
-FOLDS = 5  # that the images to search on are divided into; without --folds one of them judges
-BATCH = 9  # trials drawn at a time by a sampler that learns from those before
 BEST_SHOWN = 8
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is searched, and how.
-
-    Attributes:
-        space: from where to start, and what may be chosen.
-        trials: how many recipes are drawn.
-        sampler: one of `tenfold.experiments.study.SAMPLERS`.
-        seed: of the division of images and of all draws.
-        folds: judge by all folds of so many; None judges by one of five.
-        seeds: on how many seeds winner and start are trained again; 0 leaves that out.
-    """
-
-    space: Space
-    trials: int
-    sampler: str = "random"
-    seed: int = 0
-    folds: int | None = None
-    seeds: int = 5
-
-    def __post_init__(self) -> None:
-        start = self.space.start
-        problems = []
-        if self.trials < 1:
-            problems.append(f"--trials {self.trials}: expected at least 1")
-        if self.folds is not None and self.folds < 2:
-            problems.append(f"--folds {self.folds}: expected at least 2")
-        if self.seeds < 0:
-            problems.append(f"--seeds {self.seeds}: expected 0 or more")
-        if start.ensemble.members > 1 or start.distillation.teacher is not None:
-            problems.append(
-                f"recipe {start.name} trains more than one network, expected ensemble.members = 1 "
-                "and no teacher"
-            )
-        if problems:
-            raise ExperimentError("; ".join(problems))
-        sampler_of(self.sampler, self.seed, 0)
-
-    def identity(self, labelled: Dataset) -> dict[str, Any]:
-        """Return what must be equal for a search to go on."""
-        return {
-            "data": labelled.fingerprint(),
-            "starting recipe": self.space.start.model_dump(mode="json", exclude=ABOUT),
-            "space": self.space.to_json(),
-            "sampler": self.sampler,
-            "seed": self.seed,
-            "folds": self.folds,
-        }
-
-    def parts(self, labelled: Dataset) -> dict[str, Dataset]:
-        """Divide the images into "search", to try recipes on, and "final", for the verdict.
-
-        Raises:
-            DataError: a class has too few for that, or for the folds.
-        """
-        rows, aside = split_rows(labelled, HELD_OUT, self.seed)
-        parts = {
-            name: labelled.select(part, f"{labelled.name} ({name} part)")
-            for name, part in (("search", rows), ("final", aside))
-        }
-        fold(parts["search"], self.folds or FOLDS, 0, self.seed)
-        return parts
-
-    def batches(self, before: Sequence[int]) -> list[int]:
-        """Return how many trials race each other, after races of `before` so many."""
-        batches, left = list(before), self.trials - sum(before)
-        while left > 0:
-            batches.append(left if self.sampler == "random" else min(left, BATCH))
-            left -= batches[-1]
-        return batches
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from tenfold.data.dataset import Dataset
 from tenfold.errors import ExperimentError, Interrupted, RecipeError
 from tenfold.experiments.board import Board, Quiet, Standing, going_on
 from tenfold.experiments.folder import ExperimentFolder
+from tenfold.experiments.plan import Plan
 from tenfold.experiments.race import REDUCTION, Entry, Reached, rungs
-from tenfold.experiments.search import Found, Plan, Search
+from tenfold.experiments.search import Found, Search
 from tenfold.experiments.study import NAME, optuna_, sampler_of
 from tenfold.jobs import HERE
 from tenfold.wording import counted
