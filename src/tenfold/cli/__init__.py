@@ -1,5 +1,6 @@
-"""The command line: parse, call, print, exit code. Nobody else prints or exits.
+"""The command line: parse, call, print, exit code.
 
+No other room decides an exit code, but for the process of a job.
 Heavy imports stand inside the commands: `tenfold --help` must not wait for torch.
 """
 

@@ -57,7 +57,7 @@ RecipeOption = Annotated[
     str | None, Option("--recipe", "-r", metavar="NAME|FILE", help="Default: quick.")
 ]
 SetOption = Annotated[
-    list[str] | None, Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe.")
+    list[str] | None, Option("--set", metavar="KEY=VALUE", help="Change one choice; repeatable.")
 ]
 SeedOption = Annotated[int | None, Option("--seed", help="Default: the recipe's, 0.")]
 OutOption = Annotated[
@@ -68,7 +68,7 @@ OnOption = Annotated[
     Option(
         "--on",
         metavar="WHERE",
-        help="here, ray or ray://host:port: where jobs run.",
+        help="Where jobs run: here, ray or ray://host:port.",
         callback=_where,
     ),
 ]

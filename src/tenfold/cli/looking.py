@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def check_command(
     train: TrainFile,
     test: Annotated[Path | None, Argument(metavar="TEST", help="CSV to predict.")] = None,
-    out: Annotated[Path | None, Option("--out", metavar="DIR", help="Draw pictures.")] = None,
+    out: Annotated[
+        Path | None, Option("--out", metavar="DIR", help="Draw pictures into it, too.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell what is wrong or odd in the data, and any overlap."""
@@ -86,13 +88,16 @@ def data_command(
 
 @app.command("report")
 def report_command(
-    runs: Annotated[list[Path], Argument(metavar="RUN", help="A run folder; several to compare.")],
+    runs: Annotated[
+        list[Path], Argument(metavar="RUN", help="Run folders: drawn again, or compared.")
+    ],
     digit: Annotated[
-        str | None, Option("--digit", metavar="CLASS", help="Follow an image of this class.")
+        str | None,
+        Option("--digit", metavar="CLASS", help="Follow an image of this class through it."),
     ] = None,
     compare: Annotated[bool, Option("--compare", help="Lay several runs side by side.")] = False,
     out: Annotated[
-        Path | None, Option("--out", metavar="FILE", help="Of --compare: write a page, too.")
+        Path | None, Option("--out", metavar="FILE", help="With --compare: as a page, too.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

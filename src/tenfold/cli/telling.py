@@ -113,10 +113,10 @@ def score_command(
 def submit_command(
     submission: Annotated[Path, Argument(metavar="SUBMISSION", help="ImageId,Label.")],
     competition: Annotated[
-        str, Option("--competition", metavar="NAME", help="As in its address.")
+        str, Option("--competition", metavar="NAME", help="Its name, as in its address.")
     ] = "digit-recognizer",
     message: Annotated[
-        str | None, Option("--message", metavar="TEXT", help="To stand beside it on Kaggle.")
+        str | None, Option("--message", metavar="TEXT", help="A note to keep beside it on Kaggle.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

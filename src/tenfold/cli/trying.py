@@ -44,12 +44,13 @@ def search_command(
     ] = "random",
     budget: BudgetOption = None,
     folds: Annotated[
-        int | None, Option("--folds", metavar="K", help="Judge each trial by K folds.")
+        int | None,
+        Option("--folds", metavar="K", help="Judge each trial by K folds, not by one of five."),
     ] = None,
     seeds: Annotated[
-        int, Option("--seeds", metavar="N", help="To train winner and start again on; 0: do not.")
+        int, Option("--seeds", metavar="N", help="On so many, winner and start are trained again.")
     ] = 5,
-    seed: Annotated[int, Option("--seed", help="Of the division and the draws.", min=0)] = 0,
+    seed: Annotated[int, Option("--seed", help="Decides division and draws.", min=0)] = 0,
     out: Annotated[
         Path | None, Option("--out", metavar="DIR", help="Default: runs/search-RECIPE.")
     ] = None,
@@ -95,7 +96,14 @@ def search_command(
     said = found.doubt if found.verdict is None else found.verdict.sentence()
     say(console, said)
     say(console, f"everything is in {folder}, told in its report.html")
-    say(console, f"train it with: tenfold run {train} TEST --recipe {folder / 'best.toml'}")
+    trained = f"tenfold run {train} TEST --recipe {folder / 'best.toml'}"
+    if found.verdict is not None and found.verdict.better:
+        say(console, f"train it with: {trained}")
+    else:
+        say(
+            console,
+            f"nothing shows it better than {start.name}; to train it all the same: {trained}",
+        )
 
 
 def _share(
@@ -125,7 +133,7 @@ def compare_command(
     methods: Annotated[
         str | None,
         Option(
-            "--methods", metavar="A,B,…", help="Default: fourteen. knn+deskew+hog; module:Class."
+            "--methods", metavar="A,B,…", help="Such as knn+deskew,quick,module:Class. Default: 14."
         ),
     ] = None,
     folds: Annotated[int, Option("--folds", metavar="K", help="Each held out in turn.", min=2)] = 3,

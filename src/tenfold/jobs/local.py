@@ -1,6 +1,6 @@
-"""Jobs on this machine: one process for each core, bound to it.
+"""Jobs on this machine: at most one process for each core, each bound to its own.
 
-Two processes of one thread train a fifth more than one process of two (docs/performance.md), and
+Two processes of one thread train an eighth more than one process of two (docs/performance.md), and
 one that dies takes no other along. One that is killed begins again. Memory is watched: where it
 runs short the youngest process is asked to save, and waits until there is room for it.
 """
