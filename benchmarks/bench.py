@@ -1,4 +1,4 @@
-"""The comparisons in a quick form: `make bench`. About a quarter of an hour on two cores.
+"""The comparison with Keras in a quick form: `make bench`. About a quarter of an hour on two cores.
 
 One whole run of recipe `quick` on MNIST in the competition's shape; then, on the very same files,
 the seconds per epoch of the published Keras systems and their rate of prediction. An epoch's

@@ -19,7 +19,7 @@ def test_a_score_stands_between_those_above_and_below():
     assert min(entry.score for entry in found.above) > 0.9951
     assert max(entry.score for entry in found.below) <= 0.9951
     assert len(found.above) + len(found.below) == len(entries())
-    assert "stands below 0.9953" in found.sentence()
+    assert "stands below 0.99532" in found.sentence()
     assert "inside its 95 % interval, and at or above 0.995 (G. Surma" in found.sentence()
     assert "inside" not in standing(0.99).sentence()
 

@@ -1,7 +1,7 @@
 """Our own network: no pooling, little work at full resolution, few weights.
 
-On a CPU much of a training step is memory traffic, and most of that is at full resolution. So
-the first convolution already halves the image, and the only pooling is the global one at the end.
+At full resolution a CPU moves memory more than it computes. So the first convolution already
+halves the image, and the only pooling is the global one at the end.
 The second halving is a 2 × 2 convolution whose patches do not overlap: backwards, a 3 × 3 one of
 stride 2 runs at two fifths of the machine's product rate (docs/performance.md).
 """
