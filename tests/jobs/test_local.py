@@ -40,6 +40,10 @@ def stumble(about, folder, tell):
 def nothing(about, folder, tell):
     return None
 
+def rank(about, folder, tell):
+    from tenfold.training.processes import rank_and_count
+    return rank_and_count()
+
 def where(about, folder, tell):
     time.sleep(0.3)
     return sorted(os.sched_getaffinity(0))
@@ -114,6 +118,13 @@ def test_a_manifest_that_is_damaged_or_foreign_counts_as_none(tmp_path, content)
     (tmp_path / one.id).mkdir()
     (tmp_path / one.id / "manifest.json").write_text(content)
     assert run_jobs([one], tmp_path) == [2]
+
+
+def test_a_launcher_of_ours_does_not_reach_into_a_job(tmp_path, monkeypatch):
+    """Two trials of a search, each taken for a half of one training, would change each other."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert run_jobs([job("rank")], tmp_path) == [[0, 1]]
 
 
 def test_the_id_comes_from_the_content_alone():

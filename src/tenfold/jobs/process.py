@@ -23,6 +23,8 @@ from tenfold.errors import Interrupted, TenfoldError
 from tenfold.files import clear_partials, output_folder, write_json
 from tenfold.jobs.job import MANIFEST, Job, Message, Tell, read_manifest
 
+# A job is one process, also where a launcher told ours that it is one of several.
+OF_A_LAUNCHER = {"WORLD_SIZE", "RANK", "LOCAL_RANK"}
 SECONDS_TO_SAVE = 60.0  # that a stopped process has before it is killed
 
 
@@ -51,6 +53,7 @@ class JobProcess:
         about = {"task": job.task, "description": job.description, "id": job.id, "cores": cores}
         write_json(self._folder / "job.json", about)
         self._error = ""
+        given = {name: value for name, value in os.environ.items() if name not in OF_A_LAUNCHER}
         with (self._folder / "stderr.txt").open("w", encoding="utf-8") as stderr:
             self._process = subprocess.Popen(
                 # -P: a random.py in the current folder must not be taken for Python's own
@@ -59,7 +62,7 @@ class JobProcess:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
-                env=os.environ | {"OMP_NUM_THREADS": str(threads)} | dict(environment or {}),
+                env=given | {"OMP_NUM_THREADS": str(threads)} | dict(environment or {}),
                 start_new_session=True,  # Ctrl-C reaches us alone, and we pass it on in order
             )
 
