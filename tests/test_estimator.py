@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 
-from tenfold import DigitClassifier
-from tenfold.errors import DataError
+from tenfold import DigitClassifier, estimator
+from tenfold.errors import DataError, RecipeError
 
 FAST = ("network.width=8", "training.max_epochs=4", "training.batch_size=64")
 
@@ -45,6 +47,38 @@ def test_labels_may_be_of_any_kind(pixels, digits):
     assert (answers == words).mean() > 0.75
 
 
+def test_its_confidence_is_calibrated_by_what_it_holds_out(pixels, digits):
+    """Label smoothing alone leaves it far less sure than it is right."""
+    found = DigitClassifier(overrides=(*FAST, "data.validation=0.5")).fit(pixels, digits.labels)
+    assert found.recognizer_.temperature < 0.9
+    bare = replace(found.recognizer_, temperature=1.0)
+    assert (
+        found.predict_proba(pixels).max(axis=1).mean()
+        > bare.probabilities(digits.images).max(axis=1).mean()
+    )
+
+
+def test_labels_may_stand_in_a_column(pixels, digits):
+    found = DigitClassifier(overrides=FAST).fit(pixels[:400], digits.labels[:400, None])
+    assert found.classes_.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("blank", [np.nan, None])
+def test_blank_labels_are_refused(pixels, digits, blank):
+    labels = digits.labels[:200].astype(object if blank is None else float)
+    labels[7] = blank
+    with pytest.raises(DataError, match="y: has blanks, expected a label for every image"):
+        DigitClassifier(overrides=FAST).fit(pixels[:200], labels)
+
+
+@pytest.mark.parametrize(
+    "several", ["ensemble.members=2", "distillation.teacher=standard", "data.pseudo_confidence=0.9"]
+)
+def test_more_than_one_training_is_refused(pixels, digits, several):
+    with pytest.raises(RecipeError, match="is more than one training, expected a single network"):
+        DigitClassifier(overrides=(*FAST, several)).fit(pixels[:200], digits.labels[:200])
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -64,11 +98,13 @@ def test_what_is_no_image_is_refused(fitted, bad):
 def test_it_holds_out_the_fold_that_the_recipe_names(pixels, digits, monkeypatch):
     seen = []
 
-    def fit(train, valid, _recipe):
+    def fit(train, valid, recipe):
         seen.append(valid.fingerprint())
+        return real(train, valid, recipe)
 
-    monkeypatch.setattr("tenfold.estimator.fit", fit)
+    real = estimator.fit
+    monkeypatch.setattr(estimator, "fit", fit)
     for fold in range(3):
-        chosen = ("data.validation=0.2", f"data.fold={fold}")
+        chosen = (*FAST, "data.validation=0.2", f"data.fold={fold}", "training.max_epochs=1")
         DigitClassifier(overrides=chosen).fit(pixels[:200], digits.labels[:200])
     assert len(set(seen)) == 3

@@ -1,16 +1,19 @@
 """The recognizer as a scikit-learn classifier: for pipelines, cross-validation and comparisons."""
 
+from math import isnan
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from tenfold.data.dataset import Dataset
-from tenfold.errors import DataError
+from tenfold.errors import DataError, RecipeError
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
+from tenfold.training.calibration import calibrated
 from tenfold.training.loop import fit
 from tenfold.training.single import divide
 
@@ -36,12 +39,26 @@ class DigitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.overrides = overrides
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Train on X [N, S·S] or [N, S, S] with pixels 0 to 255, and y [N] of any sortable kind."""
+        """Train on X [N, S·S] or [N, S, S] with pixels 0 to 255, and y [N] of any sortable kind.
+
+        What the recipe holds out calibrates the probabilities.
+
+        Raises:
+            DataError: X is no images, or y has blanks.
+            RecipeError: the recipe cannot work, or is more than one training.
+        """
         recipe = Recipe.load(self.recipe, overrides=self.overrides, seed=self.seed)
-        self.classes_, labels = np.unique(np.asarray(y), return_inverse=True)
+        if not recipe.is_one_training:
+            raise RecipeError(recipe.name, ["is more than one training, expected a single network"])
+        self.classes_, labels = np.unique(_column(y), return_inverse=True)
         names = tuple(str(value) for value in self.classes_)
         dataset = Dataset(_images(X), labels.astype(np.int64), names, "X")
-        self.recognizer_: Recognizer = fit(*divide(dataset, recipe), recipe)
+        train, valid = divide(dataset, recipe)
+        recognizer = fit(train, valid, recipe)
+        if valid is not None:
+            said = recognizer.probabilities(valid)
+            recognizer = calibrated(recognizer, said, valid.known_labels())
+        self.recognizer_: Recognizer = recognizer
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
@@ -53,6 +70,15 @@ class DigitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the most probable class of each row, as y named it."""
         chosen = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[chosen])
+
+
+def _column(values: ArrayLike) -> NDArray[np.generic]:
+    """Return labels [N], from [N] or [N, 1]."""
+    labels: NDArray[np.generic] = column_or_1d(np.asarray(values))
+    blank = (each is None or (isinstance(each, float) and isnan(each)) for each in labels.tolist())
+    if any(blank):
+        raise DataError("y: has blanks, expected a label for every image")
+    return labels
 
 
 def _images(values: ArrayLike) -> NDArray[np.uint8]:

@@ -102,6 +102,12 @@ class Recipe(Section):
         except ValidationError as error:
             raise RecipeError(self.name, _sentences(error)) from error
 
+    @property
+    def is_one_training(self) -> bool:
+        """Whether one training of one network on labelled images is all that it asks for."""
+        several = self.ensemble.members > 1 or self.distillation.teacher is not None
+        return not several and self.data.pseudo_confidence is None
+
     def to_toml(self) -> str:
         """Write every choice, defaults too, so that the file alone repeats the run."""
         return tomli_w.dumps(_spell_none(self.model_dump()))

@@ -35,7 +35,7 @@ def test_names_with_features_recipes_and_classes():
         ("kmn", "method kmn: is not known; did you mean knn"),
         ("knn+sift", "'sift' is none of deskew, hog"),
         ("quick+hog", "networks learn their own features, expected quick"),
-        ("tiny", "trains more than one network"),
+        ("tiny", "is more than one training"),
         ("sklearn.svm:Nothing", "cannot be made (AttributeError"),
         ("no.such.module:Class", "cannot be made (ModuleNotFoundError"),
         ("builtins:dict", "has no fit and predict"),

@@ -144,8 +144,11 @@ class Method:
                 f"method {name}: networks learn their own features, expected {base}"
             )
         recipe = Recipe.load(NETWORKS.get(base, base))
-        if recipe.ensemble.members > 1 or recipe.distillation.teacher is not None:
-            raise ExperimentError(f"method {name}: trains more than one network, expected one")
+        if not recipe.is_one_training:
+            raise ExperimentError(
+                f"method {name}: is more than one training, expected a single network, no teacher "
+                "and no pseudo-labels"
+            )
         return cls(name, None, recipe=recipe)
 
     def to_json(self) -> dict[str, Any]:

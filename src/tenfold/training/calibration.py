@@ -4,15 +4,30 @@ C. Guo, G. Pleiss, Y. Sun and K. Weinberger, 'On calibration of modern neural ne
 2017: dividing the logits by a single number is enough, and changes no answer.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from tenfold.recognizer import tempered
+from tenfold.recognizer import Recognizer, tempered
 
 COLDEST, HOTTEST = 0.05, 20.0
 # With fewer images a lucky handful without a mistake would make the recognizer sure of all.
 FEWEST_IMAGES = 100
+
+
+def calibrated(
+    recognizer: Recognizer, probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+) -> Recognizer:
+    """Return `recognizer` with the temperature that held-out images want.
+
+    Args:
+        recognizer: any temperature that it has is replaced.
+        probabilities: float32 [N, classes], said of the images without a temperature.
+        labels: the truth, int64 [N].
+    """
+    return replace(recognizer, temperature=best_temperature(probabilities, labels))
 
 
 def best_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -13,7 +13,7 @@ from tenfold.files import RunFolder, is_there, output_folder, write_text
 from tenfold.jobs import HERE
 from tenfold.recipe import Recipe, names
 from tenfold.recognizer import Recognizer, tempered
-from tenfold.training.calibration import best_temperature
+from tenfold.training.calibration import calibrated
 from tenfold.training.ensemble import learn_members
 from tenfold.training.progress import Listener, Silence
 from tenfold.training.single import Learned, divide, learn_one
@@ -69,14 +69,14 @@ def learn(
     if raw.held_out is None:
         return raw
     found = raw.held_out
-    temperature = best_temperature(found.probabilities, found.dataset.known_labels())
-    recognizer = replace(raw.recognizer, temperature=temperature)
+    recognizer = calibrated(raw.recognizer, found.probabilities, found.dataset.known_labels())
     recognizer.save(folder.recognizer)
-    calibrated = replace(found, probabilities=tempered(found.probabilities, temperature))
-    Answers.of(
-        found.dataset, calibrated.probabilities, rows=found.rows, data=labelled.fingerprint()
-    ).save(folder.held_out)
-    return replace(raw, recognizer=recognizer, held_out=calibrated)
+    probabilities = tempered(found.probabilities, recognizer.temperature)
+    Answers.of(found.dataset, probabilities, rows=found.rows, data=labelled.fingerprint()).save(
+        folder.held_out
+    )
+    held_out = replace(found, probabilities=probabilities)
+    return replace(raw, recognizer=recognizer, held_out=held_out)
 
 
 def pseudo_labelled(recognizer: Recognizer, unlabelled: Dataset, confidence: float) -> Dataset:
