@@ -15,8 +15,9 @@ import pytest
 
 from tenfold.errors import ExperimentError
 from tenfold.experiments.plan import Plan
+from tenfold.experiments.race import Reached
 from tenfold.experiments.space import Space
-from tenfold.experiments.worker import search_shared
+from tenfold.experiments.worker import _goes_on, search_shared
 from tenfold.recipe import Recipe
 
 INITDB = shutil.which("initdb") or next(
@@ -149,3 +150,22 @@ def test_a_database_of_another_search(digits, tmp_path, database, small):
     storage.engine.dispose()
     with pytest.raises(ExperimentError, match="the database holds a search that differs in data"):
         search_shared(digits, plan, tmp_path / "out", database, worker=True)
+
+
+def test_a_trial_is_compared_with_those_that_got_as_much():
+    """A search that is made longer begins cheaper; the first ones are no measure for that."""
+    study = optuna.create_study(direction="maximize")
+
+    def tell(share, correct):
+        trial = study.ask()
+        reached = Reached(share, correct, 1000, 0.1, 1.0)
+        trial.set_user_attr("rung0", vars(reached))
+        return reached
+
+    for correct in (980, 985, 990):
+        assert _goes_on(study, 0, tell(1 / 3, correct))
+    assert not _goes_on(study, 0, tell(1 / 3, 970))
+    assert _goes_on(study, 0, tell(1 / 9, 900))
+    assert not _goes_on(study, 0, tell(1 / 9, 800))
+    assert not _goes_on(study, 0, tell(1 / 9, 850))
+    assert _goes_on(study, 0, tell(1 / 9, 910))

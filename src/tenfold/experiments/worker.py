@@ -2,15 +2,15 @@
 
 Each machine draws and runs trials of the same study until there are enough: nobody waits for a
 rung, so who goes on is decided by what is known so far (asynchronous successive halving: Li et al.,
-'A system for massively parallel hyperparameter tuning', MLSys 2020), by Optuna's pruner. A
-heartbeat tells who is alive; the trial of a machine that fell silent is run again by another.
+'A system for massively parallel hyperparameter tuning', MLSys 2020). A heartbeat tells who is
+alive; the trial of a machine that fell silent is run again by another.
 """
 
 import os
 import re
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,8 +65,7 @@ def search_shared(
     database = address_of(storage)
     identity, parts = plan.identity(labelled), plan.parts(labelled)
     with folder.alone(), going_on(board), _reached(storage):
-        shared = SharedSearch(identity, parts, plan, folder, on=on, board=board)
-        shared.database = database
+        shared = SharedSearch(identity, parts, plan, folder, database, on=on, board=board)
         if not worker:
             return shared.run(None)
         shared.try_all(None)
@@ -78,8 +77,20 @@ def search_shared(
 class SharedSearch(Search):
     """A search whose trials other machines run too."""
 
-    database: str  # its address, as SQLAlchemy has it
-    here = "none here"  # what this machine is at
+    def __init__(
+        self,
+        identity: dict[str, Any],
+        parts: Mapping[str, Dataset],
+        plan: Plan,
+        folder: ExperimentFolder,
+        database: str,
+        *,
+        on: str,
+        board: Board,
+    ) -> None:
+        super().__init__(identity, parts, plan, folder, on=on, board=board)
+        self.database = database  # its address, as SQLAlchemy has it
+        self.here = "none here"  # what this machine is at
 
     def try_all(self, budget_s: float | None) -> None:
         """Run trials until there are enough, whoever ran them."""
@@ -118,7 +129,7 @@ class SharedSearch(Search):
                 direction="maximize",
                 load_if_exists=True,
                 sampler=sampler_of(self.plan.sampler, self.plan.seed, own),
-                pruner=library.pruners.SuccessiveHalvingPruner(1, REDUCTION),
+                pruner=library.pruners.NopPruner(),  # `_goes_on` decides
             )
             self._check(study)
             yield study
@@ -131,7 +142,7 @@ class SharedSearch(Search):
         before = study.user_attrs.get("identity")
         if before is None:
             study.set_user_attr("identity", self.identity)
-        elif differing := sorted(key for key in before if before[key] != self.identity[key]):
+        elif differing := sorted(key for key in before if before[key] != self.identity.get(key)):
             raise ExperimentError(
                 f"the database holds a search that differs in {' and '.join(differing)}, "
                 "expected the same, or another database"
@@ -170,8 +181,8 @@ class SharedSearch(Search):
                     raise _FailedError(entry.reason)
                 reached = entry.reached[-1]
                 trial.set_user_attr(f"rung{index}", vars(reached))
-                trial.report(reached.accuracy, REDUCTION**index)
-                if not rung.last and trial.should_prune():
+                trial.report(reached.accuracy, rung.step)
+                if not rung.last and not _goes_on(trial.study, index, reached):
                     raise optuna_().TrialPruned
         except (RecipeError, _FailedError) as error:
             trial.set_user_attr("reason", str(error))
@@ -203,17 +214,30 @@ class _FailedError(Exception):
     """A trial could not be trained."""
 
 
-def _finished(study: "optuna.Study") -> list[Any]:
-    """Return what ended for good; a trial that fell silent is drawn again, and does not count.
+def _goes_on(study: "optuna.Study", index: int, reached: Reached) -> bool:
+    """Tell whether a trial is in the best third of those that got as far, on as much, until now.
 
-    A trial gets its reason a moment before it is closed.
+    A race of more trials begins cheaper; what they reach is not held against what others did.
     """
-    return [
-        trial
+    others = [
+        Reached(**trial.user_attrs[f"rung{index}"])
         for trial in study.get_trials(deepcopy=False)
-        if trial.state.name in {"COMPLETE", "PRUNED"}
-        or (trial.state.name == "FAIL" and "reason" in trial.user_attrs)
+        if f"rung{index}" in trial.user_attrs and not _fell_silent(trial)
     ]
+    equals = [other.accuracy for other in others if other.share == reached.share]
+    best = sorted(equals, reverse=True)[: max(1, len(equals) // REDUCTION)]
+    return reached.accuracy >= best[-1]
+
+
+def _finished(study: "optuna.Study") -> list[Any]:
+    """Return what ended for good; a trial that fell silent is drawn again, and does not count."""
+    trials = study.get_trials(deepcopy=False)
+    return [each for each in trials if each.state.is_finished() and not _fell_silent(each)]
+
+
+def _fell_silent(trial: Any) -> bool:
+    """Tell whether nobody said why it failed; a reason is written a moment before it is closed."""
+    return trial.state.name == "FAIL" and "reason" not in trial.user_attrs
 
 
 def address_of(storage: str) -> str:
