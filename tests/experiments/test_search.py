@@ -340,7 +340,7 @@ def test_too_few_images_leave_nothing_behind(digits, space, tmp_path, count, fol
 
 def test_an_ensemble_cannot_be_searched():
     start = Recipe.load("quick", overrides=["ensemble.members=2"])
-    with pytest.raises(ExperimentError, match="trains more than one network"):
+    with pytest.raises(ExperimentError, match="is more than one training"):
         Plan(Space.load(None, start), 3)
 
 
@@ -372,3 +372,28 @@ def test_budgets_are_times():
     for text in ("", "30", "0m", "-1m", "m", "1d"):
         with pytest.raises(ExperimentError, match="expected a time such as 90s, 30m or 2h"):
             seconds_of(text)
+
+
+def test_too_few_images_for_the_first_rung_are_told_before_anything_is_begun(digits, tmp_path):
+    few = digits.select(np.arange(500), "few.csv")
+    plan = Plan(Space.load(None, Recipe.load("quick")), 9)
+    with pytest.raises(DataError, match="a search of 9 trials begins with 11% of a training"):
+        search(few, plan, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pseudo_labels_are_not_searched(small):
+    wants = small.varied({"data": {"pseudo_confidence": 0.9}})
+    with pytest.raises(ExperimentError, match="is more than one training, expected"):
+        Plan(Space.load(None, wants), 9)
+
+
+def test_what_is_found_has_a_name_that_can_be_read_again(digits, small, tmp_path, on_the_spot):
+    source = tmp_path / "start.toml"
+    for name in ("a" * 80, "quick", "quick-searched"):
+        source.write_text(small.model_copy(update={"name": name}).to_toml())
+        (tmp_path / "space.toml").write_text(SPACE)
+        space = Space.load(tmp_path / "space.toml", Recipe.load(source))
+        search(digits, Plan(space, 3, seeds=0), tmp_path / f"out-{name[:10]}-{len(name)}")
+        found = Recipe.load(tmp_path / f"out-{name[:10]}-{len(name)}" / "best.toml").name
+        assert found == f"{name[:71]}-searched" if name[0] == "a" else found == "quick-searched"

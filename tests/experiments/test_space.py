@@ -64,6 +64,10 @@ def test_every_kind_of_range_ends_in_a_recipe(tmp_path):
         ("[data]\nvalidation = [0.1, 0.2]", "data cannot be searched"),
         ("seed = [1, 2]", "seed is no section"),
         ("[network", "is not valid TOML"),
+        ("[network]\nwidth = " + "[" * 5000, "is not valid TOML"),
+        ("[optimizer]\nlearning_rate = {range = [1, " + "9" * 5000 + "]}", "is not valid TOML"),
+        ("[optimizer]\nlearning_rate = {range = [1, " + "9" * 400 + "]}", "expected a list of val"),
+        ("[network]\nwidth = {range = [1, inf]}", "expected a list of values"),
     ],
 )
 def test_what_cannot_be_searched_is_a_sentence(tmp_path, text, sentence):

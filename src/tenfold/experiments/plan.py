@@ -6,10 +6,14 @@ from typing import Any
 
 from tenfold.data.dataset import Dataset
 from tenfold.data.splits import fold, split_rows
-from tenfold.errors import ExperimentError
+from tenfold.errors import DataError, ExperimentError
+from tenfold.experiments.race import rungs
 from tenfold.experiments.space import Space
 from tenfold.experiments.study import sampler_of
+from tenfold.experiments.trial import some_of
 from tenfold.recipe import ABOUT
+from tenfold.training.single import divide
+from tenfold.wording import counted
 
 HELD_OUT = 0.2  # of all images: set aside for the verdict
 FOLDS = 5  # that the images to search on are divided into; without --folds one of them judges
@@ -45,10 +49,10 @@ class Plan:
             problems.append(f"--folds {self.folds}: expected at least 2")
         if self.seeds < 0:
             problems.append(f"--seeds {self.seeds}: expected 0 or more")
-        if start.ensemble.members > 1 or start.distillation.teacher is not None:
+        if not start.is_one_training:
             problems.append(
-                f"recipe {start.name} trains more than one network, expected ensemble.members = 1 "
-                "and no teacher"
+                f"recipe {start.name} is more than one training, expected ensemble.members = 1, "
+                "no teacher and no pseudo-labels"
             )
         if problems:
             raise ExperimentError("; ".join(problems))
@@ -69,15 +73,28 @@ class Plan:
         """Divide the images into "search", to try recipes on, and "final", for the verdict.
 
         Raises:
-            DataError: a class has too few for that, or for the folds.
+            DataError: a class has too few for that, for the folds, or for the first rung.
         """
         rows, aside = split_rows(labelled, HELD_OUT, self.seed)
         parts = {
             name: labelled.select(part, f"{labelled.name} ({name} part)")
             for name, part in (("search", rows), ("final", aside))
         }
-        fold(parts["search"], self.folds or FOLDS, 0, self.seed)
+        learn, _ = fold(parts["search"], self.folds or FOLDS, 0, self.seed)
+        self._try_first_rung(parts["search"].select(learn))
         return parts
+
+    def _try_first_rung(self, learn: Dataset) -> None:
+        """Divide the images of a fold as the cheapest trials will, before any is begun."""
+        first = rungs(self.batches(())[0])[0]
+        recipe, part = first.cut(self.space.start)
+        try:
+            divide(some_of(learn, part, recipe.split_seed), recipe)
+        except DataError as error:
+            raise DataError(
+                f"{error}; a search of {counted(self.trials, 'trial')} begins with "
+                f"{first.share:.0%} of a training: fewer trials begin with more"
+            ) from error
 
     def batches(self, before: Sequence[int]) -> list[int]:
         """Return how many trials race each other, after races of `before` so many."""

@@ -23,11 +23,14 @@ class Rung:
 
     Attributes:
         share: of the cost of a whole training, epochs × images.
-        last: whether it is the whole.
     """
 
     share: float
-    last: bool
+
+    @property
+    def last(self) -> bool:
+        """Whether it is the whole."""
+        return self.share == 1
 
     @property
     def step(self) -> int:
@@ -52,8 +55,7 @@ def rungs(trials: int) -> list[Rung]:
     count = 1
     while count < MOST_RUNGS and trials >= REDUCTION**count:
         count += 1
-    shares = [REDUCTION ** -(count - 1 - index) for index in range(count)]
-    return [Rung(float(share), share == 1) for share in shares]
+    return [Rung(float(REDUCTION) ** -left) for left in reversed(range(count))]
 
 
 @dataclass(frozen=True)

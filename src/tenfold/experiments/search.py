@@ -27,6 +27,8 @@ from tenfold.report.searching import write_search_page
 from tenfold.wording import counted
 
 BEST_SHOWN = 8
+SEARCHED = "-searched"  # behind the name of the recipe that it began with
+LONGEST_NAME = 71  # a recipe's may have 80 letters
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,7 @@ class Search:
         assert winner.recipe is not None
         plan, start = self.plan, self.plan.space.start
         about = {
-            "name": f"{start.name}-searched",
+            "name": f"{start.name.removesuffix(SEARCHED)[:LONGEST_NAME]}{SEARCHED}",
             "description": (
                 f"Trial {winner.number}, the best of {len(self.entries)} by {plan.sampler} search "
                 f"from {start.name} (seed {plan.seed})."

@@ -13,7 +13,6 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 # These say which images are learned, by whom or how many: a search has its own answers to that.
 FIXED_SECTIONS = frozenset({"data", "distillation", "ensemble"})
 KINDS = ("range", "log")
+LARGEST = 1e300  # a bound; infinity, no number, and whole numbers of many digits are beyond it
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _read(source: Path | None) -> dict[str, Any]:
         raise ExperimentError(f"space {source}: cannot be read ({reason(error)})") from error
     except UnicodeDecodeError as error:
         raise ExperimentError(f"space {source}: cannot be read as text ({error})") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers too long, nests too deep
         raise ExperimentError(f"space {source}: is not valid TOML ({error})") from error
 
 
@@ -207,7 +207,7 @@ def _are_bounds(bounds: Any) -> bool:
         isinstance(bounds, list)
         and len(bounds) == 2
         and all(isinstance(bound, int | float) and not isinstance(bound, bool) for bound in bounds)
-        and all(isfinite(bound) for bound in bounds)
+        and all(-LARGEST < bound < LARGEST for bound in bounds)
     )
 
 
