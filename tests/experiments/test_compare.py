@@ -238,3 +238,24 @@ def test_a_network_that_is_stopped_has_not_failed(digits, tmp_path, task):
         run_jobs([job], tmp_path, hear=stop_at_first_word)
     assert not job.is_done(tmp_path)
     assert list((tmp_path / job.id).rglob("checkpoint.safetensors"))
+
+
+def test_a_rare_class_keeps_nobody_out(digits, tmp_path, here):
+    """The small fits that tell the time may leave one image of it, which nobody can divide."""
+    rows = np.concatenate(
+        [np.flatnonzero(digits.labels != 9), np.flatnonzero(digits.labels == 9)[:4]]
+    )
+    rare = digits.select(np.sort(rows))
+    found = compare(rare, methods_of("naive-bayes,mlp"), tmp_path / "a", folds=2, seed=1)
+    assert {entry.method.name for entry in found.entries if entry.reason} == set()
+    rarer = digits.select(np.setdiff1d(rows, np.flatnonzero(digits.labels == 9)[:2]))
+    found = compare(rarer, methods_of("naive-bayes"), tmp_path / "b", folds=2)
+    assert not found.entries[0].reason
+
+
+def test_a_budget_keeps_what_an_earlier_comparison_found(digits, tmp_path, here):
+    compare(digits, methods_of("naive-bayes"), tmp_path, folds=2)
+    here.count, here.stop_after = 0, 0
+    with pytest.raises(KeyboardInterrupt):
+        compare(digits, methods_of("naive-bayes,knn"), tmp_path, folds=2, budget_s=1000)
+    assert [one["method"] for one in told_of(tmp_path)["methods"]] == ["naive-bayes"]

@@ -212,7 +212,7 @@ class _Comparison:
         the jobs, stay the same though a node may be gone.
         """
         workers = self.before.get("workers") or workers_on(self.on, self.machine.workers)
-        self.before = {"identity": self.identity, "workers": workers}
+        self.before = {**self.before, "identity": self.identity, "workers": workers}
         write_json(self.folder.settings, self.before)
 
         def in_all(most_s: float) -> float:

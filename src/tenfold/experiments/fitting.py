@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
-from tenfold.errors import Interrupted, JobError, OutputError, RecipeError, TenfoldError
+from tenfold.errors import DataError, Interrupted, JobError, OutputError, RecipeError, TenfoldError
 from tenfold.experiments.features import features
 from tenfold.experiments.methods import Method, make, module_of, source_of
 from tenfold.experiments.trial import images_of, some_of
@@ -22,7 +22,7 @@ from tenfold.jobs import Job, Tell
 from tenfold.recipe import Recipe
 from tenfold.tensors import load_tensors, save_tensors
 from tenfold.training.progress import Teller
-from tenfold.training.single import learn_one
+from tenfold.training.single import divide, learn_one
 
 FIT = "tenfold.experiments.fitting:fit_and_judge"
 PROBE = "tenfold.experiments.fitting:probe"
@@ -62,8 +62,8 @@ def fit_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) -> d
         images included; or "failed" with a sentence.
     """
     learn, judge = images_of(description, folder.parent)
-    learn = some_of(learn, description["part"], description["fold"]["seed"])
     try:
+        learn = some_of(learn, description["part"], description["fold"]["seed"])
         found, answers = _fit(description["method"], learn, judge, folder, tell)
     except Exception as error:  # any estimator may be brought, and fail in its own way
         return {"failed": _fault_of_method(error)}
@@ -100,7 +100,7 @@ def probe(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str,
         method["recipe"] = _one_epoch(method["recipe"])
     fits = []
     for size in sizes:
-        some = some_of(learn, size / len(learn), description["fold"]["seed"])
+        some = _small(learn, size, description["fold"]["seed"], method["recipe"])
         try:
             found, _ = _fit(method, some, judge, folder / f"small-{size}", tell)
             RunFolder(folder / f"small-{size}").checkpoint.unlink(missing_ok=True)
@@ -109,6 +109,23 @@ def probe(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str,
         each_s = found["predict_s"] / len(judge)
         fits.append({"images": len(some), "fit_s": found["fit_s"], "predict_s": each_s})
     return {"fits": fits}
+
+
+def _small(learn: Dataset, size: int, seed: int, recipe: Mapping[str, Any] | None) -> Dataset:
+    """Return about so many of the images, to see how long they take.
+
+    Where a class is too rare for a part with all classes, an estimator gets any, a network all.
+    """
+    try:
+        some = some_of(learn, size / len(learn), seed)
+        if recipe is not None:
+            divide(some, Recipe.model_validate(recipe))
+    except DataError:
+        if recipe is not None:
+            return learn
+        drawn = np.random.default_rng(seed).permutation(len(learn))[:size]
+        return learn.select(np.sort(drawn))
+    return some
 
 
 def _fault_of_method(error: Exception) -> str:
