@@ -176,6 +176,8 @@ def test_a_finished_run_is_not_replaced_by_another(trained, digits):
         learn(digits, recipe_of("network.hidden=[16]"), folder, resume=True)
     with pytest.raises(RecognizerError, match="by another recipe"):
         learn(digits, recipe_of("ensemble.members=1", "seed=1"), folder, resume=True)
+    with pytest.raises(RecognizerError, match="holds a run of 3 networks, not 1: whether there"):
+        learn(digits, recipe_of("ensemble.members=1"), folder, resume=True)
     few = digits.select(np.arange(1000), "few.csv")
     with pytest.raises(RecognizerError, match=r"learned from other images than few\.csv"):
         learn(few, recipe_of(), folder, resume=True)

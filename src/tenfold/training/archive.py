@@ -16,6 +16,7 @@ from tenfold.recipe import ABOUT, Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.training import checkpoint
 from tenfold.training.checkpoint import State
+from tenfold.wording import counted
 
 # A checkpoint within an epoch is due after this many seconds, or later where saving is slow:
 # at most a twentieth of the time goes into it.
@@ -91,11 +92,19 @@ class Archive:
         """Make sure that what is about to be replaced was made by the same choices, of the same."""
         if not (is_there(folder.recognizer) or is_there(folder.members)):
             return
-        if is_there(folder.recipe) and _fixed(Recipe.load(folder.recipe)) != _fixed(self._recipe):
-            raise RecognizerError(
-                f"{folder.path}: holds a run by another recipe, expected the one that it began "
-                "with (only training.max_epochs and ensemble.members may change)"
-            )
+        if is_there(folder.recipe):
+            before = Recipe.load(folder.recipe)
+            if _fixed(before) != _fixed(self._recipe):
+                raise RecognizerError(
+                    f"{folder.path}: holds a run by another recipe, expected the one that it began "
+                    "with (only training.max_epochs and ensemble.members may change)"
+                )
+            if (before.ensemble.members == 1) != (self._recipe.ensemble.members == 1):
+                raise RecognizerError(
+                    f"{folder.path}: holds a run of {counted(before.ensemble.members, 'network')}, "
+                    f"not {self._recipe.ensemble.members}: whether there are several is settled "
+                    "when a run begins, expected another folder"
+                )
         if is_there(folder.data) and _learned(folder.data) != self._train.fingerprint():
             raise RecognizerError(
                 f"{folder.path}: holds a run that learned from other images than "
