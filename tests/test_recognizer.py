@@ -10,8 +10,9 @@ from tenfold.errors import DataError, OutputError, RecognizerError
 from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.preprocessing import Preprocessing
-from tenfold.recognizer import Member, Recognizer, tempered
+from tenfold.recognizer import PREDICT_BATCH, Member, Recognizer, tempered
 
+MORE_THAN_A_BATCH = PREDICT_BATCH + 88
 NEIGHBOURS = ((1, 1), (-1, 1), (1, 2), (-1, 2))
 PLAIN = Machine(torch.device("cpu"), "fp32")
 
@@ -31,20 +32,20 @@ def recognizer():
 
 
 def test_probabilities_are_the_mean_of_the_members(recognizer, digits):
-    images = digits.images[:300]  # more than one batch
+    images = digits.images[:MORE_THAN_A_BATCH]
     both = recognizer.probabilities(images, PLAIN)
     alone = [
         Recognizer([member], recognizer.classes, 28).probabilities(images, PLAIN)
         for member in recognizer.members
     ]
-    assert both.shape == (300, 10)
+    assert both.shape == (MORE_THAN_A_BATCH, 10)
     assert both.dtype == np.float32
     np.testing.assert_allclose(both, (alone[0] + alone[1]) / 2, atol=1e-6)
     np.testing.assert_allclose(both.sum(axis=1), 1, atol=1e-5)
 
 
 def test_votes_are_what_each_member_answers_alone(recognizer, digits):
-    images = digits.images[:300]
+    images = digits.images[:MORE_THAN_A_BATCH]
     both, votes = recognizer.probabilities_and_votes(images, PLAIN)
     np.testing.assert_array_equal(both, recognizer.probabilities(images, PLAIN))
     for member, vote in zip(recognizer.members, votes, strict=True):
@@ -100,12 +101,13 @@ def test_temperature_softens_without_changing_an_answer(recognizer, digits, tmp_
     np.testing.assert_allclose(tempered(softer, 0.5), plain, atol=1e-5)
 
 
+@pytest.mark.parametrize("zoom", [None, 1.25])
 def test_the_unsure_look_again_at_the_image_and_its_four_neighbours(
-    recognizer, digits, monkeypatch
+    recognizer, digits, monkeypatch, zoom
 ):
     images = digits.images[:300]
     moved = [np.roll(images, shift, axis) for shift, axis in ((0, 1), *NEIGHBOURS)]
-    bare = [replace(member, preprocessing=Preprocessing()) for member in recognizer.members[:1]]
+    bare = [replace(recognizer.members[0], preprocessing=Preprocessing(zoom=zoom))]
     plain = replace(recognizer, members=bare, temperature=1.0, view_shift=None)
     once, *others = (plain.probabilities(each, PLAIN) for each in moved)
     level = float(np.median(once.max(axis=1)))  # a network that never learned is never sure

@@ -114,7 +114,8 @@ class Augmentation(Section):
     """Each axis is scaled by its own factor from 1 - zoom to 1 + zoom."""
     shear_degrees: Annotated[float, Field(ge=0, le=60)] = 0.0
     elastic_pixels: Annotated[float, Field(ge=0, le=7)] = 0.0
-    """Standard deviation of a smooth random displacement (Simard et al., ICDAR 2003)."""
+    """A smooth random displacement (Simard et al., ICDAR 2003), of a standard deviation of about
+    0.8 times so much."""
     stroke_pixels: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Strokes grow or shrink by about so much on each side, in pixels before any zoom."""
     mixup: Annotated[float, Field(ge=0, le=0.5)] = 0.0

@@ -86,7 +86,7 @@ class Recognizer:
             again, at the image moved by so much to each side, and averages its five answers.
         precision: of its arithmetic, as the recipe chose it: "auto", "bf16" or "fp32".
         weights: how they are saved: "float32", or "float16" if they are rounded to it.
-        provenance: recipe, data and machine it came from, as JSON values.
+        provenance: recipe and data that it came from, as JSON values.
     """
 
     members: Sequence[Member]

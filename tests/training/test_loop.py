@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import signal
@@ -6,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.numpy import load_file
 
 from tenfold.data import split
@@ -383,3 +385,23 @@ def test_small_images_come_first_and_then_the_size_that_prediction_sees(parts, m
     assert seen[:20] == [16] * 10 + [20] * 10  # of 50 steps
     assert set(seen[20:]) == {24}
     assert recognizer.members[0].preprocessing.size == 24
+
+
+def test_a_step_learns_with_smoothed_labels_and_tells_the_plain_loss(parts):
+    choices = recipe("training.label_smoothing=0.3", "training.ema_decay=0.9", *PLAIN)
+    trainer = Trainer(*parts, choices, None, Silence())
+    chosen = trainer.batches.of_epoch(0)[0]
+    seen, labels = trainer.batches.seen(chosen, 0)
+    twin = copy.deepcopy(trainer.state.network)
+    with trainer.machine.autocast():
+        logits = twin(seen).float()
+    F.cross_entropy(logits, labels, label_smoothing=0.3).backward()
+    trainer.step(chosen)
+    expected = [weight.grad for weight in twin.parameters()]
+    got = [weight.grad for weight in trainer.state.network.parameters()]
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    told, _, count = trainer.state.sums[0].tolist()
+    assert told / count == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
+    now = next(trainer.state.network.parameters())
+    assert not torch.equal(next(trainer.state.average.parameters()), now)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.data import split
+from tenfold.data import Dataset, split
 from tenfold.errors import DataError, Interrupted, OutputError, RecipeError
 from tenfold.files import RunFolder
 from tenfold.machine import Machine
@@ -74,14 +74,28 @@ def test_the_loss_is_least_where_student_and_teacher_agree(taught):
     assert agreed < teacher.loss(logits + torch.tensor([0.5, 0.0, 0.0]), (logits / 2).softmax(1))
 
 
+def test_the_gradient_is_of_one_size_whatever_the_temperature(taught):
+    logits, wanted = torch.tensor([[0.2, -0.1, 0.1]]), torch.tensor([[0.7, 0.2, 0.1]])
+    sizes = []
+    for temperature in (4.0, 8.0):
+        teacher = Teacher(Recognizer.load(taught), PLAIN, temperature=temperature)
+        seen = logits.clone().requires_grad_()
+        softened = (wanted.log() / temperature).softmax(dim=1)
+        teacher.loss(seen, softened).backward()
+        sizes.append(float(seen.grad.norm()))
+    assert 0.8 < sizes[0] / sizes[1] < 1.25
+
+
 def test_a_student_learns_from_a_run(taught, parts, digits, tmp_path):
+    wrong = np.random.default_rng(0).permutation(digits.known_labels())
+    digits = Dataset(digits.images, wrong, digits.classes, digits.name)
     choices = recipe(
         "data.validation=0.2", "distillation.weight=1", f"distillation.teacher={taught}"
     )
     learned = learn(digits, choices, RunFolder(tmp_path / "run"))
     teacher = Recognizer.load(taught)
     ours, theirs = (r.predict(parts[1]) for r in (learned.recognizer, teacher))
-    assert (ours == theirs).mean() > 0.7  # without a single label
+    assert (ours == theirs).mean() > 0.7  # without a single true label
     assert not (tmp_path / "run" / "teacher").exists()
 
 

@@ -164,7 +164,7 @@ def _affine(
 
 
 def _displacement(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Draw smooth fields of standard deviation near 1: float32 [count, size, size, 2]."""
+    """Draw smooth fields of standard deviation about 0.8: float32 [count, size, size, 2]."""
     shape = (count, 2, ELASTIC_POINTS, ELASTIC_POINTS)
     coarse = torch.randn(shape, generator=generator, device=generator.device)
     smooth = F.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)

@@ -50,6 +50,8 @@ def fit(
 ) -> Recognizer:
     """Train a recognizer of one network; `tenfold.training.learn.learn` trains all recipes.
 
+    Its confidence is as training left it: see `tenfold.training.calibration`.
+
     Started by torchrun, several processes train it together: see `tenfold.training.together`.
 
     Args:

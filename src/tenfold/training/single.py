@@ -37,7 +37,7 @@ class Learned:
     """What a recipe made of labelled images.
 
     Attributes:
-        recognizer: calibrated.
+        recognizer: calibrated, once it comes from `tenfold.training.learn.learn`.
         held_out: None if the recipe holds nothing out.
         history: the epochs of the network, or of the first member.
         train_s: seconds of training and validation; pauses left out.
