@@ -126,7 +126,7 @@ def test_a_full_disk_is_not_the_methods_fault(digits, tmp_path, monkeypatch):
         raise OutputError("recognizer.safetensors: cannot be written (no space left on device)")
 
     monkeypatch.setattr(fitting, "_fit", full)
-    learn = {"file": "l.safetensors", "sha256": shelf.lay(digits, tmp_path / "l.safetensors")}
+    learn = shelf.lay(digits, tmp_path / "l.safetensors")
     division = {"index": 0, "folds": 2, "seed": 0}
     job = fit_job(Method.named("knn"), learn, division)
     with pytest.raises(OutputError, match="no space left"):
@@ -202,7 +202,7 @@ def test_a_network_in_a_process_of_its_own(digits, tmp_path):
     """The job as it truly runs: fitted, timed, weighed and judged on its fold."""
     from tenfold.data import shelf
 
-    learn = {"file": "l.safetensors", "sha256": shelf.lay(digits, tmp_path / "l.safetensors")}
+    learn = shelf.lay(digits, tmp_path / "l.safetensors")
     division = {"index": 0, "folds": 2, "seed": 0}
     job = fit_job(Method.named("mlp"), learn, division, part=0.5)
     (result,) = run_jobs([job], tmp_path)
@@ -222,7 +222,7 @@ def test_a_network_that_is_stopped_has_not_failed(digits, tmp_path, task):
     from tenfold.data import shelf
     from tenfold.errors import Interrupted
 
-    learn = {"file": "l.safetensors", "sha256": shelf.lay(digits, tmp_path / "l.safetensors")}
+    learn = shelf.lay(digits, tmp_path / "l.safetensors")
     slow = Recipe.load(
         "lenet5", overrides=["training.batch_size=1", "training.patience_epochs=none"]
     )

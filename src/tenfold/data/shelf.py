@@ -1,5 +1,9 @@
-"""Labelled images laid down for other processes, and taken up again unchanged."""
+"""Labelled images laid down for other processes, and taken up again unchanged.
 
+A job's description names them by a reference: their file, and the fingerprint of what is in it.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +16,8 @@ from tenfold.tensors import load_tensors, save_tensors
 FORMAT = "tenfold-dataset-1"
 
 
-def lay(dataset: Dataset, path: Path) -> str:
-    """Write labelled images to `path` and return their fingerprint.
+def lay(dataset: Dataset, path: Path) -> dict[str, str]:
+    """Write labelled images to `path` and return the reference: "file" and "sha256".
 
     Raises:
         DataError: there are no labels.
@@ -24,19 +28,20 @@ def lay(dataset: Dataset, path: Path) -> str:
         "labels": torch.from_numpy(dataset.known_labels()),
     }
     save_tensors(path, tensors, FORMAT, {"classes": dataset.classes, "name": dataset.name})
-    return dataset.fingerprint()
+    return {"file": path.name, "sha256": dataset.fingerprint()}
 
 
-def take(path: Path, fingerprint: str) -> Dataset:
-    """Read what `lay` wrote.
+def take(folder: Path, reference: Mapping[str, str]) -> Dataset:
+    """Read what `lay` wrote into `folder`.
 
     Raises:
-        DataError: these are other images than the `fingerprint` is of.
+        DataError: these are other images than the `reference` is of.
         RecognizerError: the file is missing or damaged.
     """
+    path = folder / reference["file"]
     tensors, about = load_tensors(path, FORMAT)
     images, labels = tensors["images"].numpy(), tensors["labels"].numpy()
     dataset = Dataset(images, labels, tuple(about["classes"]), about["name"])
-    if dataset.fingerprint() != fingerprint:
+    if dataset.fingerprint() != reference["sha256"]:
         raise DataError(f"{path}: holds other images than the job is about")
     return dataset

@@ -143,7 +143,7 @@ class _Comparison:
                 "(what they learned is kept; name them in --methods to have them back)"
             )
         self.path = folder.jobs / "labelled.safetensors"
-        self.learn = {"file": self.path.name, "sha256": shelf.lay(ground.labelled, self.path)}
+        self.learn = shelf.lay(ground.labelled, self.path)
         self._owners: dict[Job, Entry] = {}
 
     def run(self, budget_s: float | None) -> Compared:

@@ -101,7 +101,9 @@ class Search:
         self.identity = identity
         before = folder.claim(self.identity) or {}
         self.batches = plan.batches(before.get("batches", []))
-        self.files = _lay(parts, folder.jobs)
+        self.supplies = [folder.jobs / f"{name}.safetensors" for name in parts]
+        laid = map(shelf.lay, parts.values(), self.supplies)
+        self.references = dict(zip(parts, laid, strict=True))
         self.entries: list[Entry] = []
         self.pace = Pace(self.batches, plan.folds or 1)
 
@@ -147,7 +149,7 @@ class Search:
         told = self.folder.read()
         assert told is not None
         write_search_page(told, self.folder.report, self.folder.figures)
-        for path in self.files["paths"]:
+        for path in self.supplies:
             path.unlink(missing_ok=True)
         return found
 
@@ -203,7 +205,7 @@ class Search:
             list(jobs),
             self.folder.jobs,
             on=self.on,
-            supplies=self.files["paths"],
+            supplies=self.supplies,
             hear=hear,
             workers=Machine.detect().workers,
             cores_each=1,  # the same arithmetic on few cores, on many, and on a cluster
@@ -218,7 +220,7 @@ class Search:
             trial_job(
                 f"trial {entry.number}",
                 recipe,
-                self.files["search"],
+                self.references["search"],
                 fold={"index": index, "folds": self.plan.folds or FOLDS, "seed": self.plan.seed},
                 part=part,
             )
@@ -242,7 +244,10 @@ class Search:
             return None, "neither was trained again"
         self.board.note(f"training winner and start again, each on {counted(seeds, 'seed')}")
         jobs = verdict_jobs(
-            {"start": start, "winner": winner}, seeds, self.files["search"], self.files["final"]
+            {"start": start, "winner": winner},
+            seeds,
+            self.references["search"],
+            self.references["final"],
         )
         every = [job for theirs in jobs.values() for job in theirs]
         done = 0
@@ -265,7 +270,7 @@ class Search:
             every,
             self.folder.jobs,
             on=self.on,
-            supplies=self.files["paths"],
+            supplies=self.supplies,
             hear=hear,
             workers=Machine.detect().workers,
             cores_each=1,
@@ -326,16 +331,6 @@ class Search:
         start = {"start": self.plan.space.start.name, "batches": self.batches}
         about = {"identity": self.identity, **start, **outcome}
         write_record(self.folder, self.plan.space.dimensions, self.entries, about)
-
-
-def _lay(parts: Mapping[str, Dataset], folder: Path) -> dict[str, Any]:
-    """Lay both parts of the images down beside the jobs."""
-    found: dict[str, Any] = {"paths": []}
-    for name, dataset in parts.items():
-        path = folder / f"{name}.safetensors"
-        found[name] = {"file": path.name, "sha256": shelf.lay(dataset, path)}
-        found["paths"].append(path)
-    return found
 
 
 def _closer(study: Study) -> Callable[[Entry], None]:

@@ -38,8 +38,8 @@ def trial_job(
     Args:
         name: for messages.
         recipe: of one network.
-        learn: "file" and "sha256" of the images to learn from, laid down beside the jobs.
-        judge: likewise of those to judge by; or None, and a fold of the first is held out:
+        learn: the reference of the images to learn from, laid down beside the jobs.
+        judge: likewise those to judge by; or None, and a fold of the first is held out:
         fold: "index", "folds" and "seed" of `tenfold.data.splits.fold`.
         part: of the images to learn from, stratified by class.
     """
@@ -84,9 +84,9 @@ def train_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) ->
 
 def images_of(description: Mapping[str, Any], shelf_folder: Path) -> tuple[Dataset, Dataset]:
     """Return the images to learn from and those to judge by, as a description has them."""
-    learn = _take(description["learn"], shelf_folder)
+    learn = shelf.take(shelf_folder, description["learn"])
     if description["judge"] is not None:
-        return learn, _take(description["judge"], shelf_folder)
+        return learn, shelf.take(shelf_folder, description["judge"])
     division = description["fold"]
     rows, held_out = fold(learn, division["folds"], division["index"], division["seed"])
     return learn.select(rows), learn.select(held_out)
@@ -98,10 +98,6 @@ def some_of(dataset: Dataset, part: float, seed: int) -> Dataset:
         return dataset
     _, rows = split_rows(dataset, part, seed)
     return dataset.select(rows)
-
-
-def _take(about: Mapping[str, str], shelf_folder: Path) -> Dataset:
-    return shelf.take(shelf_folder / about["file"], about["sha256"])
 
 
 def why_failed(result: Failed | Mapping[str, Any]) -> str | None:

@@ -69,7 +69,7 @@ def search_shared(
         if not worker:
             return shared.run(None)
         shared.try_all(None)
-        for path in shared.files["paths"]:
+        for path in shared.supplies:
             path.unlink(missing_ok=True)
     return None
 

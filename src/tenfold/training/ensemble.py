@@ -57,7 +57,7 @@ def learn_members(
     shared = {LABELLED: labelled} | ({} if extra is None else {EXTRA: extra})
     paths = [folder.members / name for name in shared]
     prints = {
-        path.name: shelf.lay(dataset, path)
+        path.name: shelf.lay(dataset, path)["sha256"]
         for path, dataset in zip(paths, shared.values(), strict=True)
     }
     jobs = [_job(member, index, len(members), prints) for index, member in enumerate(members)]
@@ -162,7 +162,7 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
     """
     recipe = Recipe.model_validate(description["recipe"])
     data = {
-        name: shelf.take(folder.parent / name, fingerprint)
+        name: shelf.take(folder.parent, {"file": name, "sha256": fingerprint})
         for name, fingerprint in description["data"].items()
     }
     run = RunFolder(folder)
