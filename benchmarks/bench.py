@@ -72,23 +72,22 @@ def table(quick: dict, peers: dict[str, dict]) -> str:
 
 
 def draw(quick: dict, peers: dict[str, dict], path: Path) -> None:
-    """Whole trainings as bars on a logarithmic axis of seconds."""
+    """Whole trainings as bars of minutes."""
     from tenfold.report.figures.style import AMBER, BLUE, drawing, save
 
-    times = {"quick": quick["train_s"]} | {
-        f"{name}, in Keras": found["keras_whole_s"] for name, found in peers.items()
+    minutes = {"quick": quick["train_s"] / 60} | {
+        f"{name}, in Keras": found["keras_whole_s"] / 60 for name, found in peers.items()
     }
     title = f"One whole training on {len(os.sched_getaffinity(0))} cores"
     epochs = ", ".join(f"{found['epochs']} of {name}" for name, found in peers.items())
     note = f"Keras: seconds of an epoch, measured, times the epochs: {epochs}."
-    with drawing(9, 1.3 + 0.5 * len(times), title, note) as figure:
+    with drawing(9, 1.3 + 0.5 * len(minutes), title, note) as figure:
         axes = figure.subplots()
         colours = [BLUE] + [AMBER] * len(peers)
-        axes.barh(list(times), list(times.values()), color=colours, height=0.6)
-        for place, seconds in enumerate(times.values()):
-            text = f" {seconds:.0f} s" if seconds < 300 else f" {seconds / 60:.0f} min"
-            axes.text(seconds, place, text, va="center")
-        axes.set(xscale="log", xlabel="seconds", ylim=(len(times) - 0.5, -0.5))
+        bars = axes.barh(list(minutes), list(minutes.values()), color=colours, height=0.6)
+        said = [f"{m:.0f} min" if m >= 2 else f"{60 * m:.0f} s" for m in minutes.values()]
+        axes.bar_label(bars, said, padding=4)
+        axes.set(xlabel="minutes", ylim=(len(minutes) - 0.5, -0.5))
         axes.margins(x=0.15)
     save(figure, path)
 
