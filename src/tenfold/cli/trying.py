@@ -48,7 +48,8 @@ def search_command(
         Option("--folds", metavar="K", help="Judge each trial by K folds, not by one of five."),
     ] = None,
     seeds: Annotated[
-        int, Option("--seeds", metavar="N", help="On so many, winner and start are trained again.")
+        int,
+        Option("--seeds", metavar="N", help="On N, winner and start are trained again; 0: none."),
     ] = 5,
     seed: Annotated[int, Option("--seed", help="Decides division and draws.", min=0)] = 0,
     out: Annotated[

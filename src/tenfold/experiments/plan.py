@@ -91,6 +91,8 @@ class Plan:
         try:
             divide(some_of(learn, part, recipe.split_seed), recipe)
         except DataError as error:
+            if first.last:
+                raise
             raise DataError(
                 f"{error}; a search of {counted(self.trials, 'trial')} begins with "
                 f"{first.share:.0%} of a training: fewer trials begin with more"

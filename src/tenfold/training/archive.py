@@ -97,7 +97,7 @@ class Archive:
             if _fixed(before) != _fixed(self._recipe):
                 raise RecognizerError(
                     f"{folder.path}: holds a run by another recipe, expected the one that it began "
-                    "with (only training.max_epochs and ensemble.members may change)"
+                    "with (only training.max_epochs and the number of several members may change)"
                 )
             if (before.ensemble.members == 1) != (self._recipe.ensemble.members == 1):
                 raise RecognizerError(
