@@ -249,7 +249,7 @@ class RunFolder:
 
     @property
     def elapsed(self) -> Path:
-        """Of an ensemble: the seconds that its training took, in all sittings that were ended."""
+        """Of an ensemble: the seconds that its training took, in all its sittings."""
         return self.members / "elapsed.json"
 
     @property

@@ -129,6 +129,30 @@ def test_time_adds_up_over_sittings_and_what_is_not_used_is_said(trained, digits
     assert any(" finished members of other choices stay in" in note for note in notes)
 
 
+def test_a_sitting_that_is_killed_loses_ten_seconds_at_most(digits, tmp_path, monkeypatch):
+    clock = iter([0.0, 9.0, 10.0, 10.0, 15.0])
+    monkeypatch.setattr(ensemble.time, "perf_counter", lambda: next(clock))
+    kept = tmp_path / "elapsed.json"
+    stopwatch = ensemble._Stopwatch(kept, 100.0)
+    stopwatch.glance()
+    assert not kept.exists()
+    stopwatch.glance()
+    assert json.loads(kept.read_text()) == 110
+    stopwatch.glance()
+    assert json.loads(kept.read_text()) == 110
+    monkeypatch.undo()
+
+    class Reader(Notes):
+        def note(self, sentence):
+            if " on its fold" in sentence:
+                self.append(folder.elapsed.exists())
+
+    folder, notes = RunFolder(tmp_path / "run"), Reader()
+    monkeypatch.setattr(ensemble, "CHECKPOINT_INTERVAL_S", 0.0)
+    learn(digits, recipe_of("training.max_epochs=1"), folder, listener=notes)
+    assert notes[-2] is True  # the last member to end, with the training still on
+
+
 def test_a_member_without_its_table_of_epochs_is_a_sentence(trained, digits, tmp_path):
     folder, _, _ = trained
     copied = RunFolder(tmp_path / "run")

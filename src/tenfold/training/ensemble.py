@@ -28,7 +28,7 @@ from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.recipe import ABOUT, Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.training.archive import Archive
+from tenfold.training.archive import CHECKPOINT_INTERVAL_S, Archive
 from tenfold.training.progress import Listener, Moment, Teller
 from tenfold.training.single import HeldOut, Learned, learn_one
 from tenfold.wording import counted
@@ -64,14 +64,18 @@ def learn_members(
     progress = _Progress(jobs, members, listener)
     listener.note(f"training {len(jobs)} members on {machine if on == HERE else on}")
     _tell_unused(folder, jobs, listener)
-    started, before_s = time.perf_counter(), _elapsed_s(folder, jobs)
+    stopwatch = _Stopwatch(folder.elapsed, _elapsed_s(folder, jobs))
+
+    def hear(job: Job, message: Message) -> None:
+        progress.hear(job, message)
+        stopwatch.glance()
+
     try:
         results = run_jobs(
-            jobs, folder.members, on=on, supplies=paths, hear=progress.hear, workers=machine.workers
+            jobs, folder.members, on=on, supplies=paths, hear=hear, workers=machine.workers
         )
     finally:
-        train_s = before_s + time.perf_counter() - started
-        write_json(folder.elapsed, train_s)
+        train_s = stopwatch.keep()
         listener.close()
     for path in paths:
         path.unlink(missing_ok=True)
@@ -131,7 +135,7 @@ def _tell_unused(folder: RunFolder, jobs: Sequence[Job], listener: Listener) -> 
 
 
 def _elapsed_s(folder: RunFolder, jobs: Sequence[Job]) -> float:
-    """Return the seconds that earlier sittings took; those of a killed one are not known."""
+    """Return the seconds that earlier sittings took."""
     if not any((folder.members / job.id).exists() for job in jobs):
         return 0.0  # they were spent on members of other choices
     try:
@@ -176,6 +180,26 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
     run.checkpoint.unlink(missing_ok=True)  # a finished member is never gone on with
     epochs = len(learned.history)
     return {"correct": correct, "n": n, "epochs": epochs, "train_s": learned.train_s}
+
+
+class _Stopwatch:
+    """Counts the seconds of training over all sittings; one that is killed loses the last ten."""
+
+    def __init__(self, path: Path, before_s: float) -> None:
+        self._path, self._before_s = path, before_s
+        self._started = self._kept_at = time.perf_counter()
+
+    def glance(self) -> None:
+        """Write them down, if that was not done for a while."""
+        if time.perf_counter() - self._kept_at >= CHECKPOINT_INTERVAL_S:
+            self.keep()
+
+    def keep(self) -> float:
+        """Write them down, and return them."""
+        self._kept_at = time.perf_counter()
+        seconds = self._before_s + self._kept_at - self._started
+        write_json(self._path, seconds)
+        return seconds
 
 
 class _Progress:
