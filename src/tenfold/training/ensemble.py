@@ -81,17 +81,7 @@ def learn_members(
         path.unlink(missing_ok=True)
 
     runs = [RunFolder(folder.members / job.id) for job in jobs]
-    alone = [Recognizer.load(run.path) for run in runs]
-    recognizer = replace(
-        alone[0],
-        members=[recognizer.members[0] for recognizer in alone],
-        provenance={
-            "recipe": recipe.model_dump(mode="json"),
-            "data": labelled.name,
-            "epoch": alone[0].provenance["epoch"],
-            "members": results,
-        },
-    )
+    recognizer = _together(runs, results, recipe, labelled)
     recognizer.save(folder.recognizer)
     held_out = None
     if recipe.data.validation is not None:
@@ -182,6 +172,9 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
     return {"correct": correct, "n": n, "epochs": epochs, "train_s": learned.train_s}
 
 
+# While they train
+
+
 class _Stopwatch:
     """Counts the seconds of training over all sittings; one that is killed loses the last ten."""
 
@@ -259,6 +252,23 @@ class _Progress:
 
 
 # After the members
+
+
+def _together(
+    runs: Sequence[RunFolder], results: Sequence[Any], recipe: Recipe, labelled: Dataset
+) -> Recognizer:
+    """Make one recognizer of the members' own."""
+    alone = [Recognizer.load(run.path) for run in runs]
+    return replace(
+        alone[0],
+        members=[recognizer.members[0] for recognizer in alone],
+        provenance={
+            "recipe": recipe.model_dump(mode="json"),
+            "data": labelled.name,
+            "epoch": alone[0].provenance["epoch"],
+            "members": results,
+        },
+    )
 
 
 def _out_of_fold(labelled: Dataset, runs: Sequence[RunFolder]) -> HeldOut:
