@@ -11,7 +11,7 @@ run: install          ## MNIST in the competition's shape: train, explain, predi
 	$(BIN)/tenfold run
 
 test: install         ## the whole test suite, on real digits
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 docs: install         ## run the tutorial, chapter by chapter, into docs/build/*.html
 	$(BIN)/python docs/build.py

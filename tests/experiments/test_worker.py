@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -34,7 +35,9 @@ def database(tmp_path_factory):
     as_user = []
     if os.getuid() == 0:  # PostgreSQL refuses to run as root
         shutil.chown(folder, "postgres")
-        for parent in folder.parents[:2]:
+        for parent in folder.parents:
+            if parent.stat().st_mode & stat.S_IXOTH:
+                break
             parent.chmod(0o755)
         as_user = ["runuser", "-u", "postgres", "--"]
     data = str(folder / "data")
