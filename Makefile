@@ -10,6 +10,7 @@ UV := $(shell command -v uv 2>/dev/null)
 run: install          ## MNIST in the competition's shape: train, explain, predict, score
 	$(BIN)/tenfold run
 
+# A process a core, one thread each: threads of several processes would wait for each other.
 test: install         ## the whole test suite, on real digits
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
