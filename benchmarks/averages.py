@@ -19,33 +19,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.answers import Answers
-from tenfold.files import RunFolder
-from tenfold.recognizer import tempered
-from tenfold.report.metrics import Evaluation, evaluate
-from tenfold.training.calibration import best_temperature
+from tenfold.metrics import Evaluation, evaluate_probabilities
+from tenfold.predictions import Predictions
+from tenfold.recognizer import apply_temperature
+from tenfold.run_folder import RunFolder
+from tenfold.training.train import best_temperature
 
 SHOWN = 3  # averages of each size, those of least loss
 
 
-def read_answers(runs: Sequence[Path]) -> list[Answers]:
+def read_answers(runs: Sequence[Path]) -> list[Predictions]:
     """What each run said of the digits that it held out, which must be the same ones."""
-    found = [Answers.load(RunFolder(run).held_out) for run in runs]
+    found = [Predictions.load(RunFolder(run).held_out) for run in runs]
     first = found[0]
     for run, one in zip(runs, found, strict=True):
-        if one.data != first.data or not np.array_equal(one.rows, first.rows):
+        if one.data != first.data or not np.array_equal(one.indices, first.rows):
             raise SystemExit(f"{run} held out other digits than {runs[0]}")
     return found
 
 
-def judge(probabilities: NDArray[np.float32], like: Answers) -> Evaluation:
+def judge(probabilities: NDArray[np.float32], like: Predictions) -> Evaluation:
     """What calibrated `probabilities` are worth on the digits of `like`."""
     assert like.labels is not None  # what is held out is labelled
-    calm = tempered(probabilities, best_temperature(probabilities, like.labels))
-    return evaluate(calm, like.labels, like.classes)
+    calm = apply_temperature(probabilities, best_temperature(probabilities, like.labels))
+    return evaluate_probabilities(calm, like.labels, like.classes)
 
 
-def averages(runs: Sequence[Path], found: Sequence[Answers], size: int) -> list[tuple]:
+def averages(runs: Sequence[Path], found: Sequence[Predictions], size: int) -> list[tuple]:
     """Loss, wrong answers and the names of every average of `size` networks, best loss first."""
     rows = []
     for chosen in itertools.combinations(range(len(found)), size):
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=4, help="networks in an average (default 4)")
     options = parser.parse_args()
     found = read_answers(options.runs)
-    missed = np.stack([one.answers != one.labels for one in found])
+    missed = np.stack([one.predicted != one.labels for one in found])
     print(
         f"{len(found[0]):,} digits held out; missed by one network or more: "
         f"{missed.any(axis=0).sum()}, by all {len(found)}: {missed.all(axis=0).sum()}"

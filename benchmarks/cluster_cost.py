@@ -38,12 +38,12 @@ def timed(jobs: list[Job], on: str, supply_bytes: int = 0) -> float:
     """Seconds from the call to the last result, in a new folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        supplies = []
+        input_files = []
         if supply_bytes:
-            supplies = [folder / "supply.bin"]
-            supplies[0].write_bytes(os.urandom(supply_bytes))
+            input_files = [folder / "supply.bin"]
+            input_files[0].write_bytes(os.urandom(supply_bytes))
         started = time.perf_counter()
-        run_jobs(jobs, folder, on=on, supplies=supplies)
+        run_jobs(jobs, folder, on=on, input_files=input_files)
         return time.perf_counter() - started
 
 

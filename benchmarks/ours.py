@@ -54,11 +54,11 @@ def rate_in_memory(model: Path, test: Path, repeats: int) -> float:
     from tenfold.recognizer import Recognizer
 
     recognizer, images = Recognizer.load(model), read(test, labels=False)
-    recognizer.probabilities(images.images[:1000])
+    recognizer.predict_proba(images.images[:1000])
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
-        recognizer.probabilities(images)
+        recognizer.predict_proba(images)
         times.append(time.perf_counter() - started)
     return len(images) / statistics.median(times)
 

@@ -44,7 +44,7 @@ def lengthen(test: Path, rows: int, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Answers to a file of millions of images.")
+    parser = argparse.ArgumentParser(description="Predictions to a file of millions of images.")
     parser.add_argument("model", type=Path, help="a run folder or a recognizer's file")
     parser.add_argument("test", type=Path, help="Kaggle's test.csv")
     parser.add_argument("--rows", type=int, default=2_000_000, help="default 2,000,000")

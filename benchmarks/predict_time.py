@@ -19,8 +19,8 @@ sys.path.append(sys.path.pop(0))
 
 import machine
 import ours
+from ensemble_size_curve import first_rows
 from epoch_time import PEERS, peer_python
-from growth import first_rows
 
 ROWS = 2_000
 REPEATS = 5
@@ -32,7 +32,7 @@ def rate_of_ours(recipe: str, train: Path, test: Path, folder: Path) -> float:
         ours.command(
             *("train", train, "--recipe", recipe, "--out", folder),
             *("--set", "training.max_epochs=1", "--set", "distillation.teacher=none"),
-            *("--set", "prediction.view_shift_pixels=none"),
+            *("--set", "prediction.tta_shift_pixels=none"),
         )
     )
     return ours.rate_in_memory(folder, test, REPEATS)

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity
 
-from tenfold.data import kaggle_shape, mnist
+from tenfold.data import kaggle_split, mnist
 from tenfold.recipe import Recipe
+from tenfold.training.callbacks import NullCallback
 from tenfold.training.loop import Trainer
-from tenfold.training.progress import Silence
 
 # The first kind whose word is in an operation's name takes it.
 KINDS = {
@@ -65,9 +65,9 @@ def product_rate(dtype: torch.dtype) -> float:
 
 def make_trainer(recipe: Recipe) -> tuple[Trainer, Callable[[], None]]:
     """A trainer on 42,000 real digits, and a function that takes one step with it."""
-    labelled, _ = kaggle_shape(*mnist(), 0)
+    labelled, _ = kaggle_split(*mnist(), 0)
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"validation": None})})
-    trainer = Trainer(labelled, None, recipe, None, Silence())
+    trainer = Trainer(labelled, None, recipe, None, NullCallback())
     trainer.state.network.train()
     rows = torch.randperm(len(labelled), generator=torch.Generator().manual_seed(0))
 
@@ -82,7 +82,7 @@ def make_trainer(recipe: Recipe) -> tuple[Trainer, Callable[[], None]]:
 
 def by_kind(step: Callable[[], None], steps: int) -> tuple[float, dict[str, float]]:
     """Milliseconds of a whole step by the clock, and of each kind of operation."""
-    clock = seconds(step) * 1e3
+    format_duration = seconds(step) * 1e3
     with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as profile:
         started = time.perf_counter()
         for _ in range(steps):
@@ -93,7 +93,7 @@ def by_kind(step: Callable[[], None], steps: int) -> tuple[float, dict[str, floa
         if event.key.startswith(("aten::", "torch_dnnl")):
             kinds[kind_of(event.key)] += event.self_cpu_time_total / steps / 1e3
     kinds[PYTHON] = profiled - sum(kinds.values())
-    return clock, kinds
+    return format_duration, kinds
 
 
 def kind_of(operation: str) -> str:
@@ -151,8 +151,10 @@ def time_convolution(layer: nn.Conv2d, given: Tensor) -> dict:
     return {"shape": shape, "flop": flop, "seconds": times}
 
 
-def print_kinds(clock: float, kinds: dict[str, float], batch: int) -> None:
-    print(f"\na step of {batch} images: {clock:.1f} ms, {batch / clock * 1e3:,.0f} images/s")
+def print_kinds(format_duration: float, kinds: dict[str, float], batch: int) -> None:
+    print(
+        f"\na step of {batch} images: {format_duration:.1f} ms, {batch / format_duration * 1e3:,.0f} images/s"
+    )
     total = sum(kinds.values())
     for kind, milliseconds in sorted(kinds.items(), key=lambda pair: -pair[1]):
         print(f"{kind:<32}{milliseconds:>9.2f} ms{milliseconds / total:>8.1%}")
@@ -200,15 +202,15 @@ def main() -> None:
     print(f"a product of 1024 × 1024 in {trainer.machine.precision}: {rate / 1e12:.3f} TFLOP/s")
     plain = product_rate(torch.float32)
     print(f"the same in fp32: {plain / 1e12:.3f} TFLOP/s, {rate / plain:.1f} times less")
-    clock, kinds = by_kind(step, options.steps)
-    print_kinds(clock, kinds, trainer.batches.size)
+    format_duration, kinds = by_kind(step, options.steps)
+    print_kinds(format_duration, kinds, trainer.batches.size)
     rows = by_convolution(trainer, step)
     print_convolutions(rows, rate)
     flop = sum(row["flop"] * len(row["seconds"]) for row in rows)
-    print(f"the whole step: {flop / clock / 1e9:.3f} TFLOP/s of convolutions")
+    print(f"the whole step: {flop / format_duration / 1e9:.3f} TFLOP/s of convolutions")
     if options.json:
         record = {"machine": here, "recipe": options.recipe, "product_flop_s": rate}
-        record |= {"step_ms": clock, "kinds_ms": kinds, "convolutions": rows}
+        record |= {"step_ms": format_duration, "kinds_ms": kinds, "convolutions": rows}
         ours.save_json(record, options.json)
 
 

@@ -44,9 +44,9 @@ def fingerprints(recipe: str, train: Path, test: Path, out: Path) -> dict[str, s
     recognizer = Recognizer.load(out)
     weights = hashlib.sha256()
     for member in recognizer.members:  # in order, so that a renamed layer is no difference
-        for tensor in member.network.state_dict().values():
+        for tensor in member.model.state_dict().values():
             weights.update(tensor.numpy().tobytes())
-    probabilities = recognizer.probabilities(read(test, labels=False))
+    probabilities = recognizer.predict_proba(read(test, labels=False))
     return {
         "weights": weights.hexdigest(),
         "probabilities": hashlib.sha256(probabilities.tobytes()).hexdigest(),

@@ -30,17 +30,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns for each (default 3)")
     options = parser.parse_args()
     recognizer, images = Recognizer.load(options.run), read(options.images, labels=False).images
-    if recognizer.view_shift is None:
-        parser.error(f"{options.run} takes one look only: prediction.view_shift_pixels is none")
+    if recognizer.tta_shift is None:
+        parser.error(f"{options.run} takes one look only: prediction.tta_shift_pixels is none")
     machine.print_machine(machine.describe())
 
-    levels = {"where unsure": room.SURE, "at all": NEVER}
+    levels = {"where unsure": room.TTA_THRESHOLD, "at all": NEVER}
     found, times = {}, {name: [] for name in levels}
     for _ in range(options.rounds):
         for name, level in levels.items():
-            room.SURE = level
+            room.TTA_THRESHOLD = level
             started = time.perf_counter()
-            found[name] = recognizer.probabilities(images)
+            found[name] = recognizer.predict_proba(images)
             times[name].append(time.perf_counter() - started)
     seconds = {name: statistics.median(each) for name, each in times.items()}
     for name in levels:

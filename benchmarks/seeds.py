@@ -19,9 +19,9 @@ import machine
 import ours
 
 from tenfold.data import read
-from tenfold.files import RunFolder
-from tenfold.recipe import ABOUT, Recipe
-from tenfold.training.single import divide
+from tenfold.recipe import METADATA_FIELDS, Recipe
+from tenfold.run_folder import RunFolder
+from tenfold.training.train import divide
 
 COLUMNS = ("test_accuracy", "valid_accuracy", "train_s", "total_s")
 
@@ -69,8 +69,8 @@ def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: l
 
 def _check_same(recipe: str, seed: int, choices: list[str], out: Path) -> None:
     """A finished run is taken as it is: it has to be one of just this recipe."""
-    asked = Recipe.load(recipe, overrides=choices, seed=seed).model_dump(exclude=ABOUT)
-    if Recipe.load(out / "recipe.toml").model_dump(exclude=ABOUT) != asked:
+    asked = Recipe.load(recipe, overrides=choices, seed=seed).model_dump(exclude=METADATA_FIELDS)
+    if Recipe.load(out / "recipe.toml").model_dump(exclude=METADATA_FIELDS) != asked:
         raise SystemExit(f"{out} holds a run of another recipe: take another --out")
 
 
@@ -83,7 +83,7 @@ def _check_same_data(out: Path, data: Path) -> None:
     source = RunFolder(run.first).data if run.first.exists() else run.data
     found = json.loads(source.read_text())
     for name, part in zip(("train", "valid"), parts, strict=True):
-        if part is not None and found[name]["sha256"] != part.fingerprint():
+        if part is not None and found[name]["sha256"] != part.content_hash():
             raise SystemExit(f"{out} holds a run on other data than {data}: take another --out")
 
 

@@ -29,5 +29,5 @@ def digits_csv(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Pat
     """
     folder = tmp_path_factory.mktemp("digits")
     first, second = digits.select(np.arange(1000)), digits.select(np.arange(1000, 2000))
-    data.write_kaggle_folder(folder, *data.kaggle_shape(first, second, seed=0))
+    data.write_kaggle_folder(folder, *data.kaggle_split(first, second, seed=0))
     return folder

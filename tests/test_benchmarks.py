@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from tenfold.data import read
-from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
-from tenfold.training.single import divide
+from tenfold.run_folder import RunFolder
+from tenfold.training.train import divide
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -58,7 +58,7 @@ def leave_run(out, recipe, data):
     )
     if data is not None:
         train, _ = divide(read(data / "train.csv", labels=True), recipe)
-        facts = {"train": {"sha256": train.fingerprint()}, "valid": None}
+        facts = {"train": {"sha256": train.content_hash()}, "valid": None}
         run.data.write_text(json.dumps(facts))
 
 

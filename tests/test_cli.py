@@ -227,7 +227,7 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
         (["train", "x.csv", "--recipe", "quikc"], "no such file or recipe"),
         (["train", "x.csv", "--set", "training.max_epochs=0"], "training.max_epochs is 0"),
         (["train", "x.csv", "--seed", "-1"], "seed"),
-        (["train", "x.csv", "--set", "data.pseudo_confidence=0.9"], "needs images to predict"),
+        (["train", "x.csv", "--set", "data.pseudo_label_threshold=0.9"], "needs images to predict"),
         (["predict", "nowhere", "x.csv"], "nowhere"),
         (["score", "missing.csv", "missing.csv"], "missing.csv"),
         (["data", "cifar", "--kaggle", "x"], "cifar"),

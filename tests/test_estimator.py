@@ -51,10 +51,10 @@ def test_its_confidence_is_calibrated_by_what_it_holds_out(pixels, digits):
     """Label smoothing alone leaves it far less sure than it is right."""
     found = DigitClassifier(overrides=(*FAST, "data.validation=0.5")).fit(pixels, digits.labels)
     assert found.recognizer_.temperature < 0.9
-    bare = replace(found.recognizer_, temperature=1.0)
+    hide_axes = replace(found.recognizer_, temperature=1.0)
     assert (
         found.predict_proba(pixels).max(axis=1).mean()
-        > bare.probabilities(digits.images).max(axis=1).mean()
+        > hide_axes.predict_proba(digits.images).max(axis=1).mean()
     )
 
 
@@ -72,7 +72,8 @@ def test_blank_labels_are_refused(pixels, digits, blank):
 
 
 @pytest.mark.parametrize(
-    "several", ["ensemble.members=2", "distillation.teacher=standard", "data.pseudo_confidence=0.9"]
+    "several",
+    ["ensemble.members=2", "distillation.teacher=standard", "data.pseudo_label_threshold=0.9"],
 )
 def test_more_than_one_training_is_refused(pixels, digits, several):
     with pytest.raises(RecipeError, match="is more than one training, expected a single network"):
@@ -99,7 +100,7 @@ def test_it_holds_out_the_fold_that_the_recipe_names(pixels, digits, monkeypatch
     seen = []
 
     def fit(train, valid, recipe):
-        seen.append(valid.fingerprint())
+        seen.append(valid.content_hash())
         return real(train, valid, recipe)
 
     real = estimator.fit

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tenfold.errors import OutputError
-from tenfold.files import alone_in, atomic_path, new_folder
+from tenfold.files import atomic_path, exclusive_lock, new_folder
 
 AT_WORK = """
 import sys
 from pathlib import Path
-from tenfold.files import alone_in
-with alone_in(Path(sys.argv[1]), "run"):
+from tenfold.files import exclusive_lock
+with exclusive_lock(Path(sys.argv[1]), "run"):
     print("at work", flush=True)
     sys.stdin.read()
 """
@@ -44,17 +44,17 @@ def test_two_at_once_in_one_folder(tmp_path):
     with other:
         assert other.stdout.readline() == "at work\n"
         said = "another process is at work there"
-        with pytest.raises(OutputError, match=said), alone_in(folder, "run"):
+        with pytest.raises(OutputError, match=said), exclusive_lock(folder, "run"):
             pass
         other.kill()
-    with alone_in(folder, "run"):  # the lock of a killed process holds nobody up
+    with exclusive_lock(folder, "run"):  # the lock of a killed process holds nobody up
         pass
 
 
 def test_a_folder_in_which_nothing_was_left_is_gone(tmp_path):
-    with pytest.raises(ZeroDivisionError), alone_in(tmp_path / "bad", "run"):
+    with pytest.raises(ZeroDivisionError), exclusive_lock(tmp_path / "bad", "run"):
         _ = 1 / 0
-    with alone_in(tmp_path / "good", "run"):
+    with exclusive_lock(tmp_path / "good", "run"):
         (tmp_path / "good" / "file").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["good", "file"]
 
@@ -69,11 +69,11 @@ def test_a_folder_in_which_nothing_was_left_is_gone(tmp_path):
 )
 def test_a_folder_is_of_one_kind(tmp_path, sign, of, others):
     (tmp_path / sign).write_text("left before")
-    with alone_in(tmp_path, of):
+    with exclusive_lock(tmp_path, of):
         pass
     for kind in others:
         said = rf"holds a {of} \({sign}\), expected an empty folder for a {kind}; name another"
-        with pytest.raises(OutputError, match=said), alone_in(tmp_path, kind):
+        with pytest.raises(OutputError, match=said), exclusive_lock(tmp_path, kind):
             pass
     assert [path.name for path in tmp_path.iterdir()] == [sign]
 
@@ -81,7 +81,7 @@ def test_a_folder_is_of_one_kind(tmp_path, sign, of, others):
 def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
     for name in (".checkpoint.123.partial.safetensors", ".submission.4.partial.csv", "kept.txt"):
         (tmp_path / name).write_text("half")
-    with alone_in(tmp_path, "run"):
+    with exclusive_lock(tmp_path, "run"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 

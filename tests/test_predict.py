@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tenfold import data, predict
-from tenfold.data import stream
+from tenfold.data import streaming
 from tenfold.errors import DataError, JobError, OutputError
 from tenfold.jobs import run_jobs
 from tenfold.networks import build
@@ -33,17 +33,17 @@ def model(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(stream, "BYTES_AT_ONCE", 2**17)
+    monkeypatch.setattr(streaming, "BYTES_AT_ONCE", 2**17)
 
 
 def test_a_file_in_pieces_gives_the_answers_of_the_whole(model, digits_csv, tmp_path):
     out = tmp_path / "submission.csv"
     recognizer, found = predict_file(model, digits_csv / "test.csv", out)
-    at_once = recognizer.probabilities(data.read(digits_csv / "test.csv", labels=False))
+    at_once = recognizer.predict_proba(data.read(digits_csv / "test.csv", labels=False))
     np.testing.assert_allclose(found.confidence, at_once.max(axis=1), atol=0.05)
-    assert (found.answers == at_once.argmax(axis=1)).mean() > 0.99  # batches are cut elsewhere
-    assert len(np.unique(found.answers)) >= 3
-    np.testing.assert_array_equal(data.read_submission(out), found.answers)
+    assert (found.predicted == at_once.argmax(axis=1)).mean() > 0.99  # batches are cut elsewhere
+    assert len(np.unique(found.predicted)) >= 3
+    np.testing.assert_array_equal(data.read_submission(out), found.predicted)
 
 
 def test_parts_as_jobs_give_the_same(model, digits_csv, tmp_path, monkeypatch):
@@ -51,12 +51,12 @@ def test_parts_as_jobs_give_the_same(model, digits_csv, tmp_path, monkeypatch):
     monkeypatch.setattr(
         predict, "run_jobs", lambda *jobs, **more: run_jobs(*jobs, **more | {"on": "here"})
     )
-    monkeypatch.setattr(predict, "MOST_PARTS", 3)
+    monkeypatch.setattr(predict, "MAX_SHARDS", 3)
     _, here = predict_file(model, digits_csv / "test.csv", tmp_path / "here.csv")
     _, there = predict_file(model, digits_csv / "test.csv", tmp_path / "there.csv", on="ray")
     np.testing.assert_allclose(there.confidence, here.confidence, atol=0.05)
-    assert (there.answers == here.answers).mean() > 0.99
-    np.testing.assert_array_equal(data.read_submission(tmp_path / "there.csv"), there.answers)
+    assert (there.predicted == here.predicted).mean() > 0.99
+    np.testing.assert_array_equal(data.read_submission(tmp_path / "there.csv"), there.predicted)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here.csv", "there.csv"]
 
 
@@ -66,7 +66,7 @@ def test_parts_leave_alone_what_is_not_theirs(model, digits_csv, tmp_path, monke
     monkeypatch.setattr(
         predict, "run_jobs", lambda *jobs, **more: run_jobs(*jobs, **more | {"on": on})
     )
-    monkeypatch.setattr(predict, "MOST_PARTS", 1)
+    monkeypatch.setattr(predict, "MAX_SHARDS", 1)
     (tmp_path / "s.parts").mkdir()
     for name in ("precious.txt", "recognizer.safetensors"):
         (tmp_path / "s.parts" / name).write_text("somebody's")
@@ -135,7 +135,7 @@ def test_a_bad_row_leaves_no_new_folder(model, digits_csv, tmp_path, monkeypatch
     monkeypatch.setattr(
         predict, "run_jobs", lambda *jobs, **more: run_jobs(*jobs, **more | {"on": "here"})
     )
-    monkeypatch.setattr(predict, "MOST_PARTS", 1)
+    monkeypatch.setattr(predict, "MAX_SHARDS", 1)
     lines = (digits_csv / "test.csv").read_text().splitlines(keepends=True)
     lines[line - 1] = lines[line - 1].replace("0,", "nan,", 1)
     (tmp_path / "bad.csv").write_text("".join(lines))
@@ -163,4 +163,4 @@ def test_images_of_another_size(model, tmp_path):
 def test_a_part_whose_file_is_not_there(model, tmp_path):
     about = {"source": str(tmp_path / "none.csv"), "bytes": 9, "start": 0, "end": None}
     with pytest.raises(DataError, match="expected the same one on every node"):
-        predict.answer_part(about, tmp_path, lambda _message: None)
+        predict.predict_shard(about, tmp_path, lambda _message: None)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tenfold.preprocessing import FRAMES, Preprocessing, plain_grid
+from tenfold.preprocessing import ALIGNMENTS, Preprocessing, identity_grid
 
 
 def slanted(images: torch.Tensor, by: float) -> torch.Tensor:
@@ -14,11 +14,11 @@ def slanted(images: torch.Tensor, by: float) -> torch.Tensor:
     return moved.round().to(torch.uint8)
 
 
-def test_upright_undoes_slant_and_shift(digits):
+def test_deskew_undoes_slant_and_shift(digits):
     images = torch.from_numpy(digits.images[:60])
-    frame = Preprocessing(frame="upright")
-    straight = frame(images)
-    bent = frame(slanted(images, 0.25).roll(1, 2))
+    alignment = Preprocessing(alignment="deskew")
+    straight = alignment(images)
+    bent = alignment(slanted(images, 0.25).roll(1, 2))
     apart = (bent - straight).abs().mean()
     assert apart < 0.25 * (slanted(images, 0.25) / 255 - images / 255).abs().mean()
     across = straight.sum(dim=2) @ (torch.arange(28.0) - 13.5) / straight.sum(dim=(2, 3))
@@ -26,7 +26,7 @@ def test_upright_undoes_slant_and_shift(digits):
 
 
 def test_a_box_is_twenty_pixels_each_way(digits):
-    seen = Preprocessing(frame="box")(torch.from_numpy(digits.images[:60]))[:, 0]
+    seen = Preprocessing(alignment="bounding_box")(torch.from_numpy(digits.images[:60]))[:, 0]
     for axis in (1, 2):
         marked = (seen > 0.1).any(dim=axis)
         first = marked.float().argmax(dim=1)
@@ -39,27 +39,29 @@ def test_a_box_is_twenty_pixels_each_way(digits):
 def test_a_box_is_drawn_around_the_ink():
     image = torch.zeros(1, 28, 28, dtype=torch.uint8)
     image[0, 4:24, 2:7] = 255  # 20 high, 5 wide, far to the left
-    seen = Preprocessing(frame="box")(image)[0, 0]
+    seen = Preprocessing(alignment="bounding_box")(image)[0, 0]
     assert torch.allclose(seen[5:23, 6:22], torch.ones(18, 16), atol=1e-5)
     assert seen[:, :2].max() < 1e-5  # an edge is as soft as the stretching makes it
     assert seen[:, 26:].max() < 1e-5
 
 
-@pytest.mark.parametrize("frame", sorted(FRAMES))
-def test_blank_paper_stays_blank_and_joins_a_warp(frame, digits):
+@pytest.mark.parametrize("alignment", sorted(ALIGNMENTS))
+def test_blank_paper_stays_blank_and_joins_a_warp(alignment, digits):
     blank = torch.zeros(2, 28, 28, dtype=torch.uint8)
-    assert torch.equal(Preprocessing(frame=frame)(blank), torch.zeros(2, 1, 28, 28))
-    # Joined with a warp that moves nothing, also in the precision of networks, it is the frame.
+    assert torch.equal(Preprocessing(alignment=alignment)(blank), torch.zeros(2, 1, 28, 28))
+    # Joined with a warp that moves nothing, also in the precision of networks, it is the alignment.
     images = torch.from_numpy(digits.images[:20])
-    plain = Preprocessing(frame=frame, zoom=1.2)(images)
-    grid = plain_grid(28, images.device).expand(20, -1, -1, -1)
+    plain = Preprocessing(alignment=alignment, zoom=1.2)(images)
+    grid = identity_grid(28, images.device).expand(20, -1, -1, -1)
     with torch.autocast("cpu", torch.bfloat16):
-        joined = Preprocessing(frame=frame, zoom=1.2)(images, grid)
-        alone = Preprocessing(frame=frame, zoom=1.2)(images)
+        joined = Preprocessing(alignment=alignment, zoom=1.2)(images, grid)
+        alone = Preprocessing(alignment=alignment, zoom=1.2)(images)
     torch.testing.assert_close(joined, plain)
     torch.testing.assert_close(alone, plain)
 
 
-def test_a_frame_that_is_not_known_is_refused():
-    with pytest.raises(ValueError, match="frame is round, expected page, upright, box"):
-        Preprocessing(frame="round")
+def test_a_alignment_that_is_not_known_is_refused():
+    with pytest.raises(
+        ValueError, match="alignment is 'round', expected None, deskew, bounding_box"
+    ):
+        Preprocessing(alignment="round")

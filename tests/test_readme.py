@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tenfold.recipe import Recipe, names
-from tenfold.report.standing import entries
+from tenfold.recipe import Recipe, list_recipes
+from tenfold.report.leaderboard import entries
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -52,7 +52,7 @@ def test_links_lead_somewhere(page):
         assert ((ROOT / page).parent / target).exists(), target
 
 
-@pytest.mark.parametrize("name", [name for name in names() if Recipe.load(name).measured])
+@pytest.mark.parametrize("name", [name for name in list_recipes() if Recipe.load(name).measured])
 def test_a_recipes_figure_is_the_same_wherever_it_stands(name):
     """In its file, in docs/results.md and, where they have it, in README and the standing."""
     figure = re.search(r"(0\.\d+)(?: ± 0\.\d+)? on", Recipe.load(name).measured)

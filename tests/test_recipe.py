@@ -5,13 +5,13 @@ import tomllib
 import pytest
 from pydantic import ValidationError
 
-from tenfold.choices import NETWORK_OPTIONS
+from tenfold.config import NETWORK_OPTIONS
 from tenfold.errors import RecipeError
 from tenfold.networks import NETWORKS
-from tenfold.recipe import Recipe, names
+from tenfold.recipe import Recipe, list_recipes
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_that_we_ship_survives_its_own_toml(name, tmp_path):
     recipe = Recipe.load(name)
     assert recipe.name == name
@@ -141,7 +141,11 @@ def test_members_differ_in_seed_and_fold():
 
 def test_members_without_validation_have_no_fold():
     recipe = Recipe.model_validate(
-        {"data": {"validation": None}, "training": {"keep": "last"}, "ensemble": {"members": 2}}
+        {
+            "data": {"validation": None},
+            "training": {"checkpoint_selection": "last"},
+            "ensemble": {"members": 2},
+        }
     )
     assert recipe.member(1).data == recipe.data
 
@@ -152,8 +156,8 @@ def test_variants_of_a_single_network_are_refused():
 
 
 def test_what_is_off_in_a_variant_is_written_as_everywhere(tmp_path):
-    variants = [{"network": {"width": None}}, {"training": {"small_sizes": []}}]
-    recipe = Recipe.model_validate({"ensemble": {"members": 2, "variants": variants}})
+    variants = [{"network": {"width": None}}, {"training": {"progressive_sizes": []}}]
+    recipe = Recipe.model_validate({"ensemble": {"members": 2, "member_overrides": variants}})
     (tmp_path / "recipe.toml").write_text(recipe.to_toml())
     again = Recipe.load(tmp_path / "recipe.toml")
     assert again.member(0) == recipe.member(0)
@@ -162,7 +166,7 @@ def test_what_is_off_in_a_variant_is_written_as_everywhere(tmp_path):
 
 def test_each_problem_is_told_once():
     with pytest.raises(RecipeError) as caught:
-        Recipe.load("best", overrides=["ensemble.variants=[{data = {}}]", "seed=-1"])
+        Recipe.load("best", overrides=["ensemble.member_overrides=[{data = {}}]", "seed=-1"])
     assert len(caught.value.problems) == len(set(caught.value.problems)) == 2
 
 
@@ -183,11 +187,11 @@ def test_members_take_turns_with_the_variants():
     wide = {"network": {"width": 48}, "training": {"max_epochs": 3}}
     other = {"network": {"name": "deotte"}}
     recipe = Recipe.model_validate(
-        {"network": {"width": 24}, "ensemble": {"members": 4, "variants": [wide, other]}}
+        {"network": {"width": 24}, "ensemble": {"members": 4, "member_overrides": [wide, other]}}
     )
     found = [recipe.member(index) for index in range(4)]
-    assert [member.network.name for member in found] == ["compact", "deotte"] * 2
-    assert [member.network.width for member in found] == [48, None] * 2  # its own sizes
+    assert [member.model.name for member in found] == ["compact", "deotte"] * 2
+    assert [member.model.width for member in found] == [48, None] * 2  # its own sizes
     assert [member.training.max_epochs for member in found] == [3, 10] * 2
     assert Recipe.model_validate(tomllib.loads(recipe.to_toml())) == recipe
 
@@ -195,28 +199,34 @@ def test_members_take_turns_with_the_variants():
 @pytest.mark.parametrize(
     ("variant", "sentence"),
     [
-        ({"data": {"validation": 0.3}}, "ensemble.variants.0 changes data, expected only augment"),
-        ({"network": {"name": "lenet5", "width": 3}}, "variants.0: network.width does not apply"),
-        ({"training": {"max_epochs": 0}}, "variants.0: training.max_epochs is 0, expected"),
-        ({"training": {"epochs": 5}}, "variants.0: training.epochs is not a known field"),
+        (
+            {"data": {"validation": 0.3}},
+            "ensemble.member_overrides.0 changes data, expected only augment",
+        ),
+        (
+            {"network": {"name": "lenet5", "width": 3}},
+            "member_overrides.0: network.width does not apply",
+        ),
+        ({"training": {"max_epochs": 0}}, "member_overrides.0: training.max_epochs is 0, expected"),
+        ({"training": {"epochs": 5}}, "member_overrides.0: training.epochs is not a known field"),
         (
             {"training": {"precision": "fp32"}},
-            "variants.0 changes training.precision, expected one",
+            "member_overrides.0 changes training.precision, expected one",
         ),
     ],
 )
 def test_a_variant_that_cannot_work_is_told_beforehand(variant, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        ensemble(members=2, variants=[variant])
+        ensemble(members=2, member_overrides=[variant])
 
 
 @pytest.mark.parametrize(
     ("choices", "sentence"),
     [
         ("optimizer.name=muon network.name=mlp network.width=none", "fixes the length of filters"),
-        ("training.small_sizes=[20] network.name=deotte", "deotte takes one size alone"),
+        ("training.progressive_sizes=[20] network.name=deotte", "deotte takes one size alone"),
         ("data.validation=0.1 data.fold=10", "data.fold is 10, but data.validation makes 10 folds"),
-        ("data.fold=0 data.validation=none training.keep=last", "makes 0 folds"),
+        ("data.fold=0 data.validation=none training.checkpoint_selection=last", "makes 0 folds"),
         (
             "distillation.teacher=standard ensemble.members=2",
             "distillation.teacher teaches one network, but ensemble.members is 2",

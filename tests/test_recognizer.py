@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.choices import Network
+from tenfold.config import NetworkConfig
 from tenfold.data import Dataset
+from tenfold.device import Device
 from tenfold.errors import DataError, OutputError, RecognizerError
-from tenfold.machine import Machine
 from tenfold.networks import build
 from tenfold.preprocessing import Preprocessing
-from tenfold.recognizer import PREDICT_BATCH, Member, Recognizer, tempered
+from tenfold.recognizer import PREDICT_BATCH, Member, Recognizer, apply_temperature
 
 MORE_THAN_A_BATCH = PREDICT_BATCH + 88
 NEIGHBOURS = ((1, 1), (-1, 1), (1, 2), (-1, 2))
-PLAIN = Machine(torch.device("cpu"), "fp32")
+PLAIN = Device(torch.device("cpu"), "fp32")
 
 
 @pytest.fixture
 def recognizer():
     """Two small untrained members."""
-    choices = [Network(name="compact", width=4), Network(name="mlp", hidden=(8,))]
+    choices = [NetworkConfig(name="compact", width=4), NetworkConfig(name="mlp", hidden=(8,))]
     networks = [
         build(choice, image_size=28, n_classes=10, seed=seed) for seed, choice in enumerate(choices)
     ]
@@ -33,9 +33,9 @@ def recognizer():
 
 def test_probabilities_are_the_mean_of_the_members(recognizer, digits):
     images = digits.images[:MORE_THAN_A_BATCH]
-    both = recognizer.probabilities(images, PLAIN)
+    both = recognizer.predict_proba(images, PLAIN)
     alone = [
-        Recognizer([member], recognizer.classes, 28).probabilities(images, PLAIN)
+        Recognizer([member], recognizer.classes, 28).predict_proba(images, PLAIN)
         for member in recognizer.members
     ]
     assert both.shape == (MORE_THAN_A_BATCH, 10)
@@ -46,16 +46,16 @@ def test_probabilities_are_the_mean_of_the_members(recognizer, digits):
 
 def test_votes_are_what_each_member_answers_alone(recognizer, digits):
     images = digits.images[:MORE_THAN_A_BATCH]
-    both, votes = recognizer.probabilities_and_votes(images, PLAIN)
-    np.testing.assert_array_equal(both, recognizer.probabilities(images, PLAIN))
+    both, votes = recognizer.predict_proba_and_members(images, PLAIN)
+    np.testing.assert_array_equal(both, recognizer.predict_proba(images, PLAIN))
     for member, vote in zip(recognizer.members, votes, strict=True):
-        alone = Recognizer([member], recognizer.classes, 28).probabilities(images, PLAIN)
+        alone = Recognizer([member], recognizer.classes, 28).predict_proba(images, PLAIN)
         np.testing.assert_array_equal(vote, alone.argmax(axis=1))
 
 
 def test_answers_are_names_of_classes(recognizer, digits):
     answers = recognizer.predict(digits, PLAIN)
-    best = recognizer.probabilities(digits, PLAIN).argmax(axis=1)
+    best = recognizer.predict_proba(digits, PLAIN).argmax(axis=1)
     assert answers.tolist() == [str(index) for index in best]
 
 
@@ -67,7 +67,7 @@ def test_it_comes_back_from_disk_as_it_was(recognizer, digits, tmp_path):
         assert (ours.preprocessing, ours.choices) == (theirs.preprocessing, theirs.choices)
     assert again.classes == recognizer.classes
     assert again.provenance == {"from": "test"}
-    before, after = (r.probabilities(digits, PLAIN) for r in (recognizer, again))
+    before, after = (r.predict_proba(digits, PLAIN) for r in (recognizer, again))
     assert np.array_equal(before, after)
     assert Recognizer.load(tmp_path).classes == recognizer.classes  # by its folder
 
@@ -75,30 +75,30 @@ def test_it_comes_back_from_disk_as_it_was(recognizer, digits, tmp_path):
 def test_half_the_bits_half_the_file_and_what_was_judged_is_what_is_kept(
     recognizer, digits, tmp_path
 ):
-    half = recognizer.rounded("float16")
+    half = recognizer.cast_weights("float16")
     recognizer.save(tmp_path / "whole.safetensors")
     half.save(tmp_path / "half.safetensors")
     sizes = [(tmp_path / name).stat().st_size for name in ("whole.safetensors", "half.safetensors")]
     assert sizes[1] < 0.6 * sizes[0]
     again = Recognizer.load(tmp_path / "half.safetensors")
     assert again.weights == "float16"
-    before, after = (r.probabilities(digits, PLAIN) for r in (half, again))
+    before, after = (r.predict_proba(digits, PLAIN) for r in (half, again))
     np.testing.assert_array_equal(before, after)
-    whole = recognizer.probabilities(digits, PLAIN)
+    whole = recognizer.predict_proba(digits, PLAIN)
     assert not np.array_equal(whole, after)
     np.testing.assert_allclose(whole, after, atol=0.01)
-    assert again.fingerprint() == half.fingerprint() != recognizer.fingerprint()
+    assert again.content_hash() == half.content_hash() != recognizer.content_hash()
 
 
 def test_temperature_softens_without_changing_an_answer(recognizer, digits, tmp_path):
-    plain = recognizer.probabilities(digits, PLAIN)
-    warm = replace(recognizer, temperature=2.0, view_shift=None)
+    plain = recognizer.predict_proba(digits, PLAIN)
+    warm = replace(recognizer, temperature=2.0, tta_shift=None)
     warm.save(tmp_path / "warm.safetensors")
-    softer = Recognizer.load(tmp_path / "warm.safetensors").probabilities(digits, PLAIN)
+    softer = Recognizer.load(tmp_path / "warm.safetensors").predict_proba(digits, PLAIN)
     np.testing.assert_array_equal(softer.argmax(axis=1), plain.argmax(axis=1))
     np.testing.assert_allclose(softer.sum(axis=1), 1, atol=1e-5)
     assert (softer.max(axis=1) < plain.max(axis=1)).all()
-    np.testing.assert_allclose(tempered(softer, 0.5), plain, atol=1e-5)
+    np.testing.assert_allclose(apply_temperature(softer, 0.5), plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("zoom", [None, 1.25])
@@ -107,13 +107,13 @@ def test_the_unsure_look_again_at_the_image_and_its_four_neighbours(
 ):
     images = digits.images[:300]
     moved = [np.roll(images, shift, axis) for shift, axis in ((0, 1), *NEIGHBOURS)]
-    bare = [replace(recognizer.members[0], preprocessing=Preprocessing(zoom=zoom))]
-    plain = replace(recognizer, members=bare, temperature=1.0, view_shift=None)
-    once, *others = (plain.probabilities(each, PLAIN) for each in moved)
+    hide_axes = [replace(recognizer.members[0], preprocessing=Preprocessing(zoom=zoom))]
+    plain = replace(recognizer, members=hide_axes, temperature=1.0, tta_shift=None)
+    once, *others = (plain.predict_proba(each, PLAIN) for each in moved)
     level = float(np.median(once.max(axis=1)))  # a network that never learned is never sure
-    monkeypatch.setattr("tenfold.recognizer.SURE", level)
+    monkeypatch.setattr("tenfold.recognizer.TTA_THRESHOLD", level)
     unsure = once.max(axis=1) < level
-    found = replace(plain, view_shift=1.0).probabilities(images, PLAIN)
+    found = replace(plain, tta_shift=1.0).predict_proba(images, PLAIN)
     np.testing.assert_array_equal(found[~unsure], once[~unsure])
     expected = np.mean([once, *others], axis=0)[unsure]
     np.testing.assert_allclose(found[unsure], expected, atol=1e-4)  # no ink at the edges wraps
@@ -130,12 +130,12 @@ def test_images_of_another_size_are_refused(recognizer):
 
 def test_progress_is_told_after_each_batch(recognizer, digits):
     told = []
-    recognizer.probabilities(digits.images[:1100], PLAIN, on_progress=lambda *now: told.append(now))
+    recognizer.predict_proba(digits.images[:1100], PLAIN, on_progress=lambda *now: told.append(now))
     assert told == [(512, 1100), (1024, 1100), (1100, 1100)]
 
 
 def test_no_images_have_no_answers(recognizer):
-    assert recognizer.probabilities(np.zeros((0, 28, 28), np.uint8)).shape == (0, 10)
+    assert recognizer.predict_proba(np.zeros((0, 28, 28), np.uint8)).shape == (0, 10)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "flip", "text"])

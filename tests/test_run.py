@@ -8,17 +8,17 @@ import pytest
 
 from tenfold.data import Dataset
 from tenfold.errors import DataError, Interrupted, OutputError
-from tenfold.files import RunFolder
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.run import run, train
-from tenfold.training.learn import pseudo_labelled
-from tenfold.training.progress import Silence
+from tenfold.run_folder import RunFolder
+from tenfold.training.callbacks import NullCallback
+from tenfold.training.train import pseudo_labelled
 
 SMALL = ("network.width=6", "training.max_epochs=3", "training.batch_size=64")
 
 
-class Notes(Silence):
+class Notes(NullCallback):
     def __init__(self):
         self.said = []
 
@@ -26,7 +26,7 @@ class Notes(Silence):
         self.said.append(sentence)
 
 
-class Stop(Silence):
+class Stop(NullCallback):
     """Presses Ctrl-C at the first moment."""
 
     def moment(self, moment):
@@ -38,9 +38,11 @@ def twice(digits, tmp_path_factory):
     """A run that learned a second time, from its own sure answers too."""
     labelled = digits.select(np.arange(1000), "train.csv")
     rest = digits.select(np.arange(1000, 2000), "test.csv")
-    recipe = Recipe.load("quick", overrides=[*SMALL, "data.pseudo_confidence=0.6"])
+    recipe = Recipe.load("quick", overrides=[*SMALL, "data.pseudo_label_threshold=0.6"])
     folder, notes = tmp_path_factory.mktemp("twice") / "run", Notes()
-    score = run(labelled, rest.without_labels(), recipe, folder, truth=rest.names(), listener=notes)
+    score = run(
+        labelled, rest.without_labels(), recipe, folder, truth=rest.label_names(), listener=notes
+    )
     return labelled, rest, recipe, RunFolder(folder), notes, score
 
 
@@ -50,7 +52,7 @@ def test_the_second_training_learns_from_sure_answers_too(twice):
     extra = pseudo_labelled(first, rest, 0.6)
     assert 100 < len(extra) < 1000
     assert extra.classes == labelled.classes
-    accuracy = (extra.labels == rest.labels[first.probabilities(rest).max(axis=1) >= 0.6]).mean()
+    accuracy = (extra.labels == rest.labels[first.predict_proba(rest).max(axis=1) >= 0.6]).mean()
     assert accuracy > score.accuracy - 0.02
     assert sum(f"also from the {len(extra)} of 1,000 images" in note for note in notes.said) == 1
     data = folder.data.read_text()
@@ -61,15 +63,15 @@ def test_the_second_training_learns_from_sure_answers_too(twice):
 def test_a_second_run_in_the_same_place_is_refused_and_resuming_repeats_nothing(twice):
     labelled, rest, recipe, folder, _, score = twice
     with pytest.raises(OutputError, match="already holds a run"):
-        run(labelled, rest.without_labels(), recipe, folder.path, listener=Silence())
+        run(labelled, rest.without_labels(), recipe, folder.path, listener=NullCallback())
     before = folder.checkpoint.read_bytes()
     again = run(
         labelled,
         rest.without_labels(),
         recipe,
         folder.path,
-        truth=rest.names(),
-        listener=Silence(),
+        truth=rest.label_names(),
+        listener=NullCallback(),
         resume=True,
     )
     assert again == score
@@ -82,8 +84,8 @@ def test_a_longer_second_training_leaves_the_first_as_it_was(twice, tmp_path):
     shutil.copytree(folder.path, copied.path)
     first = RunFolder(copied.first).checkpoint
     before = first.read_bytes()
-    longer = recipe.varied({"training": {"max_epochs": 4}})
-    run(labelled, rest.without_labels(), longer, copied.path, listener=Silence(), resume=True)
+    longer = recipe.with_overrides({"training": {"max_epochs": 4}})
+    run(labelled, rest.without_labels(), longer, copied.path, listener=NullCallback(), resume=True)
     assert first.read_bytes() == before
     assert len(copied.history()) == 4
 
@@ -92,7 +94,7 @@ def test_a_longer_run_that_is_stopped_keeps_no_answers_of_the_shorter_one(twice,
     labelled, rest, recipe, folder, _, _ = twice
     copied = RunFolder(tmp_path / "run")
     shutil.copytree(folder.path, copied.path)
-    longer = recipe.varied({"training": {"max_epochs": 40}})
+    longer = recipe.with_overrides({"training": {"max_epochs": 40}})
     with pytest.raises(Interrupted):
         run(labelled, rest.without_labels(), longer, copied.path, listener=Stop(), resume=True)
     told = ("submission", "predictions", "held_out", "score", "summary", "report")
@@ -103,11 +105,11 @@ def test_a_longer_run_that_is_stopped_keeps_no_answers_of_the_shorter_one(twice,
 def test_other_images_without_truth_leave_no_score(digits, tmp_path):
     labelled, rest = digits.select(np.arange(600)), digits.select(np.arange(600, 900))
     recipe, folder = Recipe.load("quick", overrides=SMALL), RunFolder(tmp_path / "run")
-    images, truth = rest.without_labels(), rest.names()
-    assert run(labelled, images, recipe, folder.path, truth=truth, listener=Silence()).n == 300
+    images, truth = rest.without_labels(), rest.label_names()
+    assert run(labelled, images, recipe, folder.path, truth=truth, listener=NullCallback()).n == 300
     assert json.loads(folder.summary.read_text())["total_s"] > 0
     others = images.select(np.arange(200), "other.csv")
-    assert run(labelled, others, recipe, folder.path, listener=Silence(), resume=True) is None
+    assert run(labelled, others, recipe, folder.path, listener=NullCallback(), resume=True) is None
     assert not folder.score.exists()
     assert json.loads(folder.summary.read_text())["total_s"] is None
 
@@ -115,17 +117,17 @@ def test_other_images_without_truth_leave_no_score(digits, tmp_path):
 def test_training_on_is_refused_where_answers_would_grow_old(twice):
     labelled, _, recipe, folder, _, _ = twice
     before = folder.recognizer.read_bytes()
-    longer = recipe.varied({"training": {"max_epochs": 4}})
+    longer = recipe.with_overrides({"training": {"max_epochs": 4}})
     with pytest.raises(OutputError, match="holds answers already, expected a run of `tenfold tr"):
-        train(labelled, longer, folder, listener=Silence(), resume=True)
+        train(labelled, longer, folder, listener=NullCallback(), resume=True)
     assert folder.recognizer.read_bytes() == before
 
 
 def test_images_of_another_size_are_found_out_before_anything_is_trained(digits, tmp_path):
-    recipe = Recipe.load("quick", overrides=[*SMALL, "data.pseudo_confidence=0.6"])
+    recipe = Recipe.load("quick", overrides=[*SMALL, "data.pseudo_label_threshold=0.6"])
     smaller = Dataset(digits.images[:, 4:24, 4:24].copy(), None, digits.classes, "test.csv")
     with pytest.raises(DataError, match=r"test.csv: images are 20 pixels wide, expected 28"):
-        run(digits, smaller, recipe, tmp_path / "run", listener=Silence())
+        run(digits, smaller, recipe, tmp_path / "run", listener=NullCallback())
     assert not (tmp_path / "run").exists()
 
 

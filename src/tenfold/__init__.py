@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from tenfold.data import (
         Dataset,
         check,
-        kaggle_shape,
+        kaggle_split,
         mnist,
         read,
         read_submission,
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     )
     from tenfold.errors import TenfoldError
     from tenfold.estimator import DigitClassifier
+    from tenfold.metrics import score
     from tenfold.recipe import Recipe
-    from tenfold.recognizer import Recognizer
-    from tenfold.report.metrics import evaluate, score
+    from tenfold.recognizer import Recognizer, evaluate
     from tenfold.training.loop import fit
 
 __version__ = "0.1.0"
@@ -30,13 +30,13 @@ _HOMES = {
     "Recognizer": "tenfold.recognizer",
     "TenfoldError": "tenfold.errors",
     "check": "tenfold.data",
-    "evaluate": "tenfold.report.metrics",
+    "evaluate": "tenfold.recognizer",
     "fit": "tenfold.training.loop",
-    "kaggle_shape": "tenfold.data",
+    "kaggle_split": "tenfold.data",
     "mnist": "tenfold.data",
     "read": "tenfold.data",
     "read_submission": "tenfold.data",
-    "score": "tenfold.report.metrics",
+    "score": "tenfold.metrics",
     "split": "tenfold.data",
     "write_submission": "tenfold.data",
 }
@@ -50,7 +50,7 @@ __all__ = [
     "check",
     "evaluate",
     "fit",
-    "kaggle_shape",
+    "kaggle_split",
     "mnist",
     "read",
     "read_submission",

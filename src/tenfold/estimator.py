@@ -13,9 +13,8 @@ from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, RecipeError
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.training.calibration import calibrated
 from tenfold.training.loop import fit
-from tenfold.training.single import divide
+from tenfold.training.train import divide, fit_temperature
 
 
 class DigitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -48,7 +47,7 @@ class DigitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             RecipeError: the recipe cannot work, or is more than one training.
         """
         recipe = Recipe.load(self.recipe, overrides=self.overrides, seed=self.seed)
-        if not recipe.is_one_training:
+        if not recipe.is_single_model:
             raise RecipeError(recipe.name, ["is more than one training, expected a single network"])
         self.classes_, labels = np.unique(_column(y), return_inverse=True)
         names = tuple(str(value) for value in self.classes_)
@@ -56,15 +55,15 @@ class DigitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         train, valid = divide(dataset, recipe)
         recognizer = fit(train, valid, recipe)
         if valid is not None:
-            said = recognizer.probabilities(valid)
-            recognizer = calibrated(recognizer, said, valid.known_labels())
+            said = recognizer.predict_proba(valid)
+            recognizer = fit_temperature(recognizer, said, valid.require_labels())
         self.recognizer_: Recognizer = recognizer
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return the probability of each class: float32 [N, classes]."""
         check_is_fitted(self)
-        return self.recognizer_.probabilities(_images(X))
+        return self.recognizer_.predict_proba(_images(X))
 
     def predict(self, X: ArrayLike) -> NDArray[np.generic]:
         """Return the most probable class of each row, as y named it."""

@@ -1,17 +1,23 @@
-"""Files that are whole or absent, and the names inside a run folder."""
+"""Files that are whole or absent, arrays in them, and a shutdown that waits for them."""
 
+import hashlib
 import json
 import os
+import signal
 import stat
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import OutputError, RecognizerError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def output_folder(path: Path) -> Path:
@@ -26,7 +32,7 @@ def output_folder(path: Path) -> Path:
             pass
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be written to ({reason(error)}), expected a writable folder"
+            f"{path}: cannot be written to ({os_error_message(error)}), expected a writable folder"
         ) from error
     return path
 
@@ -50,11 +56,11 @@ def new_folder(path: Path) -> Path:
 
 # What tells, in a folder, which kind of work left it. Each has its own report.html, so a folder is
 # of one kind.
-_SIGNS = {"run": "recipe.toml", "search": "search.json", "comparison": "compare.json"}
+MARKER_FILES = {"run": "recipe.toml", "search": "search.json", "comparison": "compare.json"}
 
 
 @contextmanager
-def alone_in(folder: Path, kind: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, kind: str) -> Iterator[None]:
     """Make `folder`, and keep every other process of ours out of it meanwhile.
 
     It is taken away again if nothing was left in it.
@@ -79,8 +85,8 @@ def alone_in(folder: Path, kind: str) -> Iterator[None]:
         ) from error
     try:
         clear_partials(folder)
-        for other, sign in _SIGNS.items():
-            if other != kind and is_there(folder / sign):
+        for other, sign in MARKER_FILES.items():
+            if other != kind and path_exists(folder / sign):
                 raise OutputError(
                     f"{folder}: holds a {other} ({sign}), expected an empty folder for a {kind}; "
                     "name another one in --out"
@@ -99,7 +105,7 @@ def clear_partials(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def is_there(path: Path) -> bool:
+def path_exists(path: Path) -> bool:
     """Tell whether anything stands at `path`; not where we may not look, or no name is so long."""
     try:
         return path.exists()
@@ -108,9 +114,9 @@ def is_there(path: Path) -> bool:
 
 
 @contextmanager
-def no_empty_folders(out: Path) -> Iterator[None]:
+def cleanup_on_error(out: Path) -> Iterator[None]:
     """Where nothing comes of `out`, remove the folders that were made for it."""
-    new = [folder for folder in out.parents if not is_there(folder)]
+    new = [folder for folder in out.parents if not path_exists(folder)]
     try:
         yield
     except BaseException:
@@ -130,7 +136,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder or the disk does not take the file.
     """
-    if not path.name or (is_there(path) and not path.is_file()):
+    if not path.name or (path_exists(path) and not path.is_file()):
         raise OutputError(f"{path}: is no ordinary file, expected the name of one to write")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -144,7 +150,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+        raise OutputError(f"{path}: cannot be written ({os_error_message(error)})") from error
     finally:
         with suppress(OSError):  # the folder may be the very thing that is wrong
             temporary.unlink(missing_ok=True)
@@ -177,163 +183,112 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def reason(error: OSError) -> str:
+def os_error_message(error: OSError) -> str:
     """The system's own words for `error`, in lower case: 'no space left on device'."""
     return (error.strerror or str(error)).lower()
 
 
-@dataclass(frozen=True)
-class RunFolder:
-    """The folder that one training leaves: every name in it, said once."""
+def save_arrays(
+    path: Path, arrays: Mapping[str, "NDArray[Any]"], format: str, metadata: Any
+) -> None:
+    """Write arrays and a JSON description of them to one safetensors file, with a checksum.
 
-    path: Path
+    Args:
+        path: the file.
+        arrays: by name.
+        format: what the file is, with the number of its version: "tenfold-recognizer-4".
+        metadata: the description, as JSON values.
 
-    @property
-    def recipe(self) -> Path:
-        """The resolved recipe; `--recipe` takes it and repeats the run."""
-        return self.path / "recipe.toml"
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415 - `tenfold --help` needs no numpy
+    from safetensors.numpy import save_file  # noqa: PLC0415
 
-    @property
-    def environment(self) -> Path:
-        """Machine, versions, precision and threads that the run had."""
-        return self.path / "environment.json"
-
-    @property
-    def data(self) -> Path:
-        """Fingerprints of the data and what the checks found."""
-        return self.path / "data.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object a line for each epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def steps(self) -> Path:
-        """One JSON object a line for each few steps."""
-        return self.path / "steps.jsonl"
-
-    def history(self) -> list[dict[str, Any]]:
-        """Read the finished epochs from `metrics`.
-
-        Raises:
-            RecognizerError: the file is missing or damaged.
-        """
+    header = {"format": format, "metadata": json.dumps(metadata)}
+    header["sha256"] = checksum(header["metadata"], arrays)
+    with atomic_path(path) as temporary:
         try:
-            return [json.loads(line) for line in self.metrics.read_text("utf-8").splitlines()]
-        except (OSError, ValueError) as error:
-            raise RecognizerError(
-                f"{self.metrics}: is missing or damaged, expected an object for each epoch; "
-                "without the folder that it is in, --resume trains that network anew"
-            ) from error
+            save_file(dict(arrays), temporary, header)
+        except SafetensorError as error:  # it wraps a full disk, among others
+            raise OSError(str(error)) from error
 
-    @property
-    def tensorboard(self) -> Path:
-        """Event files: `tensorboard --logdir` reads this folder."""
-        return self.path / "tensorboard"
 
-    @property
-    def checkpoint(self) -> Path:
-        """All that `--resume` needs."""
-        return self.path / "checkpoint.safetensors"
+def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dict[str, Any]]:
+    """Read back what `save_arrays` wrote, believing nothing before the checksum agrees.
 
-    @property
-    def recognizer(self) -> Path:
-        """The recognizer that the run kept."""
-        return self.path / "recognizer.safetensors"
+    Raises:
+        RecognizerError: the file is missing, damaged, of another format, or of another version.
+    """
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - as above
 
-    @property
-    def members(self) -> Path:
-        """Of an ensemble: a run folder for each member, named by its job."""
-        return self.path / "members"
+    if not (path_exists(path) and path.is_file()):
+        raise RecognizerError(f"{path}: there is no such file, expected one that tenfold saved")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            # A copy owns its memory: the file may be replaced while the arrays are in use.
+            arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise RecognizerError(
+            f"{path}: is damaged, or was not saved by tenfold ({error}), expected {format!r} as a "
+            "safetensors file"
+        ) from error
+    check_format(path, header.get("format", "no format"), format)
+    metadata = header.get("metadata", "")
+    if header.get("sha256") != checksum(metadata, arrays):
+        raise RecognizerError(f"{path}: is damaged, its checksum does not match its content")
+    described: dict[str, Any] = json.loads(metadata)
+    return arrays, described
 
-    @property
-    def elapsed(self) -> Path:
-        """Of an ensemble: the seconds that its training took, in all its sittings."""
-        return self.members / "elapsed.json"
 
-    @property
-    def held_out(self) -> Path:
-        """What was said of the images held out; in an ensemble by those that held them out."""
-        return self.path / "held-out.safetensors"
+def check_format(path: Path, found: str, expected: str) -> None:
+    """Make sure that what stands in `path` has the format and version that is expected.
 
-    @property
-    def predictions(self) -> Path:
-        """What was said of the images to predict."""
-        return self.path / "predictions.safetensors"
+    Raises:
+        RecognizerError: it has not; another version of the same format is named as such.
+    """
+    if found == expected:
+        return
+    kind, _, version = expected.rpartition("-")
+    if found.startswith(f"{kind}-") and found.rpartition("-")[2].isdigit():
+        age = "an older" if int(found.rpartition("-")[2]) < int(version) else "a newer"
+        raise RecognizerError(
+            f"{path}: was written by {age} version of tenfold ({found}), expected {expected}: "
+            "train again with this version, or use the version that wrote it"
+        )
+    raise RecognizerError(f"{path}: is {found!r}, expected {expected!r}")
 
-    @property
-    def teacher(self) -> Path:
-        """The run folder of the recognizer that this one learned from, if it was trained for it."""
-        return self.path / "teacher"
 
-    @property
-    def first(self) -> Path:
-        """The run folder of the first training, where a second one learned from its answers."""
-        return self.path / "first"
+def checksum(text: str, arrays: Mapping[str, "NDArray[Any]"]) -> str:
+    """Sha256 over a description and the name, dtype, shape and content of every array."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {list(arrays[name].shape)}".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
 
-    @property
-    def is_free(self) -> bool:
-        """Whether nothing was trained here, not even in part."""
-        parts = (self.checkpoint, self.recognizer, self.members, self.teacher, self.first)
-        return not any(is_there(part) for part in parts)
 
-    def check_is_free(self) -> None:
-        """Make sure that nothing was trained here.
+@contextmanager
+def graceful_shutdown() -> Iterator[threading.Event]:
+    """Turn the first SIGINT or SIGTERM into an event; a second SIGINT breaks off at once.
 
-        Raises:
-            OutputError: something was.
-        """
-        if not self.is_free:
-            raise OutputError(
-                f"{self.path}: already holds a run, expected an empty folder, or --resume to go "
-                "on with that run"
-            )
+    So Ctrl-C waits for the end of a step, and no weight is half changed. Outside the main thread
+    Python allows no handlers, and the event is never set.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
 
-    def forget_answers(self) -> None:
-        """Remove what was said and told by a recognizer that is about to be replaced."""
-        for path in (
-            self.submission,
-            self.submitted,
-            self.predictions,
-            self.held_out,
-            self.score,
-            self.summary,
-            self.report,
-        ):
-            path.unlink(missing_ok=True)
+    def request_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    @property
-    def submission(self) -> Path:
-        """What the competition takes."""
-        return self.path / "submission.csv"
-
-    @property
-    def summary(self) -> Path:
-        """Validation score; seconds of training, and of the whole unless it was resumed."""
-        return self.path / "run.json"
-
-    @property
-    def score(self) -> Path:
-        """Accuracy against known truth, where there was any."""
-        return self.path / "score.json"
-
-    @property
-    def submitted(self) -> Path:
-        """What became of `submission` on Kaggle."""
-        return self.path / "submitted.json"
-
-    @property
-    def examples(self) -> Path:
-        """A few images of each class that was learned, for the pictures."""
-        return self.path / "examples.safetensors"
-
-    @property
-    def report(self) -> Path:
-        """The page that tells the story of the run."""
-        return self.path / "report.html"
-
-    @property
-    def figures(self) -> Path:
-        """Every picture as PNG."""
-        return self.path / "figures"
+    handled = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, request_stop) for number in handled}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

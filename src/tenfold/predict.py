@@ -14,37 +14,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
-from tenfold.data.stream import WHOLE, Part, chunks, parts
+from tenfold.data.streaming import WHOLE, Part, chunks, parts
 from tenfold.data.submission import submission
 from tenfold.errors import DataError, OutputError
-from tenfold.files import RunFolder, is_there, no_empty_folders, output_folder
+from tenfold.files import cleanup_on_error, load_arrays, output_folder, path_exists, save_arrays
 from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
 from tenfold.recognizer import Recognizer
-from tenfold.tensors import load_tensors, save_tensors
+from tenfold.run_folder import RunFolder
 
 SECONDS_BETWEEN_NOTES = 4.0
 FORMAT = "tenfold-answers-of-a-part-1"
 RECOGNIZER = "recognizer.safetensors"
-ANSWER_PART = "tenfold.predict:answer_part"
-MOST_PARTS = 64  # of a file, as jobs: a lost node costs little, and a part is worth its start
+PREDICT_SHARD = "tenfold.predict:predict_shard"
+MAX_SHARDS = 64  # of a file, as jobs: a lost node costs little, and a part is worth its start
 
 Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Answered:
+class ChunkPredictions:
     """Answers to some images in a row.
 
     Attributes:
-        answers: int64 [n], indices of classes.
+        predicted: int64 [n], indices of classes.
         confidence: float32 [n], the probability of each.
     """
 
-    answers: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     confidence: NDArray[np.float32]
 
 
@@ -55,7 +54,7 @@ def predict_file(
     *,
     on: str = HERE,
     note: Note = lambda _: None,
-) -> tuple[Recognizer, Answered]:
+) -> tuple[Recognizer, ChunkPredictions]:
     """Answer every image in `source`, and write the submission `out` if one is wanted.
 
     Args:
@@ -74,11 +73,11 @@ def predict_file(
     if out is not None:
         _check_is_not_read(out, source, _file_of(model))
     recognizer = Recognizer.load(model)
-    found: list[Answered] = []
+    found: list[ChunkPredictions] = []
     with ExitStack() as stack:
         add = None
         if out is not None:
-            stack.enter_context(no_empty_folders(out))
+            stack.enter_context(cleanup_on_error(out))
             add = stack.enter_context(submission(out))
         if on == HERE:
             answers = _answers(recognizer, _ahead(chunks(source, WHOLE, note)), note)
@@ -87,11 +86,11 @@ def predict_file(
         for piece in answers:
             found.append(piece)
             if add is not None:
-                add(recognizer.names_of(piece.answers))
+                add(recognizer.decode_labels(piece.predicted))
         if not found:
             raise DataError(f"{source}: has a header and no rows, expected a row for each image")
-    joined = Answered(
-        np.concatenate([piece.answers for piece in found]),
+    joined = ChunkPredictions(
+        np.concatenate([piece.predicted for piece in found]),
         np.concatenate([piece.confidence for piece in found]),
     )
     return recognizer, joined
@@ -99,19 +98,22 @@ def predict_file(
 
 def _file_of(model: Path) -> Path:
     """Return a recognizer's file; `model` is that, or the run folder that holds it."""
-    return RunFolder(model).recognizer if is_there(model) and model.is_dir() else model
+    return RunFolder(model).recognizer if path_exists(model) and model.is_dir() else model
 
 
 def _check_is_not_read(out: Path, *inputs: Path) -> None:
     """Make sure that the submission does not replace what it is made from."""
     for path in inputs:
-        if is_there(out) and is_there(path) and out.samefile(path):
+        if path_exists(out) and path_exists(path) and out.samefile(path):
             raise OutputError(
                 f"{out}: is the very file that is read, expected another name for the submission"
             )
 
 
-def _answers(recognizer: Recognizer, pieces: Iterator[Dataset], note: Note) -> Iterator[Answered]:
+def _answers(
+    recognizer: Recognizer, pieces: Iterator[Dataset], note: Note
+) -> Iterator[ChunkPredictions]:
+    predictor = recognizer.predictor()
     done, told_at = 0, time.monotonic()
     for piece in pieces:
         start = done
@@ -122,9 +124,9 @@ def _answers(recognizer: Recognizer, pieces: Iterator[Dataset], note: Note) -> I
                 told_at = time.monotonic()
                 note(f"  {start + so_far:,} images answered")
 
-        probabilities = recognizer.probabilities(piece, on_progress=tell)
+        probabilities = predictor.predict_proba(piece, on_progress=tell)
         done += len(piece)
-        yield Answered(probabilities.argmax(axis=1), probabilities.max(axis=1))
+        yield ChunkPredictions(probabilities.argmax(axis=1), probabilities.max(axis=1))
 
 
 def _ahead(pieces: Iterator[Dataset]) -> Iterator[Dataset]:
@@ -141,9 +143,9 @@ def _ahead(pieces: Iterator[Dataset]) -> Iterator[Dataset]:
 
 def _from_jobs(
     model: Path, source: Path, out: Path | None, on: str, note: Note
-) -> Iterator[Answered]:
+) -> Iterator[ChunkPredictions]:
     """Answer parts of the file where the jobs run, and yield them in order."""
-    pieces = parts(source, MOST_PARTS)
+    pieces = parts(source, MAX_SHARDS)
     if not pieces:
         raise DataError(f"{source}: has no rows, expected a row for each image")
     model_file = _file_of(model)
@@ -155,12 +157,12 @@ def _from_jobs(
         "recognizer": hashlib.sha256(model_file.read_bytes()).hexdigest(),
     }
     # Named by what it answers: what else lies in the outer folder is not ours.
-    identity = Job(ANSWER_PART, about).id
+    identity = Job(PREDICT_SHARD, about).id
     folder = output_folder((out or Path("answers.csv")).with_suffix(".parts") / identity)
     shutil.copyfile(model_file, folder / RECOGNIZER)
     jobs = [
         Job(
-            ANSWER_PART,
+            PREDICT_SHARD,
             {**about, "start": piece.start, "end": piece.end},
             f"part {index + 1} of {len(pieces)}",
         )
@@ -178,13 +180,13 @@ def _from_jobs(
             note(f"  {done} of {len(jobs)} parts answered")
 
     try:
-        run_jobs(jobs, folder, on=on, supplies=[folder / RECOGNIZER], hear=hear)
+        run_jobs(jobs, folder, on=on, input_files=[folder / RECOGNIZER], hear=hear)
     finally:
         if not any(job.is_done(folder) for job in jobs):  # else the same command goes on from here
             _remove(folder)
     for job in jobs:
-        tensors, _ = load_tensors(folder / job.id / "answers.safetensors", FORMAT)
-        yield Answered(tensors["answers"].numpy(), tensors["confidence"].numpy())
+        tensors, _ = load_arrays(folder / job.id / "answers.safetensors", FORMAT)
+        yield ChunkPredictions(tensors["answers"], tensors["confidence"])
     _remove(folder)
 
 
@@ -195,7 +197,7 @@ def _remove(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def answer_part(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
+def predict_shard(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
     """Answer one part of a file: a job.
 
     Args:
@@ -216,9 +218,9 @@ def answer_part(description: Mapping[str, Any], folder: Path, tell: Tell) -> dic
     recognizer = Recognizer.load(folder.parent / RECOGNIZER)
     part = Part(description["start"], description["end"])
     found = list(_answers(recognizer, _ahead(chunks(source, part)), lambda _: None))
-    empty = Answered(np.empty(0, np.int64), np.empty(0, np.float32))
-    answers = np.concatenate([piece.answers for piece in [*found, empty]])
+    empty = ChunkPredictions(np.empty(0, np.int64), np.empty(0, np.float32))
+    answers = np.concatenate([piece.predicted for piece in [*found, empty]])
     confidence = np.concatenate([piece.confidence for piece in [*found, empty]])
-    tensors = {"answers": torch.from_numpy(answers), "confidence": torch.from_numpy(confidence)}
-    save_tensors(folder / "answers.safetensors", tensors, FORMAT, {})
+    tensors = {"answers": answers, "confidence": confidence}
+    save_arrays(folder / "answers.safetensors", tensors, FORMAT, {})
     return {"n": len(answers)}

@@ -1,6 +1,6 @@
 """Recipe: every choice of a training run, checked at once, TOML in and out.
 
-A recipe is a small tree of frozen sections; `tenfold.choices` has them. Here they are read,
+A recipe is a small tree of frozen sections; `tenfold.config` has them. Here they are read,
 checked against each other, and every problem is put into a sentence.
 """
 
@@ -14,55 +14,59 @@ from typing import Annotated, Any, Final, Self
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from tenfold.choices import (
-    ANY_SIZE,
-    BATCH_NORMALIZED,
-    MOST_MEMBERS,
+from tenfold.config import (
+    HAS_BATCH_NORM,
+    MAX_MEMBERS,
+    MEMBER_OVERRIDABLE,
     NETWORK_OPTIONS,
-    VARIED,
-    Augmentation,
-    Data,
-    Distillation,
-    Ensemble,
-    Network,
-    Optimizer,
-    Prediction,
-    Preprocessing,
-    Schedule,
-    Section,
-    Training,
+    SIZE_AGNOSTIC,
+    AugmentationConfig,
+    ConfigSection,
+    DataConfig,
+    DistillationConfig,
+    EnsembleConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    PredictionConfig,
+    PreprocessingConfig,
+    ScheduleConfig,
+    TrainingConfig,
 )
 from tenfold.errors import RecipeError
-from tenfold.files import reason
-from tenfold.wording import expectation
+from tenfold.files import os_error_message
+from tenfold.formatting import pydantic_message
 
-ABOUT: Final = {"name", "description", "measured"}  # words about a recipe, which change no result
+METADATA_FIELDS: Final = {
+    "name",
+    "description",
+    "benchmark",
+}  # words about a recipe, which change no result
 
 
-class Recipe(Section):
+class Recipe(ConfigSection):
     """Every choice of a training run."""
 
     name: Annotated[str, Field(pattern=r"^\w[\w .-]{0,79}$")] = "custom"
     """Also the beginning of the run folder's default name."""
     description: str = ""
-    measured: str = ""
+    benchmark: str = ""
     """What it was seen to reach, for `tenfold recipes`; how, stands in docs/results.md."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the first weights, the order of the images, augmentation and dropout."""
-    data: Data = Data()
-    preprocessing: Preprocessing = Preprocessing()
-    augmentation: Augmentation = Augmentation()
-    network: Network = Network()
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    training: Training = Training()
-    distillation: Distillation = Distillation()
-    prediction: Prediction = Prediction()
-    ensemble: Ensemble = Ensemble()
+    data: DataConfig = DataConfig()
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    network: NetworkConfig = NetworkConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+    distillation: DistillationConfig = DistillationConfig()
+    prediction: PredictionConfig = PredictionConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
 
     @model_validator(mode="after")
     def _choices_fit_together(self) -> Self:
-        problems = list(_misfits(self))
+        problems = list(_cross_field_errors(self))
         if problems:
             raise ValueError(*problems)
         return self
@@ -79,17 +83,16 @@ class Recipe(Section):
         as there are folds, the division is drawn anew.
         """
         values = self.model_dump(exclude={"ensemble", "distillation"})
-        values["seed"] = (self.seed * MOST_MEMBERS + index) % 2**32
+        values["seed"] = (self.seed * MAX_MEMBERS + index) % 2**32
         if self.data.folds is not None:
             repeat, fold = divmod(index, self.data.folds)
-            split_seed = (self.split_seed * MOST_MEMBERS + repeat) % 2**32
+            split_seed = (self.split_seed * MAX_MEMBERS + repeat) % 2**32
             values["data"] |= {"fold": fold, "split_seed": split_seed}
-        variants = self.ensemble.variants
-        return self.model_validate(
-            _vary(values, variants[index % len(variants)] if variants else {})
-        )
+        overrides = self.ensemble.member_overrides
+        own = overrides[index % len(overrides)] if overrides else {}
+        return self.model_validate(_override_fields(values, own))
 
-    def varied(self, changes: Mapping[str, Mapping[str, Any]]) -> Self:
+    def with_overrides(self, changes: Mapping[str, Mapping[str, Any]]) -> Self:
         """Return the recipe with other values in some fields of some sections.
 
         Another network begins with its own sizes.
@@ -98,15 +101,15 @@ class Recipe(Section):
             RecipeError: with every problem found.
         """
         try:
-            return self.model_validate(_vary(self.model_dump(), changes))
+            return self.model_validate(_override_fields(self.model_dump(), changes))
         except ValidationError as error:
             raise RecipeError(self.name, _sentences(error)) from error
 
     @property
-    def is_one_training(self) -> bool:
+    def is_single_model(self) -> bool:
         """Whether one training of one network on labelled images is all that it asks for."""
         several = self.ensemble.members > 1 or self.distillation.teacher is not None
-        return not several and self.data.pseudo_confidence is None
+        return not several and self.data.pseudo_label_threshold is None
 
     def to_toml(self) -> str:
         """Write every choice, defaults too, so that the file alone repeats the run."""
@@ -134,13 +137,13 @@ class Recipe(Section):
             recipe = cls.model_validate(values)
         except ValidationError as error:
             problems += _sentences(error)
-            problems += _misfits_beside(values, error)
+            problems += _remaining_errors(values, error)
         if problems:
             raise RecipeError(str(source), list(dict.fromkeys(problems)))  # each once
         return recipe
 
 
-def names() -> list[str]:
+def list_recipes() -> list[str]:
     """Return the recipes that come with tenfold."""
     folder = resources.files("tenfold") / "recipes"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
@@ -150,19 +153,19 @@ def _read(source: str | Path) -> dict[str, Any]:
     """Return the raw values of the recipe called `source`."""
     path = Path(source)
     try:
-        if str(source) in names():
+        if str(source) in list_recipes():
             text = (resources.files("tenfold") / "recipes" / f"{source}.toml").read_text("utf-8")
         else:
             text = path.read_text("utf-8")
         return tomllib.loads(text)
     except FileNotFoundError as error:
-        known = ", ".join(names())
+        known = ", ".join(list_recipes())
         raise RecipeError(
             str(source),
             [f"there is no such file or recipe, expected a TOML file or one of {known}"],
         ) from error
     except OSError as error:
-        raise RecipeError(str(source), [f"cannot be read ({reason(error)})"]) from error
+        raise RecipeError(str(source), [f"cannot be read ({os_error_message(error)})"]) from error
     except UnicodeDecodeError as error:
         raise RecipeError(str(source), [f"cannot be read as text ({error})"]) from error
     except (ValueError, RecursionError) as error:  # also of numbers too long, nests too deep
@@ -200,9 +203,11 @@ def _spell_none(value: Any) -> Any:
     return "none" if value is None else value
 
 
-def _vary(values: dict[str, Any], variant: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Lay the fields of `variant` over `values`; another network begins with its own sizes."""
-    for section, fields in variant.items():
+def _override_fields(
+    values: dict[str, Any], overrides: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Lay the fields of `overrides` over `values`; another network begins with its own sizes."""
+    for section, fields in overrides.items():
         kept = values.get(section, {})
         if section == "network" and fields.get("name", kept["name"]) != kept["name"]:
             kept = {}
@@ -220,7 +225,7 @@ def _sentences(error: ValidationError) -> list[str]:
     return sentences
 
 
-def _misfits_beside(values: dict[str, Any], error: ValidationError) -> list[str]:
+def _remaining_errors(values: dict[str, Any], error: ValidationError) -> list[str]:
     """Look for misfits among the good fields too: pydantic stops at the bad ones."""
     places = [detail["loc"] for detail in error.errors() if detail["loc"]]
     if not places:
@@ -248,7 +253,7 @@ def _sentence(detail: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return f"{place} is not a known field{_nearest(detail['loc'])}"
-    return f"{place} is {detail['input']!r}, expected: {expectation(detail['msg'])}"
+    return f"{place} is {detail['input']!r}, expected: {pydantic_message(detail['msg'])}"
 
 
 def _nearest(location: Sequence[str | int]) -> str:
@@ -263,7 +268,7 @@ def _nearest(location: Sequence[str | int]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
 
 
-def _misfits(recipe: Recipe) -> list[str]:
+def _cross_field_errors(recipe: Recipe) -> list[str]:
     """Find choices that are fine alone and impossible together."""
     kinds = (
         _network_misfits,
@@ -280,22 +285,25 @@ def _network_misfits(recipe: Recipe) -> Iterator[str]:
     for option in sorted(set(network.options) - NETWORK_OPTIONS[network.name]):
         takes = ", ".join(sorted(NETWORK_OPTIONS[network.name])) or "no options"
         yield f"network.{option} does not apply to {network.name}, which takes {takes}"
-    if training.batch_size == 1 and network.name in BATCH_NORMALIZED:
+    if training.batch_size == 1 and network.name in HAS_BATCH_NORM:
         yield (
             f"training.batch_size is 1, but {network.name} normalises over the batch; "
             "expected at least 2"
         )
-    if training.small_sizes and network.name not in ANY_SIZE:
+    if training.progressive_sizes and network.name not in SIZE_AGNOSTIC:
         yield (
-            f"training.small_sizes changes what the network sees, and {network.name} takes one "
-            f"size alone; expected {' or '.join(sorted(ANY_SIZE))}"
+            f"training.progressive_sizes changes what the network sees, and {network.name} takes one "
+            f"size alone; expected {' or '.join(sorted(SIZE_AGNOSTIC))}"
         )
 
 
 def _validation_misfits(recipe: Recipe) -> Iterator[str]:
     if recipe.data.validation is None:
         for place, is_set in (
-            ("training.keep = 'best'", recipe.training.keep == "best"),
+            (
+                "training.checkpoint_selection = 'best'",
+                recipe.training.checkpoint_selection == "best",
+            ),
             ("training.patience_epochs", recipe.training.patience_epochs is not None),
             ("schedule.name = 'plateau'", recipe.schedule.name == "plateau"),
         ):
@@ -318,11 +326,11 @@ def _optimizer_misfits(recipe: Recipe) -> Iterator[str]:
     optimizer, network = recipe.optimizer, recipe.network
     if optimizer.name == "adamw" and optimizer.momentum:
         yield "optimizer.momentum applies to muon, rmsprop and sgd; adamw has its own"
-    if optimizer.name == "muon" and network.name not in BATCH_NORMALIZED:
+    if optimizer.name == "muon" and network.name not in HAS_BATCH_NORM:
         yield (
             "optimizer.name = 'muon' fixes the length of filters, which batch normalisation "
             f"forgives, and {network.name} has none; "
-            f"expected {' or '.join(sorted(BATCH_NORMALIZED))}"
+            f"expected {' or '.join(sorted(HAS_BATCH_NORM))}"
         )
 
 
@@ -343,22 +351,24 @@ def _distillation_misfits(recipe: Recipe) -> Iterator[str]:
 
 def _ensemble_misfits(recipe: Recipe) -> Iterator[str]:
     ensemble = recipe.ensemble
-    if ensemble.variants and ensemble.members == 1:
+    if ensemble.member_overrides and ensemble.members == 1:
         yield (
-            "ensemble.variants tells members apart, but ensemble.members is 1; expected at least "
-            "2, or no variants"
+            "ensemble.member_overrides tells members apart, but ensemble.members is 1; expected at least "
+            "2, or no member_overrides"
         )
     if recipe.data.fold is not None and ensemble.members > 1:
         yield "data.fold is one network's, expected none: each member holds out its own"
-    for index, variant in enumerate(ensemble.variants):
-        place = f"ensemble.variants.{index}"
-        if "precision" in variant.get("training", {}):
+    for index, overrides in enumerate(ensemble.member_overrides):
+        place = f"ensemble.member_overrides.{index}"
+        if "precision" in overrides.get("training", {}):
             yield f"{place} changes training.precision, expected one for all members"
-        if odd := set(variant) - VARIED:
-            known = ", ".join(sorted(VARIED))
+        if odd := set(overrides) - MEMBER_OVERRIDABLE:
+            known = ", ".join(sorted(MEMBER_OVERRIDABLE))
             yield f"{place} changes {', '.join(sorted(odd))}, expected only {known}"
             continue
         try:
-            Recipe.model_validate(_vary(recipe.model_dump(exclude={"ensemble"}), variant))
+            Recipe.model_validate(
+                _override_fields(recipe.model_dump(exclude={"ensemble"}), overrides)
+            )
         except ValidationError as error:
             yield from (f"{place}: {sentence}" for sentence in _sentences(error))

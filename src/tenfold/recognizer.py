@@ -1,91 +1,76 @@
-"""Recognizer: what predicts. It carries its own preprocessing, so that training and prediction
-cannot drift apart; one published pipeline fell from 0.966 to 0.82 on exactly that.
+"""Recognizer: what predicts. It carries its own preprocessing, so training and prediction cannot
+drift apart; one published pipeline fell from 0.966 to 0.82 on exactly that.
+
+    Member         one trained network and its preprocessing
+    Recognizer     members, classes, temperature: saved and loaded
+    Predictor      a Recognizer prepared once for many calls, from any number of threads
+    RecognizerModule   the same computation as one nn.Module, for export
 """  # noqa: D205 - two thoughts, one breath
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tenfold.choices import Network
+from tenfold.config import NetworkConfig
 from tenfold.data.dataset import Dataset
+from tenfold.device import Device
 from tenfold.errors import DataError, RecognizerError
-from tenfold.files import RunFolder, is_there
-from tenfold.machine import Machine
+from tenfold.files import checksum, load_arrays, path_exists, save_arrays
+from tenfold.metrics import Evaluation, evaluate_probabilities
 from tenfold.networks import build
-from tenfold.networks.layers import folded
-from tenfold.preprocessing import Preprocessing, plain_grid
-from tenfold.tensors import checksum, load_tensors, save_tensors
+from tenfold.networks.layers import fuse_conv_bn
+from tenfold.preprocessing import Preprocessing, identity_grid
+from tenfold.run_folder import RunFolder
 
-FORMAT = "tenfold-recognizer-3"
-# Of 128, 256, 512 and 1,024 the fastest by 3 to 5 % with tiny, quick and standard.
-PREDICT_BATCH = 512
-# Below this probability a network looks again. Five looks at every image cost four times as much
-# and gave the same answers to all of 12,000 held-out digits, with five networks (decision 7).
-SURE = 0.9
+FORMAT: Final = "tenfold-recognizer-4"
+# Of 128, 256, 512 and 1,024 the fastest by 3 to 5% with tiny, quick and standard.
+PREDICT_BATCH: Final = 512
+# Below this probability a network averages over test-time views. Five views of every image cost
+# four times as much and gave the same predictions for all of 12,000 held-out digits, with five
+# networks (decision 7).
+TTA_THRESHOLD: Final = 0.9
+TINY: Final = float(np.finfo(np.float32).tiny)  # stands in for 0 where a logarithm is taken
+
+Images = Dataset | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One trained network and what it must be fed.
+    """One trained network and its preprocessing.
 
     Attributes:
-        network: float [N, 1, S, S] to logits [N, classes].
-        choices: how it is built.
+        model: float [N, 1, S, S] to logits [N, classes].
+        config: how it is built.
         preprocessing: applied to every image.
     """
 
-    network: nn.Module
-    choices: Network
+    model: nn.Module
+    config: NetworkConfig
     preprocessing: Preprocessing
 
-    def probabilities(self, images: Tensor, view_shift: float | None = None) -> Tensor:
-        """Return float32 [N, classes] for uint8 [N, S, S].
 
-        With `view_shift`, an image that the network is not `SURE` of gets four more looks, moved
-        by so many of its pixels to each side, and the mean of all five is the answer.
-        """
-        answers = self._answers(self.preprocessing(images))
-        if view_shift is None or not (unsure := answers.amax(dim=1) < SURE).any():
-            return answers
-        again, size = images[unsure], images.shape[-1]
-        grid = plain_grid(self.preprocessing.size or size, images.device)
-        # Grid coordinates run from -1 to 1, and preprocessing divides them by its zoom.
-        step = view_shift * 2 / size * (self.preprocessing.zoom or 1.0)
-        moves = torch.tensor([[step, 0], [-step, 0], [0, step], [0, -step]], device=images.device)
-        looks = [answers[unsure]] + [
-            self._answers(self.preprocessing(again, (grid + move).expand(len(again), -1, -1, -1)))
-            for move in moves
-        ]
-        answers[unsure] = torch.stack(looks).mean(dim=0)
-        return answers
-
-    def _answers(self, seen: Tensor) -> Tensor:
-        logits: Tensor = self.network(seen)
-        return logits.float().softmax(dim=1)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recognizer:
     """One or more trained networks with all that is needed to use them.
 
     Attributes:
         members: their probabilities are averaged.
-        classes: what each output is called.
+        classes: the name of each output.
         image_size: height and width in pixels of the images it was trained on.
-        temperature: divides the logarithms of the averaged probabilities; above 1 it makes the
-            recognizer less sure of itself. It changes no answer. See
-            `tenfold.training.calibration`.
-        view_shift: in pixels; where it is not None, a network that is not sure of an image looks
-            again, at the image moved by so much to each side, and averages its five answers.
-        precision: of its arithmetic, as the recipe chose it: "auto", "bf16" or "fp32".
-        weights: how they are saved: "float32", or "float16" if they are rounded to it.
+        temperature: divides the logarithms of the averaged probabilities; above 1 it lowers
+            confidence. It changes no prediction. See `tenfold.training.train.fit_temperature`.
+        tta_shift: test-time augmentation, in pixels; where it is not None and a member is not
+            confident, its probabilities are averaged over five views: in place, and shifted to
+            each side.
+        precision: of the arithmetic, as the recipe chose it: "auto", "bf16" or "fp32".
+        weights_dtype: of the saved weights: "float32", or "float16" if they are rounded to it.
         provenance: recipe and data that it came from, as JSON values.
     """
 
@@ -93,94 +78,69 @@ class Recognizer:
     classes: tuple[str, ...]
     image_size: int
     temperature: float = 1.0
-    view_shift: float | None = None
+    tta_shift: float | None = None
     precision: str = "auto"
-    weights: str = "float32"
+    weights_dtype: str = "float32"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
-    def probabilities(
-        self,
-        images: Dataset | NDArray[np.uint8],
-        machine: Machine | None = None,
-        *,
-        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
-    ) -> NDArray[np.float32]:
-        """Return the probability of each class for each image: float32 [N, classes].
+    def __repr__(self) -> str:
+        networks = " + ".join(dict.fromkeys(member.config.name for member in self.members))
+        size = self.image_size
+        return (
+            f"Recognizer({len(self.members)} × {networks}, {len(self.classes)} classes, "
+            f"images of {size} × {size})"
+        )
+
+    def predict(self, images: Images, device: Device | None = None) -> NDArray[np.int64]:
+        """Return the predicted label of each image: int64 [N], indices into `classes`.
+
+        These are labels of the same kind as `Dataset.labels`; `decode_labels` gives their names.
 
         Args:
-            images: a Dataset or uint8 [N, S, S].
-            machine: where to compute; detected if not given, with the recognizer's precision.
-            on_progress: is told after each batch how many images are done, and of how many.
+            images: a Dataset, uint8 [N, S, S], or one image, uint8 [S, S], for which N is 1.
+            device: where to compute; detected if not given, with the recognizer's precision.
+
+        Raises:
+            DataError: the images are not of the size that the recognizer was trained on, or a
+                labelled Dataset has other classes, so that its labels mean something else.
+        """
+        if isinstance(images, Dataset) and images.labels is not None:
+            _check_classes(images, self.classes)
+        predicted: NDArray[np.int64] = self.predict_proba(images, device).argmax(axis=1)
+        return predicted
+
+    def predict_proba(self, images: Images, device: Device | None = None) -> NDArray[np.float32]:
+        """Return the probability of each class for each image: float32 [N, classes].
+
+        For many calls, prepare a `predictor` once.
+
+        Args:
+            images: as for `predict`.
+            device: as for `predict`.
 
         Raises:
             DataError: the images are not of the size that the recognizer was trained on.
         """
-        result = np.empty((len(_pixels(images)), len(self.classes)), np.float32)
-        for batch, votes in self._votes(images, machine, on_progress):
-            result[batch] = votes.mean(dim=0)
-        return tempered(result, self.temperature)
+        return self.predictor(device).predict_proba(images)
 
-    def probabilities_and_votes(
-        self,
-        images: Dataset | NDArray[np.uint8],
-        machine: Machine | None = None,
-        *,
-        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return what `probabilities` does, and what each member answered alone: int64 [M, N]."""
-        n = len(_pixels(images))
-        result = np.empty((n, len(self.classes)), np.float32)
-        answers = np.empty((len(self.members), n), np.int64)
-        for batch, votes in self._votes(images, machine, on_progress):
-            result[batch] = votes.mean(dim=0)
-            answers[:, batch] = votes.argmax(dim=2)
-        return tempered(result, self.temperature), answers
+    def predictor(self, device: Device | None = None) -> "Predictor":
+        """Prepare the networks for prediction, once for many calls."""
+        return Predictor(self, device)
 
-    def _votes(
-        self,
-        images: Dataset | NDArray[np.uint8],
-        machine: Machine | None,
-        on_progress: Callable[[int, int], None],
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """Yield, batch by batch, its place and each member's probabilities [M, batch, classes]."""
-        pixels = _pixels(images)
-        self._check_size(images, pixels)
-        machine = machine or Machine.detect(self.precision)
-        members = [
-            replace(member, network=machine.place(folded(member.network)))
-            for member in self.members
-        ]
+    def module(self, *, tta: bool = True) -> "RecognizerModule":
+        """Return the whole computation as one module: uint8 [N, S, S] to float32 [N, classes].
 
-        def voted(batch: slice) -> Tensor:
-            seen = machine.tensor(np.ascontiguousarray(pixels[batch]))
-            with torch.inference_mode(), machine.autocast():
-                votes = [member.probabilities(seen, self.view_shift) for member in members]
-            return torch.stack(votes).cpu()
+        It computes in float32 and has no branch that depends on data, so that it can be exported.
 
-        starts = range(0, len(pixels), PREDICT_BATCH)
-        batches = [slice(start, min(start + PREDICT_BATCH, len(pixels))) for start in starts]
-        for batch, votes in zip(batches, machine.side_by_side(voted, batches), strict=True):
-            yield batch, votes
-            on_progress(batch.stop, len(pixels))
+        Args:
+            tta: average over test-time views where a member is not confident; False leaves the
+                views out, which is five times as fast.
+        """
+        return RecognizerModule(self, tta_shift=self.tta_shift if tta else None)
 
-    def predict(
-        self, images: Dataset | NDArray[np.uint8], machine: Machine | None = None
-    ) -> NDArray[np.str_]:
-        """Return the most probable class of each image by name: str [N]."""
-        return self.names_of(self.probabilities(images, machine).argmax(axis=1))
-
-    def names_of(self, labels: NDArray[np.int64]) -> NDArray[np.str_]:
-        """Turn indices of classes into their names."""
+    def decode_labels(self, labels: NDArray[np.int64]) -> NDArray[np.str_]:
+        """Turn labels, indices into `classes`, into the names of the classes."""
         return np.array(self.classes)[labels]
-
-    def _check_size(self, images: Dataset | NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
-        size = self.image_size
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size):
-            name = images.name if isinstance(images, Dataset) else "images"
-            raise DataError(
-                f"{name}: holds {pixels.dtype} images of {' × '.join(map(str, pixels.shape[1:]))} "
-                f"pixels, expected uint8 {size} × {size} as this recognizer was trained on"
-            )
 
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file, whole or not at all; no pickle.
@@ -188,10 +148,10 @@ class Recognizer:
         Raises:
             OutputError: the file cannot be written.
         """
-        about = {
+        metadata = {
             "members": [
                 {
-                    "network": member.choices.model_dump(),
+                    "network": member.config.model_dump(),
                     "preprocessing": asdict(member.preprocessing),
                 }
                 for member in self.members
@@ -199,40 +159,41 @@ class Recognizer:
             "classes": list(self.classes),
             "image_size": self.image_size,
             "temperature": self.temperature,
-            "view_shift": self.view_shift,
+            "tta_shift": self.tta_shift,
             "precision": self.precision,
-            "weights": self.weights,
+            "weights_dtype": self.weights_dtype,
             "provenance": dict(self.provenance),
         }
-        save_tensors(path, self._tensors(), FORMAT, about)
+        save_arrays(path, self._arrays(), FORMAT, metadata)
 
-    def fingerprint(self) -> str:
-        """Sha256 over all weights: equal networks, equal fingerprint."""
-        return checksum("", self._tensors())
+    def content_hash(self) -> str:
+        """Sha256 over all weights: equal networks, equal hash."""
+        return checksum("", self._arrays())
 
     def is_finite(self) -> bool:
-        """Tell whether every weight is a number, as it would be kept."""
-        return all(bool(tensor.isfinite().all()) for tensor in self._tensors().values())
+        """Whether every weight is finite, as it would be saved."""
+        return all(bool(np.isfinite(array).all()) for array in self._arrays().values())
 
-    def rounded(self, weights: str) -> "Recognizer":
+    def cast_weights(self, weights_dtype: str) -> "Recognizer":
         """Return it with all weights rounded to "float16", or as it is for "float32"."""
-        if weights == "float32":
+        if weights_dtype == "float32":
             return self
         members = [
-            replace(member, network=copy.deepcopy(member.network).half().float())
+            replace(member, model=copy.deepcopy(member.model).half().float())
             for member in self.members
         ]
-        return replace(self, members=members, weights=weights)
+        return replace(self, members=members, weights_dtype=weights_dtype)
 
-    def _tensors(self) -> dict[str, Tensor]:
-        kept_as = getattr(torch, self.weights)
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        dtype = getattr(torch, self.weights_dtype)
         return {
-            f"{index}.{name}": (tensor.to(kept_as) if tensor.is_floating_point() else tensor)
+            f"{index}.{name}": (tensor.to(dtype) if tensor.is_floating_point() else tensor)
             .detach()
             .cpu()
             .contiguous()
+            .numpy()
             for index, member in enumerate(self.members)
-            for name, tensor in member.network.state_dict().items()
+            for name, tensor in member.model.state_dict().items()
         }
 
     @classmethod
@@ -243,58 +204,234 @@ class Recognizer:
             RecognizerError: it is missing, damaged, or not a recognizer.
         """
         path = Path(path)
-        if is_there(path) and path.is_dir():
+        if path_exists(path) and path.is_dir():
             path = RunFolder(path).recognizer
-        tensors, about = load_tensors(path, FORMAT)
+        arrays, metadata = load_arrays(path, FORMAT)
         try:
             members = [
-                _read_member(description, _with_prefix(tensors, f"{index}."), about)
-                for index, description in enumerate(about["members"])
+                _load_member(description, _with_prefix(arrays, f"{index}."), metadata)
+                for index, description in enumerate(metadata["members"])
             ]
             return cls(
                 members,
-                tuple(about["classes"]),
-                about["image_size"],
-                about["temperature"],
-                about["view_shift"],
-                about["precision"],
-                about["weights"],
-                about["provenance"],
+                tuple(metadata["classes"]),
+                metadata["image_size"],
+                metadata["temperature"],
+                metadata["tta_shift"],
+                metadata["precision"],
+                metadata["weights_dtype"],
+                metadata["provenance"],
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RecognizerError(
-                f"{path}: its description does not fit its weights ({error})"
+                f"{path}: its description does not match its weights ({error})"
             ) from error
 
 
-def _pixels(images: Dataset | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return images.images if isinstance(images, Dataset) else images
+class Predictor:
+    """A recognizer prepared for prediction: fused, on its device, for any number of calls.
+
+    Several threads may call it at once, and PyTorch's thread count is left alone.
+
+    Args:
+        recognizer: what predicts.
+        device: where to compute; detected if not given, with the recognizer's precision.
+    """
+
+    def __init__(self, recognizer: Recognizer, device: Device | None = None) -> None:
+        self.recognizer = recognizer
+        self.device = device or Device.detect(recognizer.precision)
+        self._members = [
+            MemberModule(member, self.device.to_device(fuse_conv_bn(member.model)))
+            for member in recognizer.members
+        ]
+
+    def predict_proba(
+        self,
+        images: Images,
+        *,
+        on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> NDArray[np.float32]:
+        """Return the probability of each class for each image: float32 [N, classes].
+
+        Args:
+            images: a Dataset, uint8 [N, S, S], or one image, uint8 [S, S], for which N is 1.
+            on_progress: is called after each batch with the images done and all images.
+
+        Raises:
+            DataError: the images are not of the size that the recognizer was trained on.
+        """
+        probabilities, _ = self.predict_members(images, on_progress=on_progress)
+        return probabilities
+
+    def predict_members(
+        self,
+        images: Images,
+        *,
+        on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the probabilities, and what each member predicts alone: int64 [M, N].
+
+        The arguments and errors are those of `predict_proba`.
+        """
+        pixels = self._pixels(images)
+        n = len(pixels)
+        probabilities = np.empty((n, len(self.recognizer.classes)), np.float32)
+        predicted = np.empty((len(self._members), n), np.int64)
+        starts = range(0, n, PREDICT_BATCH)
+        batches = [pixels[start : start + PREDICT_BATCH] for start in starts]
+        results = self.device.parallel_map(self._predict_batch, batches)
+        for start, by_member in zip(starts, results, strict=True):
+            rows = slice(start, start + by_member.shape[1])
+            probabilities[rows] = by_member.mean(dim=0)
+            predicted[:, rows] = by_member.argmax(dim=2)
+            on_progress(rows.stop, n)
+        return apply_temperature(probabilities, self.recognizer.temperature), predicted
+
+    def _predict_batch(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Return each member's probabilities: float32 [M, N, classes]."""
+        images = self.device.from_numpy(np.ascontiguousarray(pixels))
+        with torch.inference_mode(), self.device.autocast():
+            return torch.stack([self._predict_one(member, images) for member in self._members])
+
+    def _predict_one(self, member: "MemberModule", images: Tensor) -> Tensor:
+        """Average over test-time views, but only for images that `member` is not confident of."""
+        probabilities: Tensor = member(images)
+        shift = self.recognizer.tta_shift
+        uncertain = probabilities.amax(dim=1) < TTA_THRESHOLD
+        if shift is not None and uncertain.any():
+            probabilities[uncertain] = member.average_views(
+                images[uncertain], probabilities[uncertain], shift
+            )
+        return probabilities.cpu()
+
+    def _pixels(self, images: Images) -> NDArray[np.uint8]:
+        """Return uint8 [N, S, S] of the size that the recognizer was trained on."""
+        name = images.name if isinstance(images, Dataset) else "images"
+        pixels = images.images if isinstance(images, Dataset) else np.asarray(images)
+        pixels = pixels[None] if pixels.ndim == 2 else pixels
+        size = self.recognizer.image_size
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size):
+            raise DataError(
+                f"{name}: holds {pixels.dtype} images of {' × '.join(map(str, pixels.shape[1:]))} "
+                f"pixels, expected uint8 {size} × {size} as this recognizer was trained on"
+            )
+        return pixels
 
 
-def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+class MemberModule(nn.Module):
+    """One member from pixels to probabilities: uint8 [N, S, S] to float32 [N, classes].
+
+    Args:
+        member: for its preprocessing.
+        model: the member's network, prepared for prediction.
+    """
+
+    def __init__(self, member: Member, model: nn.Module) -> None:
+        super().__init__()
+        self.preprocessing = member.preprocessing
+        self.model = model
+
+    def forward(self, images: Tensor, grid: Tensor | None = None) -> Tensor:
+        """Predict; `grid` is as for `Preprocessing.__call__`."""
+        logits: Tensor = self.model(self.preprocessing(images, grid))
+        return logits.float().softmax(dim=1)
+
+    def average_views(self, images: Tensor, probabilities: Tensor, shift: float) -> Tensor:
+        """Average `probabilities` with those of four views, shifted to each side.
+
+        Args:
+            images: uint8 [N, S, S].
+            probabilities: of the images in place, float32 [N, classes].
+            shift: in pixels of the images.
+        """
+        size = images.shape[-1]
+        grid = identity_grid(self.preprocessing.size or size, images.device)
+        # Grid coordinates run from -1 to 1, and preprocessing divides them by its zoom.
+        step = shift * 2 / size * (self.preprocessing.zoom or 1.0)
+        shifts = torch.tensor([[step, 0], [-step, 0], [0, step], [0, -step]], device=images.device)
+        views = [probabilities] + [
+            self(images, (grid + each).expand(len(images), -1, -1, -1)) for each in shifts
+        ]
+        return torch.stack(views).mean(dim=0)
+
+
+class RecognizerModule(nn.Module):
+    """A recognizer as one module; `Recognizer.module` makes it."""
+
+    def __init__(self, recognizer: Recognizer, tta_shift: float | None) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(
+            MemberModule(member, fuse_conv_bn(member.model).cpu()) for member in recognizer.members
+        )
+        self.temperature, self.tta_shift = recognizer.temperature, tta_shift
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the probabilities, float32 [N, classes], of uint8 [N, S, S]."""
+        by_member = torch.stack([self._predict(member, images) for member in self.members])
+        # As `apply_temperature`, in operations that every runtime has.
+        logits = by_member.mean(dim=0).clamp_min(TINY).log()
+        return (logits / self.temperature).softmax(dim=1)
+
+    def _predict(self, member: nn.Module, images: Tensor) -> Tensor:
+        assert isinstance(member, MemberModule)
+        probabilities: Tensor = member(images)
+        if self.tta_shift is None:
+            return probabilities
+        average = member.average_views(images, probabilities, self.tta_shift)
+        uncertain = probabilities.amax(dim=1, keepdim=True) < TTA_THRESHOLD
+        return torch.where(uncertain, average, probabilities)
+
+
+def evaluate(recognizer: Recognizer, dataset: Dataset) -> Evaluation:
+    """Compare the predictions of `recognizer` with the labels of `dataset`.
+
+    Raises:
+        DataError: the dataset has no labels, a class that the recognizer does not know, or images
+            of another size.
+    """
+    known = dataset.with_classes(recognizer.classes)
+    probabilities = recognizer.predict_proba(known)
+    return evaluate_probabilities(probabilities, known.require_labels(), recognizer.classes)
+
+
+def apply_temperature(
+    probabilities: NDArray[np.float32], temperature: float
+) -> NDArray[np.float32]:
     """Divide the logarithms of float32 [N, classes] by `temperature` and normalise again."""
     if temperature == 1.0:
         return probabilities
-    tiny = np.finfo(np.float32).tiny
-    sharpened = np.maximum(probabilities, tiny).astype(np.float64) ** (1 / temperature)
-    normal: NDArray[np.float32] = (sharpened / sharpened.sum(axis=1, keepdims=True)).astype("f4")
-    return normal
+    powers = np.maximum(probabilities, TINY).astype(np.float64) ** (1 / temperature)
+    normalised: NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype("f4")
+    return normalised
 
 
-def _read_member(
-    description: Mapping[str, Any], tensors: Mapping[str, Tensor], about: Mapping[str, Any]
+def _check_classes(dataset: Dataset, classes: tuple[str, ...]) -> None:
+    if dataset.classes != classes:
+        raise DataError(
+            f"{dataset.name}: its classes are {', '.join(dataset.classes)}, and those of the "
+            f"recognizer {', '.join(classes)}, so its labels mean something else; expected "
+            "dataset.with_classes(recognizer.classes), or evaluate(recognizer, dataset)"
+        )
+
+
+def _load_member(
+    description: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, Any],
 ) -> Member:
-    choices = Network.model_validate(description["network"])
+    config = NetworkConfig.model_validate(description["network"])
     preprocessing = Preprocessing(**description["preprocessing"])
-    size, n_classes = preprocessing.size or about["image_size"], len(about["classes"])
-    network = build(choices, image_size=size, n_classes=n_classes, seed=0)
-    network.load_state_dict(tensors)
-    return Member(network.eval(), choices, preprocessing)
+    size, n_classes = preprocessing.size or metadata["image_size"], len(metadata["classes"])
+    model = build(config, image_size=size, n_classes=n_classes, seed=0)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return Member(model.eval(), config, preprocessing)
 
 
-def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
         if name.startswith(prefix)
     }

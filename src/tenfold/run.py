@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.answers import Answers
 from tenfold.data import Dataset, check, write_submission
 from tenfold.errors import DataError, OutputError
-from tenfold.files import RunFolder, is_there, write_json
+from tenfold.files import path_exists, write_json
+from tenfold.formatting import pluralize
 from tenfold.jobs import HERE
+from tenfold.metrics import Evaluation, Score, evaluate_probabilities, score
+from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.report.evidence import Examples
-from tenfold.report.metrics import Evaluation, Score, evaluate, score
-from tenfold.report.page import write_report
-from tenfold.report.story import caution
-from tenfold.training.learn import begin, learn, pseudo_labelled
-from tenfold.training.progress import Listener, counting
-from tenfold.wording import counted
+from tenfold.report.artifacts import Examples
+from tenfold.report.run_report import validation_caveats, write_report
+from tenfold.run_folder import RunFolder
+from tenfold.training.callbacks import Callback, counting
+from tenfold.training.train import begin, learn, pseudo_labelled
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def run(
     out: Path,
     *,
     truth: NDArray[np.str_] | None = None,
-    listener: Listener,
+    listener: Callback,
     resume: bool = False,
     on: str = HERE,
 ) -> Score | None:
@@ -77,7 +77,7 @@ def run(
     _check_sizes(labelled, unlabelled)
 
     extra = _pseudo_labels(labelled, unlabelled, recipe, folder, listener=listener, on=on)
-    trained = learn_and_judge(
+    trained = train_and_evaluate(
         labelled,
         recipe,
         folder,
@@ -89,19 +89,23 @@ def run(
     )
 
     recognizer, tell = trained.recognizer, counting(listener.note)
-    probabilities, votes = recognizer.probabilities_and_votes(unlabelled, on_progress=tell)
-    names = recognizer.names_of(probabilities.argmax(axis=1))
+    probabilities, votes = recognizer.predictor().predict_members(unlabelled, on_progress=tell)
+    names = recognizer.decode_labels(probabilities.argmax(axis=1))
     write_submission(folder.submission, names)
-    listener.note(f"{counted(len(names), 'answer')} written to {folder.submission} and read back")
+    listener.note(f"{pluralize(len(names), 'answer')} written to {folder.submission} and read back")
     total_s = None if resumed else time.perf_counter() - started
     _write_summary(folder, recipe, trained, total_s)
 
-    judged = unlabelled if truth is None else unlabelled.with_truth(truth, recognizer.classes)
-    answers = Answers.of(
-        judged, probabilities, classes=recognizer.classes, votes=votes, data=judged.fingerprint()
+    judged = unlabelled if truth is None else unlabelled.with_labels(truth, recognizer.classes)
+    answers = Predictions.from_probabilities(
+        judged,
+        probabilities,
+        classes=recognizer.classes,
+        member_predictions=votes,
+        dataset_sha256=judged.content_hash(),
     )
     answers.save(folder.predictions)
-    achieved = None if truth is None else score(answers.answers, judged.known_labels())
+    achieved = None if truth is None else score(answers.predicted, judged.require_labels())
     if achieved is None:
         folder.score.unlink(missing_ok=True)  # of other images, before
     else:
@@ -115,7 +119,7 @@ def train(
     recipe: Recipe,
     folder: RunFolder,
     *,
-    listener: Listener,
+    listener: Callback,
     resume: bool = False,
     on: str = HERE,
 ) -> Trained:
@@ -134,24 +138,24 @@ def train(
         TenfoldError: as `run`.
     """
     started = time.perf_counter()
-    if resume and is_there(folder.submission):
+    if resume and path_exists(folder.submission):
         raise OutputError(
             f"{folder.path}: holds answers already, expected a run of `tenfold train`; go on with "
             "`tenfold run`, which answers anew"
         )
     resumed = not folder.is_free
-    trained = learn_and_judge(labelled, recipe, folder, listener=listener, resume=resume, on=on)
+    trained = train_and_evaluate(labelled, recipe, folder, listener=listener, resume=resume, on=on)
     _write_summary(folder, recipe, trained, None if resumed else time.perf_counter() - started)
     write_report(folder.path, note=listener.note)
     return trained
 
 
-def learn_and_judge(
+def train_and_evaluate(
     labelled: Dataset,
     recipe: Recipe,
     folder: RunFolder,
     *,
-    listener: Listener,
+    listener: Callback,
     resume: bool = False,
     unlabelled: Dataset | None = None,
     extra: Dataset | None = None,
@@ -186,10 +190,10 @@ def learn_and_judge(
     Examples.of(labelled).save(folder.examples)
     expected = None
     if (held_out := learned.held_out) is not None:
-        known = held_out.dataset.known_labels()
-        expected = evaluate(held_out.probabilities, known, held_out.dataset.classes)
+        known = held_out.dataset.require_labels()
+        expected = evaluate_probabilities(held_out.probabilities, known, held_out.dataset.classes)
         listener.note(f"expected leaderboard score: {expected.score}")
-        if warning := caution(recipe):
+        if warning := validation_caveats(recipe):
             listener.note(warning)
     return Trained(learned.recognizer, expected, learned.train_s)
 
@@ -222,20 +226,22 @@ def _pseudo_labels(
     recipe: Recipe,
     folder: RunFolder,
     *,
-    listener: Listener,
+    listener: Callback,
     on: str,
 ) -> Dataset | None:
     """Train a first time, if the recipe asks for it, and return what is then surely answered."""
-    confidence = recipe.data.pseudo_confidence
+    confidence = recipe.data.pseudo_label_threshold
     if confidence is None:
         return None
     begin(folder, recipe)
     first_folder = RunFolder(folder.first)
-    if is_there(first_folder.recipe):
+    if path_exists(first_folder.recipe):
         # A longer second training goes on from here; its images are those of the first as it was.
         length = Recipe.load(first_folder.recipe).training.max_epochs
-        recipe = recipe.varied({"training": {"max_epochs": length}})
-    first = learn_and_judge(labelled, recipe, first_folder, listener=listener, resume=True, on=on)
+        recipe = recipe.with_overrides({"training": {"max_epochs": length}})
+    first = train_and_evaluate(
+        labelled, recipe, first_folder, listener=listener, resume=True, on=on
+    )
     extra = pseudo_labelled(first.recognizer, unlabelled, confidence)
     listener.note(
         f"learning again, now also from the {len(extra):,} of {len(unlabelled):,} images to "

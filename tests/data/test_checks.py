@@ -11,7 +11,7 @@ from tenfold.data import Dataset, check
 def changed(
     digits: Dataset, edit: Callable[[NDArray[np.uint8], NDArray[np.int64]], None]
 ) -> Dataset:
-    images, labels = digits.images.copy(), digits.known_labels().copy()
+    images, labels = digits.images.copy(), digits.require_labels().copy()
     edit(images, labels)
     return Dataset(images, labels, digits.classes, "train.csv")
 

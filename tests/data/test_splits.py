@@ -23,20 +23,20 @@ def test_every_image_goes_to_one_part_in_order(digits):
     assert all(place == sorted(place) for place in places)
     assert sorted(places[0] + places[1]) == list(range(2000))
     for part, place in zip((train, valid), places, strict=True):
-        assert np.array_equal(part.known_labels(), digits.labels[place])
+        assert np.array_equal(part.require_labels(), digits.labels[place])
         assert part.classes == digits.classes
 
 
 def test_classes_keep_their_shares(digits):
     _, valid = split(digits, 0.1, seed=5)
-    counts = np.bincount(valid.known_labels(), minlength=10)
+    counts = np.bincount(valid.require_labels(), minlength=10)
     assert np.abs(counts - 0.1 * np.bincount(digits.labels)).max() <= 1
 
 
 def test_the_seed_decides(digits):
     first, again, other = (split(digits, 0.2, seed)[1] for seed in (1, 1, 2))
-    assert first.fingerprint() == again.fingerprint()
-    assert first.fingerprint() != other.fingerprint()
+    assert first.content_hash() == again.content_hash()
+    assert first.content_hash() != other.content_hash()
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])

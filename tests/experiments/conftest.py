@@ -4,13 +4,13 @@ import pytest
 
 from tenfold.experiments import search as searching
 from tenfold.files import output_folder, write_json
-from tenfold.jobs.job import NOT_BEGUN
+from tenfold.jobs.job import SKIPPED
 from tenfold.recipe import Recipe
 
 SMALL = (
     "network.name=mlp", "network.hidden=[32]", "network.width=none", "training.max_epochs=4",
-    "data.validation=none", "training.small_sizes=[]", "optimizer.name=adamw",
-    "optimizer.momentum=0", "prediction.view_shift_pixels=none",
+    "data.validation=none", "training.progressive_sizes=[]", "optimizer.name=adamw",
+    "optimizer.momentum=0", "prediction.tta_shift_pixels=none",
 )  # fmt: skip
 
 
@@ -29,8 +29,8 @@ class OnTheSpot:
         results = []
         for job in jobs:
             if not job.is_done(folder) and not may_start():
-                results.append(NOT_BEGUN)
-                hear(job, NOT_BEGUN.message())
+                results.append(SKIPPED)
+                hear(job, SKIPPED.message())
                 continue
             if not job.is_done(folder):
                 if self.stop_after is not None and self.count >= self.stop_after:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tenfold.errors import DataError, ExperimentError
-from tenfold.experiments import fitting
-from tenfold.experiments.board import Quiet
+from tenfold.experiments import cross_validation
+from tenfold.experiments.baselines import Method, methods_of
 from tenfold.experiments.compare import compare
-from tenfold.experiments.fitting import fit_and_judge, fit_job, probe, probe_job
-from tenfold.experiments.methods import Method, methods_of
-from tenfold.experiments.trial import some_of
+from tenfold.experiments.cross_validation import fit_and_predict, fit_job, probe, probe_job
+from tenfold.experiments.trial import subsample
 from tenfold.jobs import run_jobs
 from tenfold.recipe import Recipe
+from tenfold.training.console import NullDisplay
 from tests.experiments.conftest import OnTheSpot
 
 BROUGHT = """
@@ -36,7 +36,7 @@ class Moody(Zero):
 """
 
 
-class Notes(Quiet):
+class Notes(NullDisplay):
     def __init__(self):
         self.said = []
 
@@ -50,12 +50,12 @@ def here(monkeypatch):
     import importlib
 
     def answer(description, folder):
-        task = fit_and_judge if "part" in description else probe
+        task = fit_and_predict if "part" in description else probe
         return task(description, folder, lambda _message: None)
 
     spot = OnTheSpot(answer)
     monkeypatch.setattr(importlib.import_module("tenfold.experiments.compare"), "run_jobs", spot)
-    monkeypatch.setattr(fitting, "PROBED", (200, 400))
+    monkeypatch.setattr(cross_validation, "PROBED", (200, 400))
     return spot
 
 
@@ -119,27 +119,27 @@ def test_broken_off_it_goes_on(digits, tmp_path, here):
 
 
 def test_a_full_disk_is_not_the_methods_fault(digits, tmp_path, monkeypatch):
-    from tenfold.data import shelf
+    from tenfold.data.dataset import save_dataset
     from tenfold.errors import OutputError
 
     def full(*_arguments):
         raise OutputError("recognizer.safetensors: cannot be written (no space left on device)")
 
-    monkeypatch.setattr(fitting, "_fit", full)
-    learn = shelf.lay(digits, tmp_path / "l.safetensors")
+    monkeypatch.setattr(cross_validation, "_fit", full)
+    learn = save_dataset(digits, tmp_path / "l.safetensors")
     division = {"index": 0, "folds": 2, "seed": 0}
     job = fit_job(Method.named("knn"), learn, division)
     with pytest.raises(OutputError, match="no space left"):
-        fit_and_judge(job.description, tmp_path / "job", lambda _message: None)
+        fit_and_predict(job.description, tmp_path / "job", lambda _message: None)
 
 
 @pytest.mark.parametrize(("part", "images"), [(0.5, 1000), (0.996, 2000), (0.995, 1990)])
 def test_a_part_leaves_out_a_whole_class_or_nothing(digits, part, images):
-    assert len(some_of(digits, part, 0)) == images
+    assert len(subsample(digits, part, 0)) == images
 
 
 def test_a_budget_takes_images_from_the_dearest_and_says_so(digits, tmp_path, here, monkeypatch):
-    from tenfold.experiments import cost
+    from tenfold.experiments import cross_validation as cost
 
     monkeypatch.setattr(cost, "START_S", 0.0)
     monkeypatch.setattr("tenfold.experiments.compare.workers_on", lambda *_: 2)
@@ -200,9 +200,9 @@ def test_too_few_images_leave_nothing_behind(digits, tmp_path, count, folds):
 
 def test_a_network_in_a_process_of_its_own(digits, tmp_path):
     """The job as it truly runs: fitted, timed, weighed and judged on its fold."""
-    from tenfold.data import shelf
+    from tenfold.data.dataset import save_dataset
 
-    learn = shelf.lay(digits, tmp_path / "l.safetensors")
+    learn = save_dataset(digits, tmp_path / "l.safetensors")
     division = {"index": 0, "folds": 2, "seed": 0}
     job = fit_job(Method.named("mlp"), learn, division, part=0.5)
     (result,) = run_jobs([job], tmp_path)
@@ -212,17 +212,17 @@ def test_a_network_in_a_process_of_its_own(digits, tmp_path):
     assert result["bytes"] > 118_282 * 4  # the weights of 784-128-128-10
     assert 0 < result["predict_s"] < result["fit_s"] < 60
     assert result["peak_bytes"] > 100 * 2**20
-    answers = fitting.read_answers(tmp_path / job.id)
+    answers = cross_validation.read_answers(tmp_path / job.id)
     assert answers.shape == (1000,)
 
 
 @pytest.mark.parametrize("task", [fit_job, probe_job])
 def test_a_network_that_is_stopped_has_not_failed(digits, tmp_path, task):
     """What is written down as failed is never tried again."""
-    from tenfold.data import shelf
+    from tenfold.data.dataset import save_dataset
     from tenfold.errors import Interrupted
 
-    learn = shelf.lay(digits, tmp_path / "l.safetensors")
+    learn = save_dataset(digits, tmp_path / "l.safetensors")
     slow = Recipe.load(
         "lenet5", overrides=["training.batch_size=1", "training.patience_epochs=none"]
     )

@@ -11,13 +11,12 @@ import pytest
 
 from tenfold.errors import DataError, ExperimentError, JobError, OutputError
 from tenfold.experiments import search as searching
-from tenfold.experiments.board import Quiet
-from tenfold.experiments.folder import ExperimentFolder
-from tenfold.experiments.plan import Plan
 from tenfold.experiments.search import search
-from tenfold.experiments.space import Space
-from tenfold.jobs import Failed
+from tenfold.experiments.space import SearchConfig, Space
+from tenfold.jobs import JobFailure
 from tenfold.recipe import Recipe
+from tenfold.run_folder import ExperimentFolder
+from tenfold.training.console import NullDisplay
 
 SPACE = "[optimizer]\nlearning_rate = {log = [1e-4, 0.1]}\n[training]\nbatch_size = [16, 32]\n"
 
@@ -29,7 +28,7 @@ def space(tmp_path, small):
     return Space.load(path, small)
 
 
-class Notes(Quiet):
+class Notes(NullDisplay):
     def __init__(self):
         self.said, self.lines = [], []
 
@@ -52,7 +51,7 @@ def told_of(folder):
 
 def test_it_leaves_a_recipe_a_table_and_a_page(digits, space, tmp_path, on_the_spot, drawn):
     board = Notes()
-    found = search(digits, Plan(space, 12, seeds=0), tmp_path / "out", board=board)
+    found = search(digits, SearchConfig(space, 12, seeds=0), tmp_path / "out", board=board)
     rows = rows_of(tmp_path / "out")
     assert [int(row["trial"]) for row in rows] == list(range(12))
     best = max(rows, key=lambda row: (float(row["share"] or 0), float(row["accuracy"] or 0)))
@@ -78,7 +77,7 @@ def test_it_leaves_a_recipe_a_table_and_a_page(digits, space, tmp_path, on_the_s
 def test_broken_off_anywhere_it_ends_the_same(
     digits, space, tmp_path, on_the_spot, sampler, stop_after
 ):
-    plan = Plan(space, 12, sampler, seed=3, seeds=0)
+    plan = SearchConfig(space, 12, sampler, seed=3, seeds=0)
     search(digits, plan, tmp_path / "whole")
     in_all, on_the_spot.count = on_the_spot.count, 0
     on_the_spot.stop_after = stop_after
@@ -93,7 +92,7 @@ def test_broken_off_anywhere_it_ends_the_same(
 def test_a_gaussian_process_learns_from_the_first_batch(space, digits, tmp_path, on_the_spot):
     """Trials that stopped early count too: or it would draw blindly nearly to the end."""
     for sampler in ("random", "gp"):
-        search(digits, Plan(space, 12, sampler, seeds=0), tmp_path / sampler)
+        search(digits, SearchConfig(space, 12, sampler, seeds=0), tmp_path / sampler)
     blind, taught = (rows_of(tmp_path / sampler) for sampler in ("random", "gp"))
     rate = "optimizer.learning_rate"
     assert [row[rate] for row in blind[:9]] == [row[rate] for row in taught[:9]]
@@ -114,7 +113,7 @@ def test_a_start_that_cannot_be_trained_again_costs_no_search(
 
     on_the_spot.answer = diverging
     board = Notes()
-    found = search(digits, Plan(space, 3, seeds=2), tmp_path, board=board)
+    found = search(digits, SearchConfig(space, 3, seeds=2), tmp_path, board=board)
     doubt = "start, seed 1 cannot be trained on all images: training diverged in epoch 3"
     assert (found.verdict, found.doubt) == (None, doubt)
     assert doubt in board.said
@@ -125,7 +124,7 @@ def test_a_start_that_cannot_be_trained_again_costs_no_search(
 def test_a_process_killed_in_the_verdict_costs_no_search(
     digits, space, tmp_path, on_the_spot, monkeypatch
 ):
-    killed = Failed("its process was killed 3 times", "killed")
+    killed = JobFailure("its process was killed 3 times", "killed")
 
     def deadly(jobs, folder, *, hear, **more):
         if not jobs[0].name.startswith("start"):
@@ -135,14 +134,14 @@ def test_a_process_killed_in_the_verdict_costs_no_search(
         return [killed, *on_the_spot(jobs[1:], folder, hear=hear, **more)]
 
     monkeypatch.setattr(searching, "run_jobs", deadly)
-    found = search(digits, Plan(space, 3, seeds=2), tmp_path)
+    found = search(digits, SearchConfig(space, 3, seeds=2), tmp_path)
     doubt = "start, seed 0 cannot be trained on all images: its process was killed 3 times"
     assert (found.verdict, found.doubt) == (None, doubt)
 
 
 def test_who_fails_at_full_length_does_not_win(digits, space, tmp_path, on_the_spot):
     """It got further than all that were stopped early, and came to nothing there."""
-    answer, plan = on_the_spot.answer, Plan(space, 9, seeds=0)
+    answer, plan = on_the_spot.answer, SearchConfig(space, 9, seeds=0)
     lucky = search(digits, plan, tmp_path / "all").winner
 
     def diverging(description, folder):
@@ -157,7 +156,7 @@ def test_who_fails_at_full_length_does_not_win(digits, space, tmp_path, on_the_s
 
 
 def test_a_torn_journal_is_mended_with_a_copy_and_a_word(digits, space, tmp_path, on_the_spot):
-    plan = Plan(space, 9, seeds=0)
+    plan = SearchConfig(space, 9, seeds=0)
     search(digits, plan, tmp_path)
     journal = tmp_path / "study.journal"
     before, told, count = journal.read_bytes(), told_of(tmp_path), on_the_spot.count
@@ -189,7 +188,7 @@ def test_the_study_is_optunas(digits, space, tmp_path, on_the_spot):
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    search(digits, Plan(space, 12, seeds=0), tmp_path)
+    search(digits, SearchConfig(space, 12, seeds=0), tmp_path)
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
     study = optuna.load_study(study_name="tenfold", storage=storage)
     states = [trial.state.name for trial in study.trials]
@@ -202,9 +201,9 @@ def test_the_study_is_optunas(digits, space, tmp_path, on_the_spot):
 
 
 def test_more_trials_go_on_where_fewer_ended(digits, space, tmp_path, on_the_spot):
-    search(digits, Plan(space, 9, seeds=0), tmp_path)
+    search(digits, SearchConfig(space, 9, seeds=0), tmp_path)
     first = rows_of(tmp_path)
-    search(digits, Plan(space, 18, seeds=0), tmp_path)
+    search(digits, SearchConfig(space, 18, seeds=0), tmp_path)
     assert rows_of(tmp_path)[:9] == first
     assert len(rows_of(tmp_path)) == 18
 
@@ -212,14 +211,14 @@ def test_more_trials_go_on_where_fewer_ended(digits, space, tmp_path, on_the_spo
 def test_trials_that_drew_the_same_share_their_training(digits, tmp_path, small, on_the_spot):
     path = tmp_path / "space.toml"
     path.write_text("[optimizer]\nlearning_rate = [0.001, 0.002]\n")
-    search(digits, Plan(Space.load(path, small), 9, seeds=0), tmp_path / "out")
+    search(digits, SearchConfig(Space.load(path, small), 9, seeds=0), tmp_path / "out")
     assert len(rows_of(tmp_path / "out")) == 9
     assert all(row["accuracy"] for row in rows_of(tmp_path / "out"))
     assert on_the_spot.count <= 6  # two recipes on three rungs
 
 
 def test_folds_judge_by_more_images(digits, space, tmp_path, on_the_spot):
-    search(digits, Plan(space, 3, folds=4, seeds=0), tmp_path)
+    search(digits, SearchConfig(space, 3, folds=4, seeds=0), tmp_path)
     assert {row["n"] for row in rows_of(tmp_path) if row["n"]} == {"4000"}
 
 
@@ -231,12 +230,12 @@ def test_a_budget_that_is_spent_begins_no_more(digits, space, tmp_path, on_the_s
         return answer(description, folder)
 
     on_the_spot.answer = slow
-    found = search(digits, Plan(space, 30, seeds=0), tmp_path, budget_s=0.3)
+    found = search(digits, SearchConfig(space, 30, seeds=0), tmp_path, budget_s=0.3)
     states = [row["state"] for row in rows_of(tmp_path)]
     assert 0 < states.count("not begun") < 30
     assert found.winner.reached
     on_the_spot.answer = answer
-    search(digits, Plan(space, 30, seeds=0), tmp_path)
+    search(digits, SearchConfig(space, 30, seeds=0), tmp_path)
     assert "not begun" not in [row["state"] for row in rows_of(tmp_path)]
 
 
@@ -249,12 +248,12 @@ def test_a_budget_that_is_spent_begins_no_more(digits, space, tmp_path, on_the_s
     ],
 )
 def test_a_folder_of_another_search(digits, space, tmp_path, on_the_spot, change, sentence):
-    search(digits, Plan(space, 3, seeds=0), tmp_path)
+    search(digits, SearchConfig(space, 3, seeds=0), tmp_path)
     with pytest.raises(ExperimentError, match=f"a search that differs in {sentence}, expected"):
-        search(digits, Plan(space, 3, seeds=0, **change), tmp_path)
+        search(digits, SearchConfig(space, 3, seeds=0, **change), tmp_path)
     other = digits.select(np.arange(1500))
     with pytest.raises(ExperimentError, match="differs in data"):
-        search(other, Plan(space, 3, seeds=0), tmp_path)
+        search(other, SearchConfig(space, 3, seeds=0), tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["search", "compare"])
@@ -278,19 +277,19 @@ def test_what_befalls_all_trials_ends_the_search_with_a_sentence(
     """A full disk is nothing that the trial is to blame for."""
 
     def full(jobs, folder, *, hear, **_):
-        failure = Failed("recognizer.safetensors: cannot be written (no space left on device)")
+        failure = JobFailure("recognizer.safetensors: cannot be written (no space left on device)")
         hear(jobs[0], failure.message())
 
     monkeypatch.setattr(searching, "run_jobs", full)
     with pytest.raises(JobError, match=r"trial 0: recognizer\.safetensors: cannot be written"):
-        search(digits, Plan(space, 3, seeds=0), tmp_path)
+        search(digits, SearchConfig(space, 3, seeds=0), tmp_path)
     assert [row["state"] for row in rows_of(tmp_path)] == ["waiting"] * 3
 
 
 def test_a_trial_whose_process_is_killed_fails_alone(
     digits, space, tmp_path, on_the_spot, monkeypatch
 ):
-    killed = Failed("its process was killed 3 times", "killed")
+    killed = JobFailure("its process was killed 3 times", "killed")
 
     def deadly(jobs, folder, *, hear, **more):
         if jobs[0].name == "trial 0":
@@ -299,21 +298,21 @@ def test_a_trial_whose_process_is_killed_fails_alone(
         return on_the_spot(jobs, folder, hear=hear, **more)
 
     monkeypatch.setattr(searching, "run_jobs", deadly)
-    search(digits, Plan(space, 3, seeds=0), tmp_path)
+    search(digits, SearchConfig(space, 3, seeds=0), tmp_path)
     assert rows_of(tmp_path)[0]["reason"] == "its process was killed 3 times"
 
 
 def test_two_at_once_in_one_folder(digits, space, tmp_path):
     folder = ExperimentFolder(tmp_path, "search")
     with folder.alone(), pytest.raises(OutputError, match="another process is at work"):
-        search(digits, Plan(space, 3), tmp_path)
+        search(digits, SearchConfig(space, 3), tmp_path)
 
 
 def test_when_nothing_can_be_trained(digits, tmp_path, small, on_the_spot):
     path = tmp_path / "space.toml"
     path.write_text("[optimizer]\nlearning_rate = {range = [1.0, 2.0]}\n")
     with pytest.raises(ExperimentError, match="no trial could be trained: training diverged"):
-        search(digits, Plan(Space.load(path, small), 3, seeds=0), tmp_path / "out")
+        search(digits, SearchConfig(Space.load(path, small), 3, seeds=0), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -327,21 +326,21 @@ def test_when_nothing_can_be_trained(digits, tmp_path, small, on_the_spot):
 )
 def test_plans_that_cannot_work(space, about, sentence):
     with pytest.raises(ExperimentError, match=sentence):
-        Plan(space, **about)
+        SearchConfig(space, **about)
 
 
 @pytest.mark.parametrize(("count", "folds"), [(1, None), (15, None), (2000, 1000)])
 def test_too_few_images_leave_nothing_behind(digits, space, tmp_path, count, folds):
     few = digits.select(np.arange(count))
     with pytest.raises(DataError, match=r"class .* has \d+ image|leaves a part with"):
-        search(few, Plan(space, 3, folds=folds), tmp_path / "out")
+        search(few, SearchConfig(space, 3, folds=folds), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_an_ensemble_cannot_be_searched():
     start = Recipe.load("quick", overrides=["ensemble.members=2"])
     with pytest.raises(ExperimentError, match="is more than one training"):
-        Plan(Space.load(None, start), 3)
+        SearchConfig(Space.load(None, start), 3)
 
 
 def test_the_real_thing_from_the_command_line(digits_csv, tmp_path, small):
@@ -349,7 +348,7 @@ def test_the_real_thing_from_the_command_line(digits_csv, tmp_path, small):
         "[optimizer]\nlearning_rate = {log = [1e-5, 1e-2]}\n[network]\nhidden = [[8], [64]]\n"
     )
     (tmp_path / "start.toml").write_text(
-        small.varied({"optimizer": {"learning_rate": 1e-4}}).to_toml()
+        small.with_overrides({"optimizer": {"learning_rate": 1e-4}}).to_toml()
     )
     command = [
         sys.executable, "-m", "tenfold", "search", str(digits_csv / "train.csv"), "--trials", "4",
@@ -366,7 +365,7 @@ def test_the_real_thing_from_the_command_line(digits_csv, tmp_path, small):
 
 
 def test_budgets_are_times():
-    from tenfold.cli.trying import seconds_of
+    from tenfold.cli.experiment import seconds_of
 
     assert [seconds_of(text) for text in ("90s", "30m", "1.5h")] == [90, 1800, 5400]
     for text in ("", "30", "0m", "-1m", "m", "1d"):
@@ -376,16 +375,16 @@ def test_budgets_are_times():
 
 def test_too_few_images_for_the_first_rung_are_told_before_anything_is_begun(digits, tmp_path):
     few = digits.select(np.arange(500), "few.csv")
-    plan = Plan(Space.load(None, Recipe.load("quick")), 9)
+    plan = SearchConfig(Space.load(None, Recipe.load("quick")), 9)
     with pytest.raises(DataError, match="a search of 9 trials begins with 11% of a training"):
         search(few, plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_pseudo_labels_are_not_searched(small):
-    wants = small.varied({"data": {"pseudo_confidence": 0.9}})
+    wants = small.with_overrides({"data": {"pseudo_label_threshold": 0.9}})
     with pytest.raises(ExperimentError, match="is more than one training, expected"):
-        Plan(Space.load(None, wants), 9)
+        SearchConfig(Space.load(None, wants), 9)
 
 
 def test_what_is_found_has_a_name_that_can_be_read_again(digits, small, tmp_path, on_the_spot):
@@ -394,6 +393,6 @@ def test_what_is_found_has_a_name_that_can_be_read_again(digits, small, tmp_path
         source.write_text(small.model_copy(update={"name": name}).to_toml())
         (tmp_path / "space.toml").write_text(SPACE)
         space = Space.load(tmp_path / "space.toml", Recipe.load(source))
-        search(digits, Plan(space, 3, seeds=0), tmp_path / f"out-{name[:10]}-{len(name)}")
+        search(digits, SearchConfig(space, 3, seeds=0), tmp_path / f"out-{name[:10]}-{len(name)}")
         found = Recipe.load(tmp_path / f"out-{name[:10]}-{len(name)}" / "best.toml").name
         assert found == f"{name[:71]}-searched" if name[0] == "a" else found == "quick-searched"

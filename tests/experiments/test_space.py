@@ -8,7 +8,7 @@ import pytest
 from tenfold.errors import ExperimentError
 from tenfold.experiments.space import Space, values_of
 from tenfold.experiments.study import sampler_of
-from tenfold.recipe import Recipe, names
+from tenfold.recipe import Recipe, list_recipes
 
 
 def space_of(tmp_path, text, start="quick"):
@@ -24,26 +24,26 @@ def test_every_kind_of_range_ends_in_a_recipe(tmp_path):
         "network.width = [16, 32, 64]\n"
         "[augmentation]\nrotation_degrees = {range = [0, 15]}\n"
         "[training]\nbatch_size = {range = [32, 256]}\nema_decay = ['none', 0.9]\n"
-        "small_sizes = [[], [16], [16, 20]]\n",
+        "progressive_sizes = [[], [16], [16, 20]]\n",
     )
     drawn = {
         "optimizer.learning_rate": 0.003,
         "network.width": "64",
         "augmentation.rotation_degrees": 7.5,
         "training.batch_size": 40,
-        "training.small_sizes": "[16, 20]",
+        "training.progressive_sizes": "[16, 20]",
         "training.ema_decay": '"none"',
     }
     assert set(space.distributions()) == set(drawn)
     recipe = space.recipe(drawn)
     assert recipe.optimizer.learning_rate == 0.003
     assert recipe.network.width == 64
-    assert recipe.training.small_sizes == (16, 20)
+    assert recipe.training.progressive_sizes == (16, 20)
     assert recipe.training.ema_decay is None
     kinds = {each.place: (each.kind, each.whole) for each in space.dimensions}
     assert kinds["augmentation.rotation_degrees"] == ("range", False)
     assert kinds["training.batch_size"] == ("range", True)
-    assert values_of(drawn, space.dimensions)["training.small_sizes"] == [16, 20]
+    assert values_of(drawn, space.dimensions)["training.progressive_sizes"] == [16, 20]
     assert json.loads(json.dumps(space.to_json()))
 
 
@@ -90,11 +90,11 @@ def test_a_missing_file_is_a_sentence(tmp_path):
         Space.load(tmp_path, Recipe.load("quick"))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", list_recipes())
 def test_the_default_space_suits_every_recipe(name):
     space = Space.load(None, Recipe.load(name))
     places = {each.place for each in space.dimensions}
-    assert ("optimizer.filter_learning_rate" in places) == (
+    assert ("optimizer.muon_learning_rate" in places) == (
         Recipe.load(name).optimizer.name == "muon"
     )
     assert "optimizer.learning_rate" in places

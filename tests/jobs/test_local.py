@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tenfold.errors import Interrupted, JobError
-from tenfold.jobs import Failed, Job, run_jobs, usable_cores
+from tenfold.jobs import Job, JobFailure, run_jobs, usable_cores
 
 TASKS = """
 import os, signal, sys, time
@@ -41,8 +41,8 @@ def nothing(about, folder, tell):
     return None
 
 def rank(about, folder, tell):
-    from tenfold.training.processes import rank_and_count
-    return rank_and_count()
+    from tenfold.jobs.job import rank_and_world_size
+    return rank_and_world_size()
 
 def where(about, folder, tell):
     time.sleep(0.3)
@@ -163,7 +163,7 @@ def test_failures_can_be_kept_while_the_others_go_on(tmp_path):
     refused, doubled, stumbled = run_jobs(
         jobs, tmp_path, keep_going=True, hear=lambda who, what: heard.append((who.name, what))
     )
-    assert refused == Failed("digits.csv: is no good, expected better")
+    assert refused == JobFailure("digits.csv: is no good, expected better")
     assert doubled == 4
     assert "ZeroDivisionError" in stumbled.reason
     last_words = [what for who, what in heard if who == "refuse"]
@@ -185,7 +185,7 @@ def test_when_the_time_is_up_no_more_begin(tmp_path):
     jobs = [job("double", n=n) for n in range(4)]
     allowed = iter([True, True, False, False])
     results = run_jobs(jobs, tmp_path, keep_going=True, workers=1, may_start=lambda: next(allowed))
-    assert results == [0, 2, *[Failed("not begun, the time was up", "not begun")] * 2]
+    assert results == [0, 2, *[JobFailure("not begun, the time was up", "not begun")] * 2]
     assert run_jobs(jobs, tmp_path) == [0, 2, 4, 6]
 
 

@@ -1,11 +1,10 @@
 import pytest
 import torch
 
-from tenfold.choices import Network
+from tenfold.config import NetworkConfig
 from tenfold.errors import RecipeError
 from tenfold.networks import NETWORKS, build
-from tenfold.networks.layers import folded
-from tenfold.networks.summary import summarize
+from tenfold.networks.layers import fuse_conv_bn, summarize
 
 # From the authors' own tables; ours and the simplified LeNet-5 counted by hand below.
 PUBLISHED_PARAMETERS = {
@@ -19,39 +18,39 @@ PUBLISHED_PARAMETERS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gives_a_logit_for_each_class(name):
-    network = build(Network(name=name), image_size=28, n_classes=7, seed=0).eval()
+    network = build(NetworkConfig(name=name), image_size=28, n_classes=7, seed=0).eval()
     with torch.inference_mode():
         assert network(torch.rand(3, 1, 28, 28)).shape == (3, 7)
 
 
 @pytest.mark.parametrize(("name", "parameters"), PUBLISHED_PARAMETERS.items())
 def test_published_networks_have_their_published_size(name, parameters):
-    network = build(Network(name=name), image_size=28, n_classes=10, seed=0)
+    network = build(NetworkConfig(name=name), image_size=28, n_classes=10, seed=0)
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
 @pytest.mark.parametrize("size", [20, 32])
 @pytest.mark.parametrize("name", ["mlp", "lenet5", "thelastdev", "compact", "pocket"])
 def test_other_image_sizes_work(name, size):
-    network = build(Network(name=name), image_size=size, n_classes=10, seed=0).eval()
+    network = build(NetworkConfig(name=name), image_size=size, n_classes=10, seed=0).eval()
     with torch.inference_mode():
         assert network(torch.rand(2, 1, size, size)).shape == (2, 10)
 
 
 def test_images_that_are_too_small_get_a_sentence():
     with pytest.raises(RecipeError, match="recipe deotte: its layers shrink 8 × 8"):
-        build(Network(name="deotte"), image_size=8, n_classes=10, seed=0)
+        build(NetworkConfig(name="deotte"), image_size=8, n_classes=10, seed=0)
 
 
 def test_an_empty_layer_is_a_sentence_and_no_warning():
     with pytest.raises(RecipeError, match="recipe deotte: its layers shrink 24 × 24"):
-        build(Network(name="deotte"), image_size=24, n_classes=10, seed=0)
+        build(NetworkConfig(name="deotte"), image_size=24, n_classes=10, seed=0)
 
 
 def test_the_seed_alone_decides_the_weights():
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    choices = Network(name="compact")
+    choices = NetworkConfig(name="compact")
     one, same, other = (
         build(choices, image_size=28, n_classes=10, seed=seed).state_dict() for seed in (3, 3, 4)
     )
@@ -61,7 +60,7 @@ def test_the_seed_alone_decides_the_weights():
 
 
 def test_the_summary_counts_what_is_there():
-    network = build(Network(name="compact", width=8), image_size=28, n_classes=10, seed=0)
+    network = build(NetworkConfig(name="compact", width=8), image_size=28, n_classes=10, seed=0)
     layers = summarize(network, 28)
     assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in network.parameters())
     first = layers[0]
@@ -74,7 +73,7 @@ def test_the_summary_counts_what_is_there():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_folding_normalisation_away_changes_no_answer(name):
-    network = build(Network(name=name), image_size=28, n_classes=10, seed=0)
+    network = build(NetworkConfig(name=name), image_size=28, n_classes=10, seed=0)
     images = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     network(images)  # moves the running statistics
     for layer in network.modules():
@@ -83,12 +82,12 @@ def test_folding_normalisation_away_changes_no_answer(name):
             torch.nn.init.uniform_(layer.bias, -1, 1)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     with torch.inference_mode():
-        answers = folded(network)(images)
+        answers = fuse_conv_bn(network)(images)
         torch.testing.assert_close(answers, network.eval()(images), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 def test_folding_leaves_no_normalisation_after_a_convolution():
-    network = build(Network(name="compact"), image_size=28, n_classes=10, seed=0)
-    assert not [x for x in folded(network).modules() if isinstance(x, torch.nn.BatchNorm2d)]
+    network = build(NetworkConfig(name="compact"), image_size=28, n_classes=10, seed=0)
+    assert not [x for x in fuse_conv_bn(network).modules() if isinstance(x, torch.nn.BatchNorm2d)]
     assert [x for x in network.modules() if isinstance(x, torch.nn.BatchNorm2d)]

@@ -5,8 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from tenfold.report.comparing import write_compare_page
-from tenfold.report.searching import write_search_page
+from tenfold.report.experiment_report import write_compare_page, write_search_page
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from tenfold.recipe import Recipe
 from tenfold.run import run
-from tenfold.training.progress import Silence
+from tenfold.training.callbacks import NullCallback
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
@@ -26,7 +26,14 @@ def report(digits, tmp_path_factory):
     overrides = ("network.width=4", "training.max_epochs=2", "data.validation=0.25")
     recipe = Recipe.load("quick", overrides=overrides)
     labelled, rest = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
-    run(labelled, rest.without_labels(), recipe, out, truth=rest.names(), listener=Silence())
+    run(
+        labelled,
+        rest.without_labels(),
+        recipe,
+        out,
+        truth=rest.label_names(),
+        listener=NullCallback(),
+    )
     return out / "report.html"
 
 

@@ -12,11 +12,11 @@ from matplotlib.text import Text
 
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, OutputError
+from tenfold.metrics import Score, calibration_bins, risk_coverage
 from tenfold.recipe import Recipe
 from tenfold.report import figures
 from tenfold.report.figures.style import DPI, mosaic
-from tenfold.report.metrics import Score, bands, risk_coverage
-from tenfold.report.story import caption
+from tenfold.report.run_report import caption
 
 DIGITS = tuple("0123456789")
 LETTERS = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -58,21 +58,23 @@ FIGURES: dict[str, Callable[[Dataset], Figure]] = {
         {name: 10 + i for i, name in enumerate(LETTERS)}, dict.fromkeys(LETTERS, 2), "Letters"
     ),
     "balance_clothes": lambda d: figures.class_balance(dict.fromkeys(CLOTHES, 9), None, "Clothes"),
-    "samples": lambda d: figures.sample_sheet(d.images, d.known_labels(), DIGITS),
-    "samples_62": lambda d: figures.sample_sheet(d.images[:, ::2, ::2], d.known_labels(), LETTERS),
+    "samples": lambda d: figures.sample_sheet(d.images, d.require_labels(), DIGITS),
+    "samples_62": lambda d: figures.sample_sheet(
+        d.images[:, ::2, ::2], d.require_labels(), LETTERS
+    ),
     "augmentation": lambda d: figures.augmentation_preview(d.images[0], d.images[1:20], "Others"),
     "augmentation_all": lambda d: figures.augmentation_preview(
         d.images[0], d.images[1:33], caption(Recipe.load("quick"))
     ),
-    "curves_1": lambda d: figures.training_curves(history(1), kept_epoch=1),
-    "curves_100": lambda d: figures.training_curves(history(100), kept_epoch=60),
+    "curves_1": lambda d: figures.training_curves(history(1), best_epoch=1),
+    "curves_100": lambda d: figures.training_curves(history(100), best_epoch=60),
     "confusion_2": lambda d: figures.confusion_matrix(np.array([[5, 1], [0, 7]]), ("a", "b")),
     "confusion_62": lambda d: figures.confusion_matrix(np.full((62, 62), 3), LETTERS),
     "mistakes": lambda d: figures.mistakes(
-        d.images, d.known_labels(), d.known_labels() * 0, np.linspace(0, 1, len(d)), DIGITS
+        d.images, d.require_labels(), d.require_labels() * 0, np.linspace(0, 1, len(d)), DIGITS
     ),
     "no_mistakes": lambda d: figures.mistakes(
-        d.images, d.known_labels(), d.known_labels(), np.ones(len(d)), DIGITS
+        d.images, d.require_labels(), d.require_labels(), np.ones(len(d)), DIGITS
     ),
     "filters": lambda d: figures.filters(random_maps(32, 5)),
     "feature_maps": lambda d: figures.feature_maps(
@@ -82,10 +84,10 @@ FIGURES: dict[str, Callable[[Dataset], Figure]] = {
     "confusion_whole": lambda d: figures.confusion_matrix(
         np.eye(10, dtype=np.int64) * 300 + 2, DIGITS, mistakes_only=False
     ),
-    "ink": lambda d: figures.ink_of_classes(
+    "ink": lambda d: figures.class_ink(
         d.images[:10] / 255, np.tile([0.05, 0.1, 0.2], (10, 1)), DIGITS
     ),
-    "ink_clothes": lambda d: figures.ink_of_classes(
+    "ink_clothes": lambda d: figures.class_ink(
         np.full((3, 28, 28), np.nan), np.full((3, 3), 0.2), CLOTHES
     ),
     "attribution": lambda d: figures.attribution(d.images[:10], random_maps(10, 28), DIGITS),
@@ -93,9 +95,11 @@ FIGURES: dict[str, Callable[[Dataset], Figure]] = {
     "scores": lambda d: figures.scores({name: Score(95, 100) for name in CLOTHES}, "Clothes"),
     "scores_one": lambda d: figures.scores({"a run with a long name": Score(3, 3)}, "One run"),
     "reliability": lambda d: figures.reliability(
-        bands(np.linspace(0.2, 1, 3000) ** 0.1, np.arange(3000) % 50 > 0), 0.01
+        calibration_bins(np.linspace(0.2, 1, 3000) ** 0.1, np.arange(3000) % 50 > 0), 0.01
     ),
-    "reliability_sure": lambda d: figures.reliability(bands(np.ones(9), np.ones(9, bool)), 0),
+    "reliability_sure": lambda d: figures.reliability(
+        calibration_bins(np.ones(9), np.ones(9, bool)), 0
+    ),
     "risk_coverage": lambda d: figures.risk_coverage(
         *risk_coverage(np.linspace(0, 1, 3000), np.arange(3000) % 90 > 0)
     ),
@@ -103,7 +107,7 @@ FIGURES: dict[str, Callable[[Dataset], Figure]] = {
         *risk_coverage(np.array([0.2, 0.5, 0.9]), np.array([False, True, True]))
     ),
     "gallery_none": lambda d: figures.gallery(d.images[:0], [], "Nothing", "Nothing to see."),
-    "growth": lambda d: figures.growth_with_members(
+    "growth": lambda d: figures.ensemble_size(
         {count: np.linspace(0.99, 0.9901, 5) + 1e-4 * count for count in range(1, 41)}, 28_000
     ),
     "disagreement": lambda d: figures.disagreement(np.arange(20).reshape(2, 10) % 7),
@@ -154,7 +158,7 @@ def test_a_figure_cannot_be_saved_over_a_folder(tmp_path: Path) -> None:
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone(digits: Dataset) -> None:
     before = dict(rcParams)
-    figures.sample_sheet(digits.images, digits.known_labels(), DIGITS)
+    figures.sample_sheet(digits.images, digits.require_labels(), DIGITS)
     assert dict(rcParams) == before
 
 
@@ -182,7 +186,7 @@ def test_class_balance_of_one_part_has_one_panel() -> None:
 
 
 def test_sample_sheet_shows_each_class_in_its_row(digits: Dataset) -> None:
-    labels = digits.known_labels()
+    labels = digits.require_labels()
     figure = figures.sample_sheet(digits.images, labels, DIGITS)
     shown = (sheet(figure) * 255).round().astype(np.uint8)
     step = 28 + 2
@@ -198,7 +202,7 @@ def test_sample_sheet_shows_each_class_in_its_row(digits: Dataset) -> None:
 
 
 def test_sample_sheet_leaves_missing_images_blank(digits: Dataset) -> None:
-    one = np.flatnonzero(digits.known_labels() == 1)[:1]
+    one = np.flatnonzero(digits.require_labels() == 1)[:1]
     figure = figures.sample_sheet(digits.images[one], np.array([1]), ("0", "1"))
     shown = sheet(figure)
     assert shown[:28].max() == 0
@@ -228,7 +232,7 @@ def test_augmentation_preview_stretches_floats_to_ink(digits: Dataset) -> None:
 
 
 def test_training_curves_mark_the_kept_epoch() -> None:
-    figure = figures.training_curves(history(10), kept_epoch=4)
+    figure = figures.training_curves(history(10), best_epoch=4)
     assert figure.get_suptitle() == "Epoch 4 of 10 was kept: validation accuracy 0.9500"
     assert "kept: epoch 4" in texts(figure)
     assert "Time taken: 2 min 10 s." in figure.get_supxlabel()
@@ -263,7 +267,7 @@ def test_training_curves_do_without_validation(missing: str) -> None:
                 row[key] = None
             else:
                 del row[key]
-    figure = figures.training_curves(rows, kept_epoch=3)
+    figure = figures.training_curves(rows, best_epoch=3)
     assert figure.get_suptitle() == "Training accuracy 0.9000 after 3 epochs"
     assert not any(text.startswith("validation") for text in texts(figure))
 
@@ -327,7 +331,7 @@ def test_confusion_matrix_of_many_classes_writes_the_largest_counts() -> None:
 
 
 def test_mistakes_come_most_confident_first(digits: Dataset) -> None:
-    truth = digits.known_labels()[:5]
+    truth = digits.require_labels()[:5]
     answers = truth.copy()
     answers[[1, 2, 4]] = (truth[[1, 2, 4]] + 1) % 10
     confidence = np.array([1.0, 0.4, 0.9, 1.0, 0.7])
@@ -343,13 +347,13 @@ def test_mistakes_come_most_confident_first(digits: Dataset) -> None:
 
 
 def test_no_mistakes_are_good_news(digits: Dataset) -> None:
-    truth = digits.known_labels()
+    truth = digits.require_labels()
     figure = figures.mistakes(digits.images, truth, truth, np.ones(len(truth)), DIGITS)
     assert figure.get_suptitle() == "No mistakes to show: 2,000 images, all read correctly"
 
 
 def test_mistakes_need_equal_lengths(digits: Dataset) -> None:
-    truth = digits.known_labels()
+    truth = digits.require_labels()
     with pytest.raises(DataError, match=r"\[2000, 2000, 2000, 3\], expected equal ones"):
         figures.mistakes(digits.images, truth, truth, np.ones(3), DIGITS)
 

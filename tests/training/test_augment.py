@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.choices import Augmentation
+from tenfold.config import AugmentationConfig
 from tenfold.preprocessing import Preprocessing
-from tenfold.training.augment import mixed, restroked, warp
+from tenfold.training.augment import mixed, stroke_width_jitter, warp
 
 
 def generator(seed=0):
@@ -40,11 +40,11 @@ def bar():
 
 
 def test_nothing_chosen_is_nothing_done():
-    assert warp(Augmentation(), 4, 28, generator()) is None
+    assert warp(AugmentationConfig(), 4, 28, generator()) is None
 
 
 def test_the_same_seed_draws_the_same(digits):
-    augmentation = Augmentation(rotation_degrees=10, elastic_pixels=1)
+    augmentation = AugmentationConfig(rotation_degrees=10, elastic_pixels=1)
     images = digits.images[:20]
     one, same, other = (drawn(augmentation, images, seed) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
@@ -52,12 +52,12 @@ def test_the_same_seed_draws_the_same(digits):
 
 
 def test_each_image_is_changed_in_its_own_way(bar):
-    many = drawn(Augmentation(rotation_degrees=20), np.repeat(bar, 50, axis=0))
+    many = drawn(AugmentationConfig(rotation_degrees=20), np.repeat(bar, 50, axis=0))
     assert len({image.tobytes() for image in many}) == 50
 
 
 def test_shift_moves_the_ink_and_no_further_than_asked(bar):
-    many = drawn(Augmentation(shift_pixels=3), np.repeat(bar, 400, axis=0))
+    many = drawn(AugmentationConfig(shift_pixels=3), np.repeat(bar, 400, axis=0))
     moves = np.array([centre(image) for image in many]) - centre(bar[0])
     assert np.abs(moves).max() <= 3.01
     assert np.abs(moves).max() > 2.7
@@ -65,7 +65,7 @@ def test_shift_moves_the_ink_and_no_further_than_asked(bar):
 
 
 def test_rotation_turns_the_ink_and_no_further_than_asked(bar):
-    many = drawn(Augmentation(rotation_degrees=15), np.repeat(bar, 400, axis=0))
+    many = drawn(AugmentationConfig(rotation_degrees=15), np.repeat(bar, 400, axis=0))
     angles = np.array([tilt(image) for image in many])
     assert np.abs(angles).max() == pytest.approx(15, abs=0.7)
     assert abs(angles.mean()) < 1
@@ -74,7 +74,7 @@ def test_rotation_turns_the_ink_and_no_further_than_asked(bar):
 def test_zoom_stretches_each_axis_by_its_own_factor():
     square = np.zeros((400, 28, 28), dtype=np.uint8)
     square[:, 9:19, 9:19] = 255
-    many = drawn(Augmentation(zoom=0.2), square)
+    many = drawn(AugmentationConfig(zoom=0.2), square)
     heights, widths = many.max(axis=2).sum(axis=1), many.max(axis=1).sum(axis=1)
     for sides in (heights, widths):
         assert 7.5 < sides.min() < 8.8
@@ -83,7 +83,7 @@ def test_zoom_stretches_each_axis_by_its_own_factor():
 
 
 def test_shear_slants_without_changing_the_height(bar):
-    many = drawn(Augmentation(shear_degrees=20), np.repeat(bar, 200, axis=0))
+    many = drawn(AugmentationConfig(shear_degrees=20), np.repeat(bar, 200, axis=0))
     rows = (many > 0.5).any(axis=2).sum(axis=1)
     assert np.abs(rows - 16).max() <= 1
     assert max(abs(tilt(image)) for image in many) == pytest.approx(20, abs=1.5)
@@ -93,7 +93,7 @@ def test_strokes_grow_and_shrink_and_no_further_than_asked(bar):
     """A bar two pixels wide and 16 high; one pixel a side makes it 4 × 18, or nothing."""
     bars = torch.from_numpy(np.repeat(bar, 1000, axis=0))
     for most, widest, thinnest in ((1.0, 4.0, 0.0), (0.5, 3.0, 1.0)):
-        changed = restroked(Augmentation(stroke_pixels=most), bars, generator())
+        changed = stroke_width_jitter(AugmentationConfig(stroke_pixels=most), bars, generator())
         assert (changed.shape, changed.dtype) == (bars.shape, torch.uint8)
         widths = changed[:, 14].float().sum(dim=1) / 255
         written, scanned = widths[::2], widths[1::2]
@@ -108,7 +108,7 @@ def test_strokes_grow_and_shrink_and_no_further_than_asked(bar):
 def test_paper_stays_paper_and_wide_strokes_keep_their_full_ink():
     image = torch.zeros(1000, 28, 28, dtype=torch.uint8)
     image[:, 8:20, 8:20] = 255
-    changed = restroked(Augmentation(stroke_pixels=1), image, generator())
+    changed = stroke_width_jitter(AugmentationConfig(stroke_pixels=1), image, generator())
     assert changed[:, :6].max() == 0
     assert changed[:, 11:17, 11:17].min() == 255
 
@@ -116,22 +116,24 @@ def test_paper_stays_paper_and_wide_strokes_keep_their_full_ink():
 def test_thicker_strokes_stay_in_the_image():
     corner = torch.zeros(500, 28, 28, dtype=torch.uint8)
     corner[:, 0, 0] = 255
-    changed = restroked(Augmentation(stroke_pixels=1), corner, generator())
+    changed = stroke_width_jitter(AugmentationConfig(stroke_pixels=1), corner, generator())
     assert changed[:, 2:].max() == changed[:, :, 2:].max() == 0
     assert changed[:, 1, 1].max() > 240
 
 
 def test_without_strokes_to_change_the_images_are_as_they_were(digits):
     images = torch.from_numpy(digits.images[:10])
-    assert restroked(Augmentation(rotation_degrees=10), images, generator()) is images
-    assert warp(Augmentation(stroke_pixels=1), 10, 28, generator()) is None
+    assert (
+        stroke_width_jitter(AugmentationConfig(rotation_degrees=10), images, generator()) is images
+    )
+    assert warp(AugmentationConfig(stroke_pixels=1), 10, 28, generator()) is None
 
 
 def test_a_mixture_asks_for_both_digits_by_what_it_shows_of_them():
     """Image k is bright in row k alone, so a mixture's rows tell its parts."""
     images = torch.eye(10).repeat(30, 1)[:, None, :, None].expand(-1, -1, -1, 10)
     labels = torch.arange(10).repeat(30)
-    shown, wanted = mixed(Augmentation(mixup=0.4), images, labels, 10, generator())
+    shown, wanted = mixed(AugmentationConfig(mixup=0.4), images, labels, 10, generator())
     assert torch.equal(shown[:, 0, :, 0], wanted)
     assert torch.equal(wanted.argmax(dim=1), labels)
     assert torch.allclose(wanted.sum(dim=1), torch.ones(300))
@@ -142,8 +144,8 @@ def test_a_mixture_asks_for_both_digits_by_what_it_shows_of_them():
 
 
 def test_elastic_bends_smoothly_by_about_what_was_asked():
-    grid = warp(Augmentation(elastic_pixels=1), 500, 28, generator())
-    plain = warp(Augmentation(shift_pixels=1e-9), 500, 28, generator())
+    grid = warp(AugmentationConfig(elastic_pixels=1), 500, 28, generator())
+    plain = warp(AugmentationConfig(shift_pixels=1e-9), 500, 28, generator())
     assert grid is not None
     assert plain is not None
     pixels = (grid - plain) * 14
@@ -152,7 +154,7 @@ def test_elastic_bends_smoothly_by_about_what_was_asked():
 
 
 def test_real_digits_keep_their_ink(digits):
-    augmentation = Augmentation(
+    augmentation = AugmentationConfig(
         rotation_degrees=10, shift_pixels=1.5, zoom=0.1, shear_degrees=10, elastic_pixels=0.6
     )
     images = digits.images[:500]
@@ -169,26 +171,26 @@ def orientation(augmentation):
 
 
 def test_no_digit_is_mirrored():
-    affine = Augmentation(rotation_degrees=45, shift_pixels=5, zoom=0.4, shear_degrees=30)
+    affine = AugmentationConfig(rotation_degrees=45, shift_pixels=5, zoom=0.4, shear_degrees=30)
     assert orientation(affine).min() > 0
 
 
 def test_elastic_hardly_ever_folds_an_image_over():
-    assert (orientation(Augmentation(elastic_pixels=0.6)) > 0).float().mean() > 0.9999
+    assert (orientation(AugmentationConfig(elastic_pixels=0.6)) > 0).float().mean() > 0.9999
 
 
 def test_zoomed_preprocessing_and_warp_are_one_sampling(digits):
     """A shift of a few pixels is a shift of the zoomed image by that many of its pixels."""
     image = digits.images[:1]
     zoomed = Preprocessing(zoom=1.2)(torch.from_numpy(image))[0, 0].numpy()
-    moved = drawn(Augmentation(shift_pixels=2), image, 3, Preprocessing(zoom=1.2))[0]
+    moved = drawn(AugmentationConfig(shift_pixels=2), image, 3, Preprocessing(zoom=1.2))[0]
     distance = np.abs(centre(moved) - centre(zoomed))
     assert 0 < distance.max() <= 2.1
 
 
 def test_a_smaller_view_shows_the_same_change(digits):
     """The amounts are in pixels of the image, whatever the network sees of it."""
-    augmentation = Augmentation(rotation_degrees=20, shift_pixels=3, elastic_pixels=1)
+    augmentation = AugmentationConfig(rotation_degrees=20, shift_pixels=3, elastic_pixels=1)
     images = torch.from_numpy(digits.images[:50])
     whole = warp(augmentation, 50, 28, generator())
     half = warp(augmentation, 50, 28, generator(), seen_size=14)
@@ -199,9 +201,9 @@ def test_a_smaller_view_shows_the_same_change(digits):
 
 
 def test_it_fades_evenly_over_the_steps():
-    augmentation = Augmentation(rotation_degrees=10, elastic_pixels=0.8, fade=0.5)
+    augmentation = AugmentationConfig(rotation_degrees=10, elastic_pixels=0.8, fade=0.5)
     assert augmentation.at(0).rotation_degrees == 10
     assert augmentation.at(0.5).rotation_degrees == 7.5
     assert augmentation.at(1).elastic_pixels == 0.4
-    steady = Augmentation(rotation_degrees=10)
+    steady = AugmentationConfig(rotation_degrees=10)
     assert steady.at(1) == steady

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tenfold.recognizer import tempered
-from tenfold.training.calibration import best_temperature
+from tenfold.recognizer import apply_temperature
+from tenfold.training.train import best_temperature
 
 
 def honest(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -15,12 +15,12 @@ def honest(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("wrong_by", [0.5, 1.0, 2.5])
 def test_it_undoes_a_known_temperature(wrong_by):
     probabilities, labels = honest(np.random.default_rng(0), 4000)
-    distorted = tempered(probabilities, 1 / wrong_by)
+    distorted = apply_temperature(probabilities, 1 / wrong_by)
     assert best_temperature(distorted, labels) == pytest.approx(wrong_by, rel=0.05)
 
 
 def test_no_mistake_makes_nothing_surer():
-    sure = tempered(np.eye(10, dtype=np.float32)[np.arange(500) % 10], 3.0) * 0.9 + 0.01
+    sure = apply_temperature(np.eye(10, dtype=np.float32)[np.arange(500) % 10], 3.0) * 0.9 + 0.01
     labels = np.arange(500) % 10
     assert best_temperature(sure, labels) == 1.0
     labels[:5] = 9 - labels[:5]

@@ -6,19 +6,18 @@ import shutil
 import numpy as np
 import pytest
 
-from tenfold.answers import Answers
 from tenfold.errors import DataError, JobError, OutputError, RecipeError, RecognizerError
-from tenfold.files import RunFolder
 from tenfold.jobs import Job
+from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
+from tenfold.run_folder import RunFolder
 from tenfold.training import ensemble
-from tenfold.training.learn import learn
-from tenfold.training.single import divide
+from tenfold.training.train import divide, learn
 
 SMALL = (
     "network.name=mlp", "network.hidden=[32]", "network.width=none", "training.max_epochs=2",
-    "data.validation=0.5", "ensemble.members=3", "training.small_sizes=[]",
+    "data.validation=0.5", "ensemble.members=3", "training.progressive_sizes=[]",
     "optimizer.name=adamw", "optimizer.momentum=0",
 )  # fmt: skip
 
@@ -66,10 +65,10 @@ def test_members_are_networks_of_their_own(trained, digits):
     folder, learned, _ = trained
     again = Recognizer.load(folder.path)
     assert len(again.members) == 3
-    weights = [next(member.network.parameters()).detach() for member in again.members]
+    weights = [next(member.model.parameters()).detach() for member in again.members]
     assert not np.array_equal(weights[0], weights[1])
     np.testing.assert_array_equal(
-        again.probabilities(digits), learned.recognizer.probabilities(digits)
+        again.predict_proba(digits), learned.recognizer.predict_proba(digits)
     )
 
 
@@ -79,12 +78,12 @@ def test_every_digit_is_judged_by_members_that_never_saw_it(trained, digits):
     assert len(held_out.dataset) == len(digits)
     accuracy = (held_out.probabilities.argmax(axis=1) == digits.labels).mean()
     assert 0.6 < accuracy < 0.99
-    kept = Answers.load(folder.held_out)
+    kept = Predictions.load(folder.held_out)
     np.testing.assert_array_equal(kept.probabilities, held_out.probabilities)
     np.testing.assert_array_equal(kept.labels, digits.labels)
-    assert kept.data == digits.fingerprint()
+    assert kept.data == digits.content_hash()
     rows = [
-        Answers.load(RunFolder(path.parent).held_out).rows
+        Predictions.load(RunFolder(path.parent).held_out).rows
         for path in folder.members.glob("*/manifest.json")
     ]
     assert sorted(np.unique(np.bincount(np.concatenate(rows)))) == [1, 2]
@@ -97,8 +96,8 @@ def test_the_held_out_probabilities_are_those_of_the_members_folds(trained, digi
     manifests = [json.loads(path.read_text()) for path in folder.members.glob("*/manifest.json")]
     assert {manifest["result"]["n"] for manifest in manifests} == {len(valid)} == {1000}
     own = Recognizer.load(folder.path).members[1]
-    view_shift = learned.recognizer.view_shift
-    alone = Recognizer([own], digits.classes, 28, view_shift=view_shift).probabilities(valid)
+    tta_shift = learned.recognizer.tta_shift
+    alone = Recognizer([own], digits.classes, 28, tta_shift=tta_shift).predict_proba(valid)
     n_right = int((alone.argmax(axis=1) == valid.labels).sum())
     assert n_right in {manifest["result"]["correct"] for manifest in manifests}
 
@@ -142,8 +141,8 @@ def test_time_adds_up_over_sittings_and_what_is_not_used_is_said(trained, digits
 def test_a_sitting_that_is_killed_loses_ten_seconds_at_most(trained, tmp_path, monkeypatch):
     _, _, notes = trained
     assert notes.kept  # while it trained, since notes are of nothing later
-    clock = iter([0.0, 9.0, 10.0, 10.0, 15.0])
-    monkeypatch.setattr(ensemble.time, "perf_counter", lambda: next(clock))
+    format_duration = iter([0.0, 9.0, 10.0, 10.0, 15.0])
+    monkeypatch.setattr(ensemble.time, "perf_counter", lambda: next(format_duration))
     kept = tmp_path / "elapsed.json"
     stopwatch = ensemble._Stopwatch(kept, 100.0)
     stopwatch.glance()
@@ -166,8 +165,8 @@ def test_a_member_without_its_table_of_epochs_is_a_sentence(trained, digits, tmp
 
 def test_what_was_done_before_makes_nobody_look_quick(monkeypatch):
     """Two members go on from the middle, and then take a second for a hundredth."""
-    clock = iter([0.0, 0.0, 1.0, 10.0, 10.0])
-    monkeypatch.setattr(ensemble.time, "monotonic", lambda: next(clock))
+    format_duration = iter([0.0, 0.0, 1.0, 10.0, 10.0])
+    monkeypatch.setattr(ensemble.time, "monotonic", lambda: next(format_duration))
     jobs = [Job("m:f", {"n": n}) for n in range(2)]
     said = []
     notes = Notes()
@@ -210,8 +209,12 @@ def test_a_finished_run_is_not_replaced_by_another(trained, digits):
 
 
 def test_members_may_differ_in_architecture(digits, tmp_path):
-    recipe = recipe_of("data.validation=none", "training.keep=last", "ensemble.members=2")
-    variants = {"ensemble": {"members": 2, "variants": [{}, {"network": {"name": "lenet5"}}]}}
+    recipe = recipe_of(
+        "data.validation=none", "training.checkpoint_selection=last", "ensemble.members=2"
+    )
+    variants = {
+        "ensemble": {"members": 2, "member_overrides": [{}, {"network": {"name": "lenet5"}}]}
+    }
     recipe = Recipe.model_validate(recipe.model_dump() | variants)
     learned = learn(digits, recipe, RunFolder(tmp_path / "run"))
     assert [m.choices.name for m in learned.recognizer.members] == ["mlp", "lenet5"]
@@ -268,6 +271,6 @@ def test_one_network_is_calibrated_too_and_resuming_changes_nothing(digits, tmp_
     np.testing.assert_array_equal(learned.held_out.probabilities, again.held_out.probabilities)
     np.testing.assert_allclose(
         learned.held_out.probabilities,
-        learned.recognizer.probabilities(learned.held_out.dataset),
+        learned.recognizer.predict_proba(learned.held_out.dataset),
         atol=1e-6,
     )

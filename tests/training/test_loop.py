@@ -18,16 +18,15 @@ from tenfold.errors import (
     RecipeError,
     RecognizerError,
 )
-from tenfold.files import RunFolder
 from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
-from tenfold.training.loop import Trainer, fit
-from tenfold.training.progress import Epoch, Silence
-from tenfold.training.validation import kept_epoch
+from tenfold.run_folder import RunFolder
+from tenfold.training.callbacks import Epoch, NullCallback
+from tenfold.training.loop import Trainer, best_epoch, fit
 
 SMALL = ["network.width=4", "training.max_epochs=2", "training.batch_size=64"]
 # What `quick` chooses for its own network and others cannot take.
-PLAIN = ["training.small_sizes=[]", "optimizer.name=adamw", "optimizer.momentum=0"]
+PLAIN = ["training.progressive_sizes=[]", "optimizer.name=adamw", "optimizer.momentum=0"]
 
 
 def recipe(*overrides, name="quick", seed=0):
@@ -40,14 +39,14 @@ def parts(digits):
 
 
 def weights(recognizer):
-    return {name: t.cpu().numpy() for name, t in recognizer.members[0].network.state_dict().items()}
+    return {name: t.cpu().numpy() for name, t in recognizer.members[0].model.state_dict().items()}
 
 
 def same(one, other):
     return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
 
 
-class StopAfter(Silence):
+class StopAfter(NullCallback):
     """Sends this process a signal once `steps` steps are done."""
 
     def __init__(self, steps, number=signal.SIGINT):
@@ -58,7 +57,7 @@ class StopAfter(Silence):
             os.kill(os.getpid(), self.number)
 
 
-class Steps(Silence):
+class Steps(NullCallback):
     """Remembers how many steps were done at each moment."""
 
     def __init__(self):
@@ -79,7 +78,7 @@ def test_it_learns_real_digits(parts, mixup):
     choices = ("network.width=8", "training.max_epochs=4", f"augmentation.mixup={mixup}")
     recognizer = fit(*parts, recipe(*choices))
     answers = recognizer.predict(parts[1])
-    assert (answers == parts[1].names()).mean() > 0.9
+    assert (answers == parts[1].label_names()).mean() > 0.9
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_other_ones(parts):
@@ -102,7 +101,7 @@ def test_a_run_folder_holds_everything(parts, tmp_path):
     assert Recipe.load(folder.recipe) == recipe()
     assert json.loads(folder.environment.read_text())["versions"]["torch"]
     data = json.loads(folder.data.read_text())
-    assert data["train"]["sha256"] == parts[0].fingerprint()
+    assert data["train"]["sha256"] == parts[0].content_hash()
     assert data["checks"] == {"rows": 2000}
     rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -137,8 +136,8 @@ def test_a_run_killed_between_the_last_step_and_the_end_of_its_epoch_goes_on(
     parts, tmp_path, monkeypatch
 ):
     """The checkpoint of a finished epoch's last step, without the epoch's row."""
-    monkeypatch.setattr("tenfold.training.archive.CHECKPOINT_INTERVAL_S", 0)
-    monkeypatch.setattr("tenfold.training.archive.CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr("tenfold.training.checkpoint.CHECKPOINT_INTERVAL_S", 0)
+    monkeypatch.setattr("tenfold.training.checkpoint.CHECKPOINT_SHARE", 1e9)
     whole = fit(*parts, recipe(), out=tmp_path / "whole")
 
     def killed(*_):
@@ -168,7 +167,7 @@ def test_without_a_folder_ctrl_c_is_what_it_always_is(parts):
 
 def test_a_finished_run_can_be_extended(parts, tmp_path):
     # What follows from the length of a run, its schedule and its fading, is left out.
-    constant = [*PLAIN, "schedule.name=constant", "augmentation.fade=0"]
+    constant = [*PLAIN, "schedule.name=constant", "augmentation.strength_decay=0"]
     long = fit(*parts, recipe(*constant, "training.max_epochs=3"), out=tmp_path / "long")
     fit(*parts, recipe(*constant), out=tmp_path / "short")
     extended = fit(
@@ -227,7 +226,7 @@ def test_early_stopping_stops_and_the_best_epoch_is_kept(parts, tmp_path):
     choices = recipe(
         *PLAIN, "optimizer.learning_rate=1e-9", "schedule.name=constant",
         "training.ema_decay=none",
-        "training.patience_epochs=2", "training.max_epochs=50", "training.keep=best",
+        "training.patience_epochs=2", "training.max_epochs=50", "training.checkpoint_selection=best",
     )  # fmt: skip
     recognizer = fit(*parts, choices, out=tmp_path)
     rows = RunFolder(tmp_path).history()
@@ -245,8 +244,8 @@ def epoch(number, accuracy, loss):
 
 def test_among_equal_accuracies_the_lower_loss_is_kept():
     history = [epoch(1, 0.9, 0.5), epoch(2, 0.95, 0.4), epoch(3, 0.95, 0.3), epoch(4, 0.9, 0.2)]
-    assert kept_epoch(history, "best") == 3
-    assert kept_epoch(history, "last") == 4
+    assert best_epoch(history, "best") == 3
+    assert best_epoch(history, "last") == 4
 
 
 def test_training_on_every_row_needs_no_validation(digits):
@@ -279,10 +278,10 @@ def test_weights_that_the_last_step_spoilt_are_not_kept(parts, tmp_path, monkeyp
 
 def test_a_recognizer_from_memory_answers_as_one_from_a_file(parts):
     recognizer = fit(*parts, recipe())
-    member, before = recognizer.members[0], recognizer.fingerprint()
-    assert not any(module.training for module in member.network.modules())
-    member.probabilities(torch.from_numpy(parts[1].images[:200]))
-    assert recognizer.fingerprint() == before
+    member, before = recognizer.members[0], recognizer.content_hash()
+    assert not any(module.training for module in member.model.modules())
+    member.predict_proba(torch.from_numpy(parts[1].images[:200]))
+    assert recognizer.content_hash() == before
 
 
 def test_data_that_cannot_be_trained_on_is_a_sentence(parts, digits):
@@ -314,7 +313,7 @@ def test_it_trains_outside_the_main_thread(parts):
 def test_both_precisions_learn(parts, precision):
     recognizer = fit(*parts, recipe(f"training.precision={precision}", "network.width=8",
                                     "training.max_epochs=4"))  # fmt: skip
-    assert (recognizer.predict(parts[1]) == parts[1].names()).mean() > 0.9
+    assert (recognizer.predict(parts[1]) == parts[1].label_names()).mean() > 0.9
 
 
 @pytest.mark.usefixtures("every_moment")
@@ -380,7 +379,11 @@ def test_small_images_come_first_and_then_the_size_that_prediction_sees(parts, m
         return result
 
     monkeypatch.setattr(Preprocessing, "__call__", watch)
-    sizes = ["preprocessing.size=24", "training.small_sizes=[16, 20]", "training.small_until=0.4"]
+    sizes = [
+        "preprocessing.size=24",
+        "training.progressive_sizes=[16, 20]",
+        "training.progressive_fraction=0.4",
+    ]
     recognizer = fit(*parts, recipe(*sizes))
     assert seen[:20] == [16] * 10 + [20] * 10  # of 50 steps
     assert set(seen[20:]) == {24}
@@ -389,11 +392,11 @@ def test_small_images_come_first_and_then_the_size_that_prediction_sees(parts, m
 
 def test_a_step_learns_with_smoothed_labels_and_tells_the_plain_loss(parts):
     choices = recipe("training.label_smoothing=0.3", "training.ema_decay=0.9", *PLAIN)
-    trainer = Trainer(*parts, choices, None, Silence())
+    trainer = Trainer(*parts, choices, None, NullCallback())
     chosen = trainer.batches.of_epoch(0)[0]
     seen, labels = trainer.batches.seen(chosen, 0)
     twin = copy.deepcopy(trainer.state.network)
-    with trainer.machine.autocast():
+    with trainer.device.autocast():
         logits = twin(seen).float()
     F.cross_entropy(logits, labels, label_smoothing=0.3).backward()
     trainer.step(chosen)

@@ -2,16 +2,16 @@ import pytest
 import torch
 from torch import nn
 
-from tenfold.choices import Network, Optimizer
+from tenfold.config import NetworkConfig, OptimizerConfig
 from tenfold.networks import build as build_network
 from tenfold.training import optimizers
 
-MUON = Optimizer(name="muon", learning_rate=0.01, filter_learning_rate=0.1, momentum=0.6)
+MUON = OptimizerConfig(name="muon", learning_rate=0.01, muon_learning_rate=0.1, momentum=0.6)
 
 
 @pytest.fixture
 def network():
-    choices = Network(name="compact", width=8)
+    choices = NetworkConfig(name="compact", width=8)
     network = build_network(choices, image_size=28, n_classes=10, seed=0)
     return network.to(memory_format=torch.channels_last)
 
@@ -50,9 +50,11 @@ def test_muon_moves_filters_by_orthogonal_steps_of_the_chosen_length(network):
 
 
 def test_all_other_weights_move_as_adamw_moves_them(network):
-    twin = build_network(Network(name="compact", width=8), image_size=28, n_classes=10, seed=0)
+    twin = build_network(
+        NetworkConfig(name="compact", width=8), image_size=28, n_classes=10, seed=0
+    )
     twin.to(memory_format=torch.channels_last)
-    adamw = Optimizer(learning_rate=0.01)
+    adamw = OptimizerConfig(learning_rate=0.01)
     for each, choices in ((network, MUON), (twin, adamw)):
         step(each, optimizers.build(choices, each))
     ours, theirs = network.state_dict(), twin.state_dict()
@@ -78,7 +80,7 @@ def test_the_rates_keep_their_ratio(network):
 @pytest.mark.parametrize("name", ["adamw", "rmsprop", "sgd"])
 def test_weight_decay_spares_biases_and_scales(name):
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    optimizer = optimizers.build(Optimizer(name=name, weight_decay=0.1), network)
+    optimizer = optimizers.build(OptimizerConfig(name=name, weight_decay=0.1), network)
     decayed, spared = optimizer.param_groups
     assert [weight.ndim for weight in decayed["params"]] == [4]
     assert all(weight.ndim == 1 for weight in spared["params"])

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import typer
 
-from tenfold.cli import learning, looking, telling, trying
+from tenfold.cli import experiment, inspect, predict, train
 from tenfold.cli.common import app, drop
 from tenfold.errors import Interrupted, TenfoldError
-from tenfold.files import reason
+from tenfold.files import os_error_message
 
-__all__ = ["app", "learning", "looking", "main", "telling", "trying"]
+__all__ = ["app", "experiment", "inspect", "main", "predict", "train"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -31,11 +31,11 @@ def main() -> None:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
         if code == Interrupted.exit_code:  # typer keeps Ctrl-C to itself and returns this
-            _complain("interrupted", code)
+            print_error("interrupted", code)
     except (TenfoldError, Interrupted) as error:
-        code = _complain(str(error), error.exit_code)
+        code = print_error(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        code = _complain("interrupted", Interrupted.exit_code)
+        code = print_error("interrupted", Interrupted.exit_code)
     except BrokenPipeError:  # as in `tenfold recipes | head -1`: nobody reads on, which is fine
         drop(sys.stdout)
         code = 0
@@ -43,9 +43,9 @@ def main() -> None:
         if error.errno not in _NO_ROOM:
             raise  # a bug of ours, to be seen as one
         drop(sys.stdout)
-        code = _complain(f"the output cannot be written ({reason(error)})", 2)
+        code = print_error(f"the output cannot be written ({os_error_message(error)})", 2)
     except typer.TyperException as error:
-        code = _complain(error.format_message(), error.exit_code)
+        code = print_error(error.format_message(), error.exit_code)
     sys.exit(code or 0)
 
 
@@ -59,7 +59,7 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _complain(sentence: str, code: int) -> int:
+def print_error(sentence: str, code: int) -> int:
     try:
         sys.stderr.write(f"tenfold: {' '.join(sentence.split())}\n")
     except OSError:  # nobody hears it; the code still tells

@@ -12,7 +12,6 @@ import typer
 from typer import Argument, Option
 
 from tenfold.errors import TenfoldError
-from tenfold.training.processes import rank_and_count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,11 +83,11 @@ def read_images(
 ) -> "Dataset":
     """Read a CSV of images, and say so."""
     from tenfold.data import read
-    from tenfold.wording import counted
+    from tenfold.formatting import pluralize
 
-    dataset = read(path, labels=labels, classes=classes, on_note=note_to(console))
+    dataset = read(path, labels=labels, classes=classes, on_note=make_logger(console))
     size = dataset.image_size
-    say(console, f"read {path}: {counted(len(dataset), 'image')} of {size} × {size}")
+    say(console, f"read {path}: {pluralize(len(dataset), 'image')} of {size} × {size}")
     return dataset
 
 
@@ -99,6 +98,8 @@ def make_console(as_json: bool = False) -> "Console":
     """
     from rich.console import Console
 
+    from tenfold.jobs.job import rank_and_world_size
+
     class Lasting(Console):
         """A console that falls silent when nobody reads on, as in `tenfold run | head`."""
 
@@ -106,15 +107,17 @@ def make_console(as_json: bool = False) -> "Console":
             self.quiet = True
             drop(self.file)
 
-    return Lasting(stderr=as_json, emoji=False, quiet=rank_and_count()[0] > 0)
+    return Lasting(stderr=as_json, emoji=False, quiet=rank_and_world_size()[0] > 0)
 
 
 def processes_together() -> int:
     """Tell how many processes torchrun started; without it, one."""
-    return rank_and_count()[1]
+    from tenfold.jobs.job import rank_and_world_size
+
+    return rank_and_world_size()[1]
 
 
-def note_to(console: "Console") -> Callable[[str], None]:
+def make_logger(console: "Console") -> Callable[[str], None]:
     """Return what prints a sentence."""
     return lambda sentence: say(console, sentence)
 

@@ -1,9 +1,9 @@
 """Images of digits: read, fetched, checked, split and written."""
 
-from tenfold.data.checks import FileReport, Report, check
+from tenfold.data.checks import DatasetStats, Report, check
+from tenfold.data.csv import read, write_kaggle_folder
 from tenfold.data.dataset import DIGITS, Dataset
-from tenfold.data.kaggle import read, write_kaggle_folder
-from tenfold.data.sources import SOURCES, kaggle_shape, load, mnist
+from tenfold.data.mnist import SOURCES, kaggle_split, load, mnist
 from tenfold.data.splits import fold, split, split_rows
 from tenfold.data.submission import read_submission, write_submission
 
@@ -11,11 +11,11 @@ __all__ = [
     "DIGITS",
     "SOURCES",
     "Dataset",
-    "FileReport",
+    "DatasetStats",
     "Report",
     "check",
     "fold",
-    "kaggle_shape",
+    "kaggle_split",
     "load",
     "mnist",
     "read",

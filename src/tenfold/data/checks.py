@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
-from tenfold.wording import counted
+from tenfold.formatting import pluralize
 
 _FEW_IMAGES = 10
 _SHOWN = 5
@@ -15,7 +15,7 @@ _LINES_ARE = "images count from 0; image i of a CSV stands on its line i + 2"
 
 
 @dataclass(frozen=True)
-class FileReport:
+class DatasetStats:
     """What one dataset is like. Images are named by their index, from 0.
 
     Attributes:
@@ -66,8 +66,8 @@ class Report:
         notes: sentences about what is odd.
     """
 
-    train: FileReport
-    test: FileReport | None
+    train: DatasetStats
+    test: DatasetStats | None
     overlap: tuple[tuple[int, int], ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
@@ -94,8 +94,8 @@ class Report:
 
 def check(train: Dataset, test: Dataset | None = None) -> Report:
     """Look for what is wrong or odd in `train`, in `test`, and between them."""
-    first = _look_at(train)
-    second = None if test is None else _look_at(test)
+    first = _compute_stats(train)
+    second = None if test is None else _compute_stats(test)
     overlap = () if test is None else _overlap(train, test)
     problems, notes = [], []
     for file in (first, second):
@@ -110,13 +110,13 @@ def check(train: Dataset, test: Dataset | None = None) -> Report:
     if overlap and test is not None:
         shown = ", ".join(f"{in_train} = {in_test}" for in_train, in_test in overlap[:_SHOWN])
         problems.append(
-            f"{test.name}: {counted(len(overlap), 'image')} also in {train.name} "
+            f"{test.name}: {pluralize(len(overlap), 'image')} also in {train.name} "
             f"(train = test: {shown}{_more(overlap)}), expected none: a score on them flatters"
         )
     return Report(first, second, overlap, tuple(problems), tuple(notes))
 
 
-def _look_at(dataset: Dataset) -> FileReport:
+def _compute_stats(dataset: Dataset) -> DatasetStats:
     images, size = dataset.images, dataset.image_size
     mean, std = dataset.pixel_mean_and_std()
     lowest, highest = images.min(axis=(1, 2)), images.max(axis=(1, 2))
@@ -125,7 +125,7 @@ def _look_at(dataset: Dataset) -> FileReport:
     counts = {} if dataset.labels is None else dataset.class_counts()
     chi_square, p = _chi_square(list(counts.values()))
     duplicates = _groups(images)
-    return FileReport(
+    return DatasetStats(
         name=dataset.name,
         rows=len(dataset),
         image_size=size,
@@ -209,7 +209,7 @@ def _where(mask: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(mask).tolist())
 
 
-def _problems(file: FileReport) -> list[str]:
+def _problems(file: DatasetStats) -> list[str]:
     problems = []
     if not file.rows:
         problems.append(f"{file.name}: has no images, expected at least one")
@@ -220,7 +220,7 @@ def _problems(file: FileReport) -> list[str]:
         )
     if file.conflicts:
         problems.append(
-            f"{file.name}: {counted(len(file.conflicts), 'group')} of equal images with different "
+            f"{file.name}: {pluralize(len(file.conflicts), 'group')} of equal images with different "
             f"labels ({_groups_shown(file.conflicts)}), expected one label each"
         )
     if file.class_counts and sum(count > 0 for count in file.class_counts.values()) < 2:
@@ -228,34 +228,34 @@ def _problems(file: FileReport) -> list[str]:
     return problems
 
 
-def _notes(file: FileReport) -> list[str]:
+def _notes(file: DatasetStats) -> list[str]:
     notes = []
     if file.blank:
-        blank = counted(len(file.blank), "blank image")
+        blank = pluralize(len(file.blank), "blank image")
         notes.append(f"{file.name}: {blank} ({_list(file.blank)})")
     if file.constant:
-        flat = counted(len(file.constant), "image")
+        flat = pluralize(len(file.constant), "image")
         notes.append(f"{file.name}: {flat} of one value throughout ({_list(file.constant)})")
     if file.duplicates:
         notes.append(
-            f"{file.name}: {counted(len(file.duplicates), 'group')} of equal images "
+            f"{file.name}: {pluralize(len(file.duplicates), 'group')} of equal images "
             f"({_groups_shown(file.duplicates)})"
         )
     for name, count in file.class_counts.items():
         if count < _FEW_IMAGES:
-            few = counted(count, "image")
+            few = pluralize(count, "image")
             notes.append(f"{file.name}: class {name!r} has {few}, too few to learn from")
     return notes
 
 
-def _describe(file: FileReport) -> list[str]:
-    images, size = counted(file.rows, "image"), file.image_size
+def _describe(file: DatasetStats) -> list[str]:
+    images, size = pluralize(file.rows, "image"), file.image_size
     lines = [
         f"{file.name}: {images} of {size} × {size} pixels from {file.pixel_min} to "
         f"{file.pixel_max}, mean {file.pixel_mean:.1f} ± {file.pixel_std:.1f}; "
         f"{file.ink_share:.1%} of pixels carry ink",
         f"{file.name}: {len(file.blank)} blank, {len(file.constant)} constant, "
-        f"{counted(len(file.duplicates), 'group')} of equal images",
+        f"{pluralize(len(file.duplicates), 'group')} of equal images",
     ]
     if file.class_counts:
         counts = ", ".join(f"{name}: {count:,}" for name, count in file.class_counts.items())
@@ -274,7 +274,7 @@ def _list(indices: tuple[int, ...]) -> str:
 
 def _groups_shown(groups: tuple[tuple[int, ...], ...]) -> str:
     first = f"images {_list(groups[0])}"
-    return first if len(groups) == 1 else f"{first}; {counted(len(groups) - 1, 'more group')}"
+    return first if len(groups) == 1 else f"{first}; {pluralize(len(groups) - 1, 'more group')}"
 
 
 def _more(found: tuple[Any, ...]) -> str:

@@ -19,7 +19,7 @@ _PLAIN_NUMBER = re.compile(r"[+-]?\d*\.?\d+", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Layout:
+class CsvSchema:
     """Where in a row each thing stands.
 
     Attributes:
@@ -48,7 +48,7 @@ class Layout:
         return self.ignored if self.label is None else ()
 
 
-def layout(path: Path, line: bytes) -> Layout:
+def layout(path: Path, line: bytes) -> CsvSchema:
     """Understand the header `line` of the file `path`.
 
     Raises:
@@ -68,14 +68,14 @@ def layout(path: Path, line: bytes) -> Layout:
         if key in ROW_NUMBERS and keys.count(key) == 1 and key != LABEL
     )
     pixels = [column for column in range(len(names)) if column not in {*labels, *ignored}]
-    _refuse_twins(path, [names[column] for column in pixels])
+    _check_unique(path, [names[column] for column in pixels])
     order = _order(path, [names[column] for column in pixels])
     if not pixels or math.isqrt(len(pixels)) ** 2 != len(pixels):
         raise DataError(
             f"{path}: line 1 names {len(pixels)} pixel columns, "
             "expected a square number of them such as 784 = 28 × 28"
         )
-    return Layout(
+    return CsvSchema(
         names=tuple(names),
         label=labels[0] if labels else None,
         pixels=np.array(pixels, dtype=np.int64)[order],
@@ -108,7 +108,7 @@ def _names(path: Path, line: bytes) -> list[str]:
     return names
 
 
-def _refuse_twins(path: Path, names: Sequence[str]) -> None:
+def _check_unique(path: Path, names: Sequence[str]) -> None:
     seen = set()
     for name in names:
         if name.casefold() in seen:

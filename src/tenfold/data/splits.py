@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError
-from tenfold.wording import counted
+from tenfold.formatting import pluralize
 
 
 def split(dataset: Dataset, validation: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -91,7 +91,7 @@ def fold(
     rarest, count = min((pair for pair in counts.items() if pair[1]), key=lambda pair: pair[1])
     if count < folds:
         raise DataError(
-            f"{dataset.name}: class {rarest!r} has {counted(count, 'image')}, expected at least "
+            f"{dataset.name}: class {rarest!r} has {pluralize(count, 'image')}, expected at least "
             f"{folds} to hold some out in each of {folds} folds: add images of it or leave it out"
         )
     from sklearn.model_selection import StratifiedKFold  # noqa: PLC0415 - slow to import
@@ -104,4 +104,4 @@ def fold(
 def _labels(dataset: Dataset) -> NDArray[np.int64]:
     if not len(dataset):
         raise DataError(f"{dataset.name}: has no images, expected some to divide")
-    return dataset.known_labels()
+    return dataset.require_labels()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.contents import contents
+from tenfold.data.compression import contents
 from tenfold.errors import DataError, OutputError
 from tenfold.files import atomic_path
 

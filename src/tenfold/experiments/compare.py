@@ -10,29 +10,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data import shelf
-from tenfold.data.dataset import Dataset
+from tenfold.data.dataset import Dataset, save_dataset
 from tenfold.data.splits import fold
+from tenfold.device import Device
 from tenfold.errors import ExperimentError
-from tenfold.experiments.board import Board, Quiet, Standing, going_on
-from tenfold.experiments.cost import Cost, makespan
-from tenfold.experiments.fitted import COLUMNS, Entry, rank, row_of
-from tenfold.experiments.fitting import fit_job, probe_job, read_answers
-from tenfold.experiments.folder import ExperimentFolder, write_table
-from tenfold.experiments.methods import Method
-from tenfold.experiments.trial import bearable, why_failed
+from tenfold.experiments.baselines import Method
+from tenfold.experiments.cross_validation import (
+    COLUMNS,
+    Cost,
+    Entry,
+    fit_job,
+    makespan,
+    probe_job,
+    rank,
+    read_answers,
+    row_of,
+)
+from tenfold.experiments.trial import failure_reason, tolerable_failure
 from tenfold.files import write_json
-from tenfold.jobs import HERE, Failed, Job, Message, run_jobs, workers_on
-from tenfold.machine import Machine
-from tenfold.report.comparing import write_compare_page
-from tenfold.report.metrics import Comparison, mcnemar
-from tenfold.wording import clock, counted
+from tenfold.formatting import format_duration, pluralize
+from tenfold.jobs import HERE, Job, JobFailure, Message, run_jobs, workers_on
+from tenfold.metrics import McNemarResult, mcnemar
+from tenfold.report.experiment_report import write_compare_page
+from tenfold.run_folder import ExperimentFolder, write_table
+from tenfold.training.console import NullDisplay, Standing, StatusDisplay, add_resume_hint
 
 FEWEST = 500  # images that a method learns from, however small the budget
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonResult:
     """What a comparison found.
 
     Attributes:
@@ -42,7 +49,7 @@ class Compared:
     """
 
     entries: Sequence[Entry]
-    pairs: Mapping[tuple[int, int], Comparison]
+    pairs: Mapping[tuple[int, int], McNemarResult]
     expected_s: float
     took_s: float
 
@@ -56,8 +63,8 @@ def compare(
     seed: int = 0,
     budget_s: float | None = None,
     on: str = HERE,
-    board: Board | None = None,
-) -> Compared:
+    board: StatusDisplay | None = None,
+) -> ComparisonResult:
     """Fit every method on every fold, and leave compare.csv and its page in `out`.
 
     Stopped or killed at any moment, the same call goes on: no finished fit is repeated.
@@ -81,14 +88,14 @@ def compare(
     if folds < 2:
         raise ExperimentError(f"--folds {folds}: expected at least 2")
     folder = ExperimentFolder(out, "compare")
-    board = Quiet() if board is None else board
-    ground = Ground.of(labelled, folds, seed)
-    with folder.alone(), going_on(board):
+    board = NullDisplay() if board is None else board
+    ground = CVSplits.of(labelled, folds, seed)
+    with folder.alone(), add_resume_hint(board):
         return _Comparison(ground, methods, folder, on, board).run(budget_s)
 
 
 @dataclass(frozen=True)
-class Ground:
+class CVSplits:
     """The images on which methods are compared, and their folds.
 
     Attributes:
@@ -102,7 +109,7 @@ class Ground:
     judged: Sequence[NDArray[np.int64]]
 
     @classmethod
-    def of(cls, labelled: Dataset, folds: int, seed: int) -> "Ground":
+    def of(cls, labelled: Dataset, folds: int, seed: int) -> "CVSplits":
         """Divide images into folds."""
         divisions = [{"index": index, "folds": folds, "seed": seed} for index in range(folds)]
         return cls(
@@ -120,17 +127,17 @@ class _Comparison:
 
     def __init__(
         self,
-        ground: Ground,
+        ground: CVSplits,
         methods: Sequence[Method],
         folder: ExperimentFolder,
         on: str,
-        board: Board,
+        board: StatusDisplay,
     ) -> None:
         self.ground, self.folder, self.on, self.board = ground, folder, on, board
-        self.machine = Machine.detect()
+        self.device = Device.detect()
         self.entries = [Entry(method) for method in methods]
         self.identity = {
-            "data": ground.labelled.fingerprint(),
+            "data": ground.labelled.content_hash(),
             "folds": len(ground.divisions),
             "seed": ground.divisions[0]["seed"],
         }
@@ -143,10 +150,10 @@ class _Comparison:
                 "(what they learned is kept; name them in --methods to have them back)"
             )
         self.path = folder.jobs / "labelled.safetensors"
-        self.learn = shelf.lay(ground.labelled, self.path)
+        self.learn = save_dataset(ground.labelled, self.path)
         self._owners: dict[Job, Entry] = {}
 
-    def run(self, budget_s: float | None) -> Compared:
+    def run(self, budget_s: float | None) -> ComparisonResult:
         """Estimate, fit, judge, compare."""
         self._estimate()
         expected_s = self._settle(budget_s)
@@ -156,7 +163,7 @@ class _Comparison:
             raise ExperimentError(
                 f"no method could be fitted: {ranked[0].method.name}: {ranked[0].reason}"
             )
-        found = Compared(ranked, self._pairs(ranked), expected_s, took_s)
+        found = ComparisonResult(ranked, self._pairs(ranked), expected_s, took_s)
         self._write(found)
         self.path.unlink(missing_ok=True)
         return found
@@ -165,12 +172,12 @@ class _Comparison:
 
     def _estimate(self) -> None:
         """Fit every method on a few images, to tell what many will take."""
-        many = counted(len(self.entries), "method")
+        many = pluralize(len(self.entries), "method")
         self.board.note(f"fitting {many} on a few images, to tell what many images will take")
         division = self.ground.divisions[0]
         jobs = [probe_job(entry.method, self.learn, division) for entry in self.entries]
         for entry, result in zip(self.entries, self._run(jobs, "small fits"), strict=True):
-            if (why := why_failed(result)) is not None:
+            if (why := failure_reason(result)) is not None:
                 entry.reason = why
                 self.board.note(f"{entry.method.name} failed: {entry.reason}")
             else:
@@ -181,7 +188,7 @@ class _Comparison:
         if budget_s is not None:
             self._fit_into(budget_s)
         for entry in self._in_turn():
-            told = f"{entry.method.name}: about {clock(self._seconds(entry))} a fold"
+            told = f"{entry.method.name}: about {format_duration(self._seconds(entry))} a fold"
             if entry.part < 1:
                 some = round(entry.part * self.ground.learned)
                 told += f", from {some:,} of {self.ground.learned:,} images for the budget"
@@ -195,13 +202,13 @@ class _Comparison:
         if not left:
             return 0.0
         folds, methods = len(self.ground.judged), len(self._in_turn())
-        workers = workers_on(self.on, self.machine.workers)
+        workers = workers_on(self.on, self.device.workers)
         expected_s = makespan([self._seconds(entry) for entry in left], workers)
         done = folds * methods - len(left)
         self.board.note(
-            f"{folds} folds of {counted(methods, 'method')}, {workers} at a time: "
-            + (f"{counted(done, 'fit')} done before, the others take " if done else "")
-            + f"about {clock(expected_s)}"
+            f"{folds} folds of {pluralize(methods, 'method')}, {workers} at a time: "
+            + (f"{pluralize(done, 'fit')} done before, the others take " if done else "")
+            + f"about {format_duration(expected_s)}"
         )
         return expected_s
 
@@ -211,7 +218,7 @@ class _Comparison:
         It counts with as many at a time as when it was first asked: so the parts, and with them
         the jobs, stay the same though a node may be gone.
         """
-        workers = self.before.get("workers") or workers_on(self.on, self.machine.workers)
+        workers = self.before.get("workers") or workers_on(self.on, self.device.workers)
         self.before = {**self.before, "identity": self.identity, "workers": workers}
         write_json(self.folder.settings, self.before)
 
@@ -253,7 +260,7 @@ class _Comparison:
         started = time.perf_counter()
         jobs = list(self._owners)
         for job, result in zip(jobs, self._run(jobs, "fits"), strict=True):
-            if isinstance(result, Failed):
+            if isinstance(result, JobFailure):
                 self._owners[job].reason = result.reason
         return time.perf_counter() - started
 
@@ -270,7 +277,7 @@ class _Comparison:
             if "note" in message:
                 self.board.note(f"{job.name}: {message['note']}")
             if "failed" in message:
-                bearable(job, message)
+                tolerable_failure(job, message)
             if "done" in message and (owner := self._owners.get(job)) is not None:
                 self._take(owner, message["done"])
             self._show(f"{done} of {len(jobs)} {what} done")
@@ -279,9 +286,9 @@ class _Comparison:
             jobs,
             self.folder.jobs,
             on=self.on,
-            supplies=[self.path],
+            input_files=[self.path],
             hear=hear,
-            workers=self.machine.workers,
+            workers=self.device.workers,
             cores_each=1,  # every method is timed on one core
             keep_going=True,
         )
@@ -314,7 +321,7 @@ class _Comparison:
         ]
         self.board.show(Standing(line, header, rows))
 
-    def _pairs(self, ranked: Sequence[Entry]) -> dict[tuple[int, int], Comparison]:
+    def _pairs(self, ranked: Sequence[Entry]) -> dict[tuple[int, int], McNemarResult]:
         """Test every two methods on all images, each judged once by each."""
         right = [self._is_right(entry) for entry in ranked if entry.score is not None]
         return {
@@ -323,7 +330,7 @@ class _Comparison:
         }
 
     def _is_right(self, entry: Entry) -> NDArray[np.bool_]:
-        labels = self.ground.labelled.known_labels()
+        labels = self.ground.labelled.require_labels()
         right = np.empty(len(labels), np.bool_)
         for rows, division in zip(self.ground.judged, self.ground.divisions, strict=True):
             answers = read_answers(self.folder.jobs / self._job(entry, division).id)
@@ -333,9 +340,9 @@ class _Comparison:
     def _place(self) -> str:
         if self.on != HERE:
             return "one core or GPU of the cluster"
-        return "one core" if self.machine.workers is None else "one core, networks on a GPU"
+        return "one core" if self.device.workers is None else "one core, networks on a GPU"
 
-    def _write(self, found: Compared) -> None:
+    def _write(self, found: ComparisonResult) -> None:
         told = [entry.to_json() for entry in found.entries]
         write_table(self.folder.table, COLUMNS, [row_of(one) for one in told])
         pairs = [

@@ -5,26 +5,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenfold.data import shelf
-from tenfold.data.dataset import Dataset
+from tenfold.data.dataset import Dataset, save_dataset
+from tenfold.device import Device
 from tenfold.errors import ExperimentError, RecipeError
-from tenfold.experiments.board import Board, Quiet, Standing, going_on
-from tenfold.experiments.budget import Budget, Pace
-from tenfold.experiments.folder import ExperimentFolder
-from tenfold.experiments.importance import importance
-from tenfold.experiments.plan import FOLDS, Plan
-from tenfold.experiments.race import Entry, Reached, Rung, race, rungs
-from tenfold.experiments.record import write_record
-from tenfold.experiments.study import Study
-from tenfold.experiments.trial import bearable, trial_job, why_failed
-from tenfold.experiments.verdict import Verdict, read_verdict, verdict_jobs
-from tenfold.files import write_text
+from tenfold.experiments.halving import Budget, Entry, Eta, Rung, RungResult, race, rungs
+from tenfold.experiments.space import FOLDS, Dimension, SearchConfig, values_of
+from tenfold.experiments.study import Study, importance
+from tenfold.experiments.trial import (
+    PairedTest,
+    failure_reason,
+    paired_test_jobs,
+    read_paired_test,
+    tolerable_failure,
+    trial_job,
+)
+from tenfold.files import write_json, write_text
+from tenfold.formatting import format_value, pluralize
 from tenfold.jobs import HERE, Job, Message, run_jobs
-from tenfold.jobs.job import NOT_BEGUN
-from tenfold.machine import Machine
+from tenfold.jobs.job import SKIPPED
 from tenfold.recipe import Recipe
-from tenfold.report.searching import write_search_page
-from tenfold.wording import counted
+from tenfold.report.experiment_report import write_search_page
+from tenfold.run_folder import ExperimentFolder, write_table
+from tenfold.training.console import NullDisplay, Standing, StatusDisplay, add_resume_hint
 
 BEST_SHOWN = 8
 SEARCHED = "-searched"  # behind the name of the recipe that it began with
@@ -32,7 +34,7 @@ LONGEST_NAME = 71  # a recipe's may have 80 letters
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found.
 
     Attributes:
@@ -46,19 +48,19 @@ class Found:
     entries: Sequence[Entry]
     winner: Entry
     recipe: Recipe
-    verdict: Verdict | None
+    verdict: PairedTest | None
     doubt: str
 
 
 def search(
     labelled: Dataset,
-    plan: Plan,
+    plan: SearchConfig,
     out: Path,
     *,
     budget_s: float | None = None,
     on: str = HERE,
-    board: Board | None = None,
-) -> Found:
+    board: StatusDisplay | None = None,
+) -> SearchResult:
     """Search, and leave search.csv, best.toml and all that the page is drawn from in `out`.
 
     Stopped or killed at any moment, the same call goes on: nothing finished is repeated.
@@ -78,9 +80,9 @@ def search(
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
     folder = ExperimentFolder(out, "search")
-    board = Quiet() if board is None else board
+    board = NullDisplay() if board is None else board
     identity, parts = plan.identity(labelled), plan.parts(labelled)
-    with folder.alone(), going_on(board):
+    with folder.alone(), add_resume_hint(board):
         return Search(identity, parts, plan, folder, on=on, board=board).run(budget_s)
 
 
@@ -91,26 +93,26 @@ class Search:
         self,
         identity: dict[str, Any],
         parts: Mapping[str, Dataset],
-        plan: Plan,
+        plan: SearchConfig,
         folder: ExperimentFolder,
         *,
         on: str,
-        board: Board,
+        board: StatusDisplay,
     ) -> None:
         self.plan, self.folder, self.on, self.board = plan, folder, on, board
         self.identity = identity
         before = folder.claim(self.identity) or {}
         self.batches = plan.batches(before.get("batches", []))
-        self.supplies = [folder.jobs / f"{name}.safetensors" for name in parts]
-        laid = map(shelf.lay, parts.values(), self.supplies)
+        self.input_files = [folder.jobs / f"{name}.safetensors" for name in parts]
+        laid = map(save_dataset, parts.values(), self.input_files)
         self.references = dict(zip(parts, laid, strict=True))
         self.entries: list[Entry] = []
-        self.pace = Pace(self.batches, plan.folds or 1)
+        self.pace = Eta(self.batches, plan.folds or 1)
 
-    def run(self, budget_s: float | None) -> Found:
+    def run(self, budget_s: float | None) -> SearchResult:
         """Try, judge, tell."""
         places = ", ".join(each.place for each in self.plan.space.dimensions)
-        trials = counted(sum(self.batches), "trial")
+        trials = pluralize(sum(self.batches), "trial")
         self.board.note(f"{trials} by {self.plan.sampler} search over {places}")
         self.try_all(budget_s)
         return self.conclude()
@@ -128,7 +130,7 @@ class Search:
             steps = rungs(size)
             race(entries, steps, self._runner(study, len(steps), budget), _closer(study))
 
-    def conclude(self) -> Found:
+    def conclude(self) -> SearchResult:
         """Train the winner again, and leave recipe, table and page.
 
         Raises:
@@ -138,18 +140,18 @@ class Search:
         winner = min(sound, key=Entry.rank, default=None)
         if winner is None or winner.recipe is None:
             reasons = [entry.reason for entry in self.entries if entry.reason]
-            why = reasons[0] if reasons else NOT_BEGUN.reason
+            why = reasons[0] if reasons else SKIPPED.reason
             raise ExperimentError(f"no trial could be trained: {why}")
         self.write(None)
         write_text(self.folder.best, self._best(winner, None).to_toml())
         verdict, doubt = self._verdict(winner.recipe)
-        found = Found(self.entries, winner, self._best(winner, verdict), verdict, doubt)
+        found = SearchResult(self.entries, winner, self._best(winner, verdict), verdict, doubt)
         write_text(self.folder.best, found.recipe.to_toml())
         self.write(found)
         told = self.folder.read()
         assert told is not None
         write_search_page(told, self.folder.report, self.folder.figures)
-        for path in self.supplies:
+        for path in self.input_files:
             path.unlink(missing_ok=True)
         return found
 
@@ -166,7 +168,7 @@ class Search:
         self, study: Study, steps: int, budget: Budget
     ) -> Callable[[Rung, int, Sequence[Entry]], None]:
         def run(rung: Rung, index: int, alive: Sequence[Entry]) -> None:
-            which, many = f"rung {index + 1} of {steps}", counted(len(alive), "trial")
+            which, many = f"rung {index + 1} of {steps}", pluralize(len(alive), "trial")
             self.board.note(f"{which}: {many}, {rung.share:.0%} of a whole training each")
             self.train(rung, alive, budget.next_stage())
             for entry in alive:
@@ -196,7 +198,7 @@ class Search:
                 (self.pace.did if job in begun else self.pace.skipped)(rung.share)
                 for entry in jobs[job]:
                     told = results[entry.number]
-                    told.append(message.get("done") or bearable(job, message))
+                    told.append(message.get("done") or tolerable_failure(job, message))
                     if len(told) == (self.plan.folds or 1):
                         self._fill_in(entry, told, rung)
             self.show()
@@ -205,9 +207,9 @@ class Search:
             list(jobs),
             self.folder.jobs,
             on=self.on,
-            supplies=self.supplies,
+            input_files=self.input_files,
             hear=hear,
-            workers=Machine.detect().workers,
+            workers=Device.detect().workers,
             cores_each=1,  # the same arithmetic on few cores, on many, and on a cluster
             keep_going=True,
             may_start=may_start,
@@ -228,22 +230,22 @@ class Search:
         ]
 
     def _fill_in(self, entry: Entry, results: Sequence[Any], rung: Rung) -> None:
-        if NOT_BEGUN in results:
+        if SKIPPED in results:
             entry.state = "out of time" if entry.reached else "not begun"
-        elif reasons := [why for why in map(why_failed, results) if why is not None]:
+        elif reasons := [why for why in map(failure_reason, results) if why is not None]:
             entry.state, entry.reason = "failed", reasons[0]
             self.board.note(f"trial {entry.number} failed: {reasons[0]}")
         else:
-            entry.reached.append(Reached.over(results, rung.share))
+            entry.reached.append(RungResult.over(results, rung.share))
             entry.state = "waiting"
 
-    def _verdict(self, winner: Recipe) -> tuple[Verdict | None, str]:
+    def _verdict(self, winner: Recipe) -> tuple[PairedTest | None, str]:
         """Train winner and start again; return how they compare, or why that is not known."""
         seeds, start = self.plan.seeds, self.plan.space.start
         if not seeds:
             return None, "neither was trained again"
-        self.board.note(f"training winner and start again, each on {counted(seeds, 'seed')}")
-        jobs = verdict_jobs(
+        self.board.note(f"training winner and start again, each on {pluralize(seeds, 'seed')}")
+        jobs = paired_test_jobs(
             {"start": start, "winner": winner},
             seeds,
             self.references["search"],
@@ -257,7 +259,7 @@ class Search:
             if "note" in message:
                 self.board.note(f"{job.name}: {message['note']}")
             elif "failed" in message:
-                bearable(job, message)
+                tolerable_failure(job, message)
             elif "correct" in (told := message.get("done", {})):
                 done += 1
                 share = told["correct"] / told["n"]
@@ -270,20 +272,20 @@ class Search:
             every,
             self.folder.jobs,
             on=self.on,
-            supplies=self.supplies,
+            input_files=self.input_files,
             hear=hear,
-            workers=Machine.detect().workers,
+            workers=Device.detect().workers,
             cores_each=1,
             keep_going=True,
         )
         for job, result in zip(every, results, strict=True):
-            if (why := why_failed(result)) is not None:
+            if (why := failure_reason(result)) is not None:
                 doubt = f"{job.name} cannot be trained on all images: {why}"
                 self.board.note(doubt)
                 return None, doubt
-        return read_verdict(jobs, self.folder.jobs), ""
+        return read_paired_test(jobs, self.folder.jobs), ""
 
-    def _best(self, winner: Entry, verdict: Verdict | None) -> Recipe:
+    def _best(self, winner: Entry, verdict: PairedTest | None) -> Recipe:
         assert winner.recipe is not None
         plan, start = self.plan, self.plan.space.start
         about = {
@@ -318,7 +320,7 @@ class Search:
         ]
         self.board.show(Standing(line, ("trial", "state", "share", "accuracy", "seconds"), rows))
 
-    def write(self, found: Found | None) -> None:
+    def write(self, found: SearchResult | None) -> None:
         """Write the table, and all that the page is drawn from."""
         outcome: dict[str, Any] = {}
         if found is not None:
@@ -330,7 +332,7 @@ class Search:
             }
         start = {"start": self.plan.space.start.name, "batches": self.batches}
         about = {"identity": self.identity, **start, **outcome}
-        write_record(self.folder, self.plan.space.dimensions, self.entries, about)
+        write_search_files(self.folder, self.plan.space.dimensions, self.entries, about)
 
 
 def _closer(study: Study) -> Callable[[Entry], None]:
@@ -341,3 +343,42 @@ def _closer(study: Study) -> Callable[[Entry], None]:
         study.finish(entry.number, states[entry.state], accuracy)
 
     return close
+
+
+COLUMNS = ("trial", "state", "share", "accuracy", "n", "loss", "train_s", "reason")
+
+
+def write_search_files(
+    folder: ExperimentFolder,
+    dimensions: Sequence[Dimension],
+    entries: Sequence[Entry],
+    about: Mapping[str, Any],
+) -> None:
+    """Write search.csv, a row for each trial, and search.json, the same with `about`."""
+    places = [each.place for each in dimensions]
+    rows = [
+        [*_facts(entry), *map(format_value, values_of(entry.drawn, dimensions).values())]
+        for entry in entries
+    ]
+    write_table(folder.table, [*COLUMNS, *places], rows)
+    write_json(
+        folder.settings, {**about, "trials": [_told(entry, dimensions) for entry in entries]}
+    )
+
+
+def _facts(entry: Entry) -> list[Any]:
+    """Return what `COLUMNS` name; share, accuracy, images and loss are those of the last rung."""
+    last = entry.reached[-1] if entry.reached else None
+    scored = [None] * 4 if last is None else [last.share, last.accuracy, last.n, last.loss]
+    train_s = sum(each.train_s for each in entry.reached)
+    return [entry.number, entry.state, *scored, train_s, entry.reason]
+
+
+def _told(entry: Entry, dimensions: Sequence[Dimension]) -> dict[str, Any]:
+    return {
+        "number": entry.number,
+        "state": entry.state,
+        "reason": entry.reason,
+        "reached": [vars(each) for each in entry.reached],
+        "values": values_of(entry.drawn, dimensions),
+    }

@@ -16,15 +16,22 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tenfold.choices import NETWORK_OPTIONS, Section
-from tenfold.errors import ExperimentError, RecipeError
-from tenfold.files import reason
-from tenfold.recipe import Recipe
-from tenfold.wording import counted
+from tenfold.config import NETWORK_OPTIONS, ConfigSection
+from tenfold.data.dataset import Dataset
+from tenfold.data.splits import fold, split_rows
+from tenfold.errors import DataError, ExperimentError, RecipeError
+from tenfold.experiments.halving import rungs
+from tenfold.experiments.study import sampler_of
+from tenfold.experiments.trial import subsample
+from tenfold.files import os_error_message
+from tenfold.formatting import pluralize
+from tenfold.recipe import METADATA_FIELDS, Recipe
+from tenfold.training.train import divide
 
 if TYPE_CHECKING:
     from optuna import Trial
     from optuna.distributions import BaseDistribution
+
 
 # These say which images are learned, by whom or how many: a search has its own answers to that.
 FIXED_SECTIONS = frozenset({"data", "distillation", "ensemble"})
@@ -117,7 +124,7 @@ class Space:
         changes: dict[str, dict[str, Any]] = {}
         for each in self.dimensions:
             changes.setdefault(each.section, {})[each.field] = each.value(drawn[each.place])
-        return self.start.varied(changes)
+        return self.start.with_overrides(changes)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values, to be told from another space."""
@@ -132,7 +139,9 @@ def _read(source: Path | None) -> dict[str, Any]:
             text = source.read_text("utf-8")
         return tomllib.loads(text)
     except OSError as error:
-        raise ExperimentError(f"space {source}: cannot be read ({reason(error)})") from error
+        raise ExperimentError(
+            f"space {source}: cannot be read ({os_error_message(error)})"
+        ) from error
     except UnicodeDecodeError as error:
         raise ExperimentError(f"space {source}: cannot be read as text ({error})") from error
     except (ValueError, RecursionError) as error:  # also of numbers too long, nests too deep
@@ -158,13 +167,13 @@ def _parsed(tables: Mapping[str, Any]) -> tuple[list[Dimension], list[str]]:
     return dimensions, problems
 
 
-def _sections() -> dict[str, type[Section]]:
+def _sections() -> dict[str, type[ConfigSection]]:
     """Return the sections of a recipe that can be searched, by name."""
     return {
         name: about.annotation
         for name, about in Recipe.model_fields.items()
         if isinstance(about.annotation, type)
-        and issubclass(about.annotation, Section)
+        and issubclass(about.annotation, ConfigSection)
         and name not in FIXED_SECTIONS
     }
 
@@ -177,7 +186,9 @@ def _dimension(section: str, field: str, entry: Any) -> Dimension | str:
         return f"{place} is not a known field; known here: {', '.join(known)}"
     if isinstance(entry, list):
         if len(entry) < 2:
-            return f"{place} has {counted(len(entry), 'value')} to choose from, expected at least 2"
+            return (
+                f"{place} has {pluralize(len(entry), 'value')} to choose from, expected at least 2"
+            )
         return Dimension(section, field, "choice", tuple(entry))
     whole = float not in _types(known[field].annotation)
     return _interval(section, field, entry, whole)
@@ -221,7 +232,7 @@ def _problems(dimension: Dimension, start: Recipe) -> Iterator[str]:
     """Try each choice, or both ends of a range, in the starting recipe."""
     for value in dimension.values:
         try:
-            start.varied({dimension.section: {dimension.field: value}})
+            start.with_overrides({dimension.section: {dimension.field: value}})
         except RecipeError as error:
             yield from error.problems
 
@@ -231,11 +242,103 @@ def _matters(dimension: Dimension, start: Recipe) -> bool:
     network, optimizer, schedule = start.network, start.optimizer, start.schedule
     return {
         "network.dropout": "dropout" in NETWORK_OPTIONS[network.name],
-        "optimizer.filter_learning_rate": optimizer.name == "muon",
-        "schedule.warmup": schedule.name == "one-cycle",
+        "optimizer.muon_learning_rate": optimizer.name == "muon",
+        "schedule.warmup_fraction": schedule.name == "one-cycle",
     }.get(dimension.place, True)
 
 
 def values_of(drawn: Mapping[str, Any], dimensions: Sequence[Dimension]) -> dict[str, Any]:
     """Return what was drawn as the recipe takes it, by place."""
     return {each.place: each.value(drawn[each.place]) for each in dimensions}
+
+
+HELD_OUT = 0.2  # of all images: set aside for the verdict
+FOLDS = 5  # that the images to search on are divided into; without --folds one of them judges
+BATCH = 9  # trials drawn at a time by a sampler that learns from those before
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What is searched, and how.
+
+    Attributes:
+        space: from where to start, and what may be chosen.
+        trials: how many recipes are drawn.
+        sampler: one of `tenfold.experiments.study.SAMPLERS`.
+        seed: of the division of images and of all draws.
+        folds: judge by all folds of so many; None judges by one of five.
+        seeds: on how many seeds winner and start are trained again; 0 leaves that out.
+    """
+
+    space: Space
+    trials: int
+    sampler: str = "random"
+    seed: int = 0
+    folds: int | None = None
+    seeds: int = 5
+
+    def __post_init__(self) -> None:
+        start = self.space.start
+        problems = []
+        if self.trials < 1:
+            problems.append(f"--trials {self.trials}: expected at least 1")
+        if self.folds is not None and self.folds < 2:
+            problems.append(f"--folds {self.folds}: expected at least 2")
+        if self.seeds < 0:
+            problems.append(f"--seeds {self.seeds}: expected 0 or more")
+        if not start.is_single_model:
+            problems.append(
+                f"recipe {start.name} is more than one training, expected ensemble.members = 1, "
+                "no teacher and no pseudo-labels"
+            )
+        if problems:
+            raise ExperimentError("; ".join(problems))
+        sampler_of(self.sampler, self.seed, 0)
+
+    def identity(self, labelled: Dataset) -> dict[str, Any]:
+        """Return what must be equal for a search to go on."""
+        return {
+            "data": labelled.content_hash(),
+            "starting recipe": self.space.start.model_dump(mode="json", exclude=METADATA_FIELDS),
+            "space": self.space.to_json(),
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "folds": self.folds,
+        }
+
+    def parts(self, labelled: Dataset) -> dict[str, Dataset]:
+        """Divide the images into "search", to try recipes on, and "final", for the verdict.
+
+        Raises:
+            DataError: a class has too few for that, for the folds, or for the first rung.
+        """
+        rows, aside = split_rows(labelled, HELD_OUT, self.seed)
+        parts = {
+            name: labelled.select(part, f"{labelled.name} ({name} part)")
+            for name, part in (("search", rows), ("final", aside))
+        }
+        learn, _ = fold(parts["search"], self.folds or FOLDS, 0, self.seed)
+        self._try_first_rung(parts["search"].select(learn))
+        return parts
+
+    def _try_first_rung(self, learn: Dataset) -> None:
+        """Divide the images of a fold as the cheapest trials will, before any is begun."""
+        first = rungs(self.batches(())[0])[0]
+        recipe, part = first.cut(self.space.start)
+        try:
+            divide(subsample(learn, part, recipe.split_seed), recipe)
+        except DataError as error:
+            if first.last:
+                raise
+            raise DataError(
+                f"{error}; a search of {pluralize(self.trials, 'trial')} begins with "
+                f"{first.share:.0%} of a training: fewer trials begin with more"
+            ) from error
+
+    def batches(self, before: Sequence[int]) -> list[int]:
+        """Return how many trials race each other, after races of `before` so many."""
+        batches, left = list(before), self.trials - sum(before)
+        while left > 0:
+            batches.append(left if self.sampler == "random" else min(left, BATCH))
+            left -= batches[-1]
+        return batches

@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
+    from tenfold.experiments.halving import Entry
+    from tenfold.experiments.space import Space
+
+
 SAMPLERS: Final = ("random", "tpe", "gp")
 NAME: Final = "tenfold"
-DRAWN_BLINDLY: Final = 9  # first trials of a sampler that learns: it needs some to learn from
+N_STARTUP_TRIALS: Final = 9  # first trials of a sampler that learns: it needs some to learn from
 
 
 class Study:
@@ -131,9 +135,9 @@ def sampler_of(name: str, seed: int, number: int) -> "BaseSampler":
         warnings.simplefilter("ignore")  # Optuna calls some of them experimental
         made: BaseSampler = {
             "random": lambda: samplers.RandomSampler(seed=mixed),
-            "tpe": lambda: samplers.TPESampler(seed=mixed, n_startup_trials=DRAWN_BLINDLY),
+            "tpe": lambda: samplers.TPESampler(seed=mixed, n_startup_trials=N_STARTUP_TRIALS),
             # It counts only those that could be trained; of the first batch some may fail.
-            "gp": lambda: samplers.GPSampler(seed=mixed, n_startup_trials=DRAWN_BLINDLY // 2),
+            "gp": lambda: samplers.GPSampler(seed=mixed, n_startup_trials=N_STARTUP_TRIALS // 2),
         }[name]()
     return made
 
@@ -170,3 +174,32 @@ def _repair(journal: Path, note: Callable[[str], None]) -> None:
         f"{journal}: its last {len(content) - whole:,} bytes are damaged, as a kill may leave "
         f"them; cut off, and kept in {backup.name}"
     )
+
+
+FEWEST = 10  # trials: with fewer, what is found is noise
+
+
+def importance(entries: Sequence["Entry"], space: "Space") -> dict[str, float] | None:
+    """Return each place's share, largest first, by the first and cheapest rung; or None.
+
+    Functional analysis of variance over a random forest (Hutter, Hoos and Leyton-Brown, 'An
+    efficient approach for assessing hyperparameter importance', ICML 2014), by Optuna.
+    """
+    import optuna  # noqa: PLC0415 - slow to import
+
+    cheapest = min((entry.reached[0].share for entry in entries if entry.reached), default=1.0)
+    ran = [entry for entry in entries if entry.reached and entry.reached[0].share == cheapest]
+    if len(ran) < FEWEST or len({entry.reached[0].accuracy for entry in ran}) < 2:
+        return None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    for entry in ran:
+        trial = optuna.trial.create_trial(
+            params=dict(entry.drawn),
+            distributions=space.distributions(),
+            value=entry.reached[0].accuracy,
+        )
+        study.add_trial(trial)
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {place: float(share) for place, share in found.items()}

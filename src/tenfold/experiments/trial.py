@@ -4,24 +4,28 @@ Trials of a search and the trainings that try its winner again are this, and so 
 in a comparison.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from tenfold.answers import Answers
-from tenfold.data import shelf
-from tenfold.data.dataset import Dataset
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.dataset import Dataset, load_dataset
 from tenfold.data.splits import fold, split_rows
 from tenfold.errors import JobError, RecipeError
-from tenfold.files import RunFolder
-from tenfold.jobs import Failed, Job, Message, Tell
-from tenfold.recipe import ABOUT, Recipe
-from tenfold.report.metrics import evaluate
-from tenfold.training.progress import Teller
-from tenfold.training.single import learn_one
+from tenfold.formatting import pluralize
+from tenfold.jobs import Job, JobFailure, Message, Tell
+from tenfold.metrics import Difference, difference, evaluate_probabilities
+from tenfold.predictions import Predictions
+from tenfold.recipe import METADATA_FIELDS, Recipe
+from tenfold.run_folder import RunFolder
+from tenfold.training.callbacks import JobReporter
+from tenfold.training.train import fit_single
 
-TASK = "tenfold.experiments.trial:train_and_judge"
+TASK = "tenfold.experiments.trial:train_and_evaluate_trial"
 
 
 def trial_job(
@@ -44,7 +48,7 @@ def trial_job(
         part: of the images to learn from, stratified by class.
     """
     description = {
-        "recipe": recipe.model_dump(mode="json", exclude=ABOUT),
+        "recipe": recipe.model_dump(mode="json", exclude=METADATA_FIELDS),
         "learn": dict(learn),
         "judge": None if judge is None else dict(judge),
         "fold": None if fold is None else dict(fold),
@@ -53,7 +57,9 @@ def trial_job(
     return Job(TASK, description, name)
 
 
-def train_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
+def train_and_evaluate_trial(
+    description: Mapping[str, Any], folder: Path, tell: Tell
+) -> dict[str, Any]:
     """Do the job that `trial_job` described.
 
     Returns:
@@ -61,16 +67,18 @@ def train_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) ->
         "train_s"; or "failed" with a sentence if this recipe cannot be trained.
     """
     recipe = Recipe.model_validate(description["recipe"])
-    learn, judge = images_of(description, folder.parent)
-    learn = some_of(learn, description["part"], recipe.split_seed)
+    learn, judge = load_split(description, folder.parent)
+    learn = subsample(learn, description["part"], recipe.split_seed)
     run = RunFolder(folder)
     try:
-        learned = learn_one(learn, recipe, run, listener=Teller(tell))
+        learned = fit_single(learn, recipe, run, listener=JobReporter(tell))
     except RecipeError as error:
         return {"failed": "; ".join(error.problems)}
-    probabilities = learned.recognizer.probabilities(judge)
-    found = evaluate(probabilities, judge.known_labels(), judge.classes)
-    Answers.of(judge, probabilities, data=judge.fingerprint()).save(run.predictions)
+    probabilities = learned.recognizer.predict_proba(judge)
+    found = evaluate_probabilities(probabilities, judge.require_labels(), judge.classes)
+    Predictions.from_probabilities(judge, probabilities, dataset_sha256=judge.content_hash()).save(
+        run.predictions
+    )
     run.checkpoint.unlink(missing_ok=True)  # the largest file, and nobody goes on from here
     return {
         "correct": found.score.correct,
@@ -82,17 +90,17 @@ def train_and_judge(description: Mapping[str, Any], folder: Path, tell: Tell) ->
     }
 
 
-def images_of(description: Mapping[str, Any], shelf_folder: Path) -> tuple[Dataset, Dataset]:
+def load_split(description: Mapping[str, Any], shelf_folder: Path) -> tuple[Dataset, Dataset]:
     """Return the images to learn from and those to judge by, as a description has them."""
-    learn = shelf.take(shelf_folder, description["learn"])
+    learn = load_dataset(shelf_folder, description["learn"])
     if description["judge"] is not None:
-        return learn, shelf.take(shelf_folder, description["judge"])
+        return learn, load_dataset(shelf_folder, description["judge"])
     division = description["fold"]
     rows, held_out = fold(learn, division["folds"], division["index"], division["seed"])
     return learn.select(rows), learn.select(held_out)
 
 
-def some_of(dataset: Dataset, part: float, seed: int) -> Dataset:
+def subsample(dataset: Dataset, part: float, seed: int) -> Dataset:
     """Return `part` of the images, stratified by class; all where next to all are asked for."""
     if len(dataset) - ceil(part * len(dataset)) < len(dataset.classes):
         return dataset
@@ -100,12 +108,12 @@ def some_of(dataset: Dataset, part: float, seed: int) -> Dataset:
     return dataset.select(rows)
 
 
-def why_failed(result: Failed | Mapping[str, Any]) -> str | None:
+def failure_reason(result: JobFailure | Mapping[str, Any]) -> str | None:
     """Return why a job of an experiment came to nothing; None if it came to something."""
-    return result.reason if isinstance(result, Failed) else result.get("failed")
+    return result.reason if isinstance(result, JobFailure) else result.get("failed")
 
 
-def bearable(job: Job, message: Message) -> Failed:
+def tolerable_failure(job: Job, message: Message) -> JobFailure:
     """Return the failure of one job that an experiment can live with.
 
     What cannot be trained says so in its result, and a process that is killed may be too large for
@@ -114,7 +122,96 @@ def bearable(job: Job, message: Message) -> Failed:
     Raises:
         JobError: it is such a thing. What is finished is kept.
     """
-    failure = Failed(message["failed"], message["kind"])
+    failure = JobFailure(message["failed"], message["kind"])
     if failure.kind == "error":
         raise JobError(f"{job.name}: {failure.reason}")
     return failure
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """What came of training both again.
+
+    Attributes:
+        n: images set aside.
+        start, winner: accuracy of each on them, by seed.
+        difference: winner minus start.
+    """
+
+    n: int
+    start: tuple[float, ...]
+    winner: tuple[float, ...]
+    difference: Difference
+
+    @property
+    def better(self) -> bool:
+        """Whether the interval of the difference lies above 0."""
+        return self.difference.low > 0
+
+    def sentence(self) -> str:
+        """Say it in words."""
+        found = self.difference
+        told = (
+            f"on {pluralize(self.n, 'image')} set aside, {pluralize(len(self.start), 'seed')}: start "
+            f"{np.mean(self.start):.4f}, winner {np.mean(self.winner):.4f}, difference "
+            f"{found.mean:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f})"
+        )
+        if self.better:
+            return f"{told}: the winner is better"
+        if found.high < 0:
+            return f"{told}: the winner is worse, what the search saw was luck"
+        return f"{told}: no difference is shown, the winner may have been lucky"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            "n": self.n,
+            "start": list(self.start),
+            "winner": list(self.winner),
+            "difference": vars(self.difference),
+            "better": self.better,
+            "sentence": self.sentence(),
+        }
+
+
+def paired_test_jobs(
+    recipes: Mapping[str, Recipe],
+    seeds: int,
+    learn: Mapping[str, str],
+    judge: Mapping[str, str],
+) -> dict[str, list[Job]]:
+    """Describe the trainings of "start" and "winner" on each seed from 0 on."""
+    return {
+        who: [
+            trial_job(
+                f"{who}, seed {seed}",
+                recipe.model_copy(update={"seed": seed}),
+                learn,
+                judge=judge,
+            )
+            for seed in range(seeds)
+        ]
+        for who, recipe in recipes.items()
+    }
+
+
+def read_paired_test(jobs: Mapping[str, Sequence[Job]], folder: Path) -> PairedTest:
+    """Return what came of finished `jobs` in `folder`."""
+    right = {
+        who: np.stack([_is_right(folder / job.id) for job in theirs])
+        for who, theirs in jobs.items()
+    }
+    start, winner = right["start"], right["winner"]
+    return PairedTest(
+        n=start.shape[1],
+        start=tuple(start.mean(axis=1).tolist()),
+        winner=tuple(winner.mean(axis=1).tolist()),
+        difference=difference(start, winner),
+    )
+
+
+def _is_right(folder: Path) -> NDArray[np.bool_]:
+    answers = Predictions.load(RunFolder(folder).predictions)
+    assert answers.labels is not None
+    right: NDArray[np.bool_] = answers.predicted == answers.labels
+    return right

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.errors import Interrupted, JobError
-from tenfold.files import output_folder
-from tenfold.interrupt import stop_request
-from tenfold.jobs.job import Failed, Hear, Job, Message, Tell, Work
-from tenfold.jobs.local import Cores, usable_cores
+from tenfold.files import graceful_shutdown, output_folder
+from tenfold.jobs.job import Hear, Job, JobBatch, JobFailure, Message, Tell
+from tenfold.jobs.local import LocalExecutor, usable_cores
 
 __all__ = [
     "HERE",
-    "Failed",
+    "JobFailure",
     "Hear",
     "Job",
     "Message",
@@ -45,7 +44,7 @@ def workers_on(on: str, workers: int | None = None) -> int:
     """
     if on == HERE:
         return min(workers or len(usable_cores()), len(usable_cores()))
-    from tenfold.jobs.cluster import capacity  # noqa: PLC0415 - an optional extra
+    from tenfold.jobs.ray import capacity  # noqa: PLC0415 - an optional extra
 
     return capacity(on)
 
@@ -55,7 +54,7 @@ def run_jobs(
     folder: Path,
     *,
     on: str = HERE,
-    supplies: Sequence[Path] = (),
+    input_files: Sequence[Path] = (),
     hear: Hear = lambda _job, _message: None,
     workers: int | None = None,
     cores_each: int | None = None,
@@ -67,17 +66,17 @@ def run_jobs(
     Args:
         jobs: what to do; equal jobs are done once.
         folder: each job's own folder is made in here.
-        on: "here", "ray" or "ray://host:port"; see `tenfold.jobs.cluster`.
+        on: "here", "ray" or "ray://host:port"; see `tenfold.jobs.ray`.
         supplies: files in `folder` that the jobs read; a cluster gets each of them once.
         hear: is told, on the calling thread, what the processes say; a finished job says
             {"done": result}, also when it was done before, and a failed one {"failed": sentence}
-            with the "kind" of `Failed`. What it raises stops the others and is passed on.
+            with the "kind" of `JobFailure`. What it raises stops the others and is passed on.
         workers: processes at a time here; None takes one a core. Each has an equal share of the
             cores, which depends on how many jobs there are in all, not on how many are left.
         cores_each: of each process here, in place of an equal share. On a cluster it is one.
-        keep_going: let the other jobs finish when one fails; its result is then a `Failed`.
+        keep_going: let the other jobs finish when one fails; its result is then a `JobFailure`.
         may_start: is asked before each job; once it says no, jobs that have not begun do not,
-            and their result is a `Failed` too. Needs `keep_going`.
+            and their result is a `JobFailure` too. Needs `keep_going`.
 
     Raises:
         JobError: a job failed, or its process was killed three times; unless `keep_going`. The
@@ -91,19 +90,19 @@ def run_jobs(
     for job in unique:
         if job not in todo:
             hear(job, {"done": job.result(folder)})
-    failed: dict[Job, Failed] = {}
+    failed: dict[Job, JobFailure] = {}
 
     def listen(job: Job, message: Message) -> None:
         if "failed" in message:
-            failed[job] = Failed(message["failed"], message["kind"])
+            failed[job] = JobFailure(message["failed"], message["kind"])
         hear(job, message)
 
-    with stop_request() as stop:
-        work = Work(
+    with graceful_shutdown() as stop:
+        work = JobBatch(
             todo,
             len(unique),
             folder,
-            supplies,
+            input_files,
             workers,
             cores_each,
             keep_going,
@@ -112,12 +111,12 @@ def run_jobs(
             stop,
         )
         if todo and on == HERE:
-            Cores(work).run()
+            LocalExecutor(work).run()
         elif todo:
-            from tenfold.jobs.cluster import Cluster  # noqa: PLC0415 - an optional extra
+            from tenfold.jobs.ray import RayExecutor  # noqa: PLC0415 - an optional extra
 
-            Cluster(work, on).run()
-        if stop:
+            RayExecutor(work, on).run()
+        if stop.is_set():
             saved = "all finished work and every state" if on == HERE else "all finished work"
             raise Interrupted(f"stopped, with {saved} saved")
     if failed and not keep_going:

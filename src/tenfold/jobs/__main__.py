@@ -3,6 +3,6 @@
 import sys
 from pathlib import Path
 
-from tenfold.jobs.process import work
+from tenfold.jobs.job import work
 
 sys.exit(work(Path(sys.argv[1])))

@@ -9,14 +9,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from tenfold.choices import Network
+from tenfold.config import NetworkConfig
 from tenfold.errors import RecipeError
-from tenfold.networks.compact import compact
-from tenfold.networks.deotte import deotte
-from tenfold.networks.lenet5 import lenet5
-from tenfold.networks.mlp import mlp
-from tenfold.networks.paired import surma, thelastdev
-from tenfold.networks.pocket import pocket
+from tenfold.networks.compact import compact, pocket
+from tenfold.networks.published import deotte, lenet5, mlp, surma, thelastdev
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
@@ -29,7 +25,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(choices: Network, *, image_size: int, n_classes: int, seed: int) -> nn.Module:
+def build(choices: NetworkConfig, *, image_size: int, n_classes: int, seed: int) -> nn.Module:
     """Make a network with fresh weights drawn from `seed`; the global generator is left alone.
 
     Raises:

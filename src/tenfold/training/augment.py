@@ -1,6 +1,6 @@
 """Augmentation: new images from old ones, a whole batch at once.
 
-Strokes are made thicker or thinner pixel by pixel (`restroked`). Rotation, shear, zoom, shift and
+Strokes are made thicker or thinner pixel by pixel (`stroke_width_jitter`). Rotation, shear, zoom, shift and
 elastic distortion are one sampling grid (`warp`): one affine map per image, and a smooth random
 displacement (Simard, Steinkraus and Platt, 'Best practices for convolutional neural networks
 applied to visual document analysis', ICDAR 2003). The grid goes to `Preprocessing.__call__`,
@@ -14,17 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tenfold.choices import Augmentation
+from tenfold.config import AugmentationConfig
 
 # The displacement is drawn on this many points a side and interpolated: at 28 pixels that is as
 # smooth as Simard's Gaussian of about 4 pixels, for a hundredth of the random numbers.
 ELASTIC_POINTS = 5
 
 
-def restroked(augmentation: Augmentation, images: Tensor, generator: torch.Generator) -> Tensor:
+def stroke_width_jitter(
+    augmentation: AugmentationConfig, images: Tensor, generator: torch.Generator
+) -> Tensor:
     """Make the strokes of each image thicker or thinner: by another pen, or by another scanner.
 
-    Every other image is written anew (`_rewritten`), the rest is scanned anew (`_rescanned`); a
+    Every other image is written anew (`_dilate_or_erode`), the rest is scanned anew (`_blur_threshold`); a
     batch comes in random order, so its places are as good as coins. Each image is changed by its
     own part of `stroke_pixels`, drawn evenly.
 
@@ -41,12 +43,12 @@ def restroked(augmentation: Augmentation, images: Tensor, generator: torch.Gener
     drawn = torch.rand(len(images), 1, 1, 1, generator=generator, device=generator.device)
     part = (2 * drawn - 1) * augmentation.stroke_pixels
     ink = images[:, None] / 255
-    ink[::2] = _rewritten(ink[::2], part[::2])
-    ink[1::2] = _rescanned(ink[1::2], part[1::2])
+    ink[::2] = _dilate_or_erode(ink[::2], part[::2])
+    ink[1::2] = _blur_threshold(ink[1::2], part[1::2])
     return (255 * ink[:, 0]).round().to(torch.uint8)
 
 
-def _rewritten(ink: Tensor, part: Tensor) -> Tensor:
+def _dilate_or_erode(ink: Tensor, part: Tensor) -> Tensor:
     """Move each pixel a part of the way to the brightest of its eight neighbours, or the darkest.
 
     Grey dilation where `part` is above 0, erosion where it is below.
@@ -60,12 +62,12 @@ def _rewritten(ink: Tensor, part: Tensor) -> Tensor:
     return torch.lerp(ink, torch.where(part > 0, thick, thin), part.abs())
 
 
-def _rescanned(ink: Tensor, part: Tensor) -> Tensor:
+def _blur_threshold(ink: Tensor, part: Tensor) -> Tensor:
     """Blur a little, then make dark what is under a level and bright what is over it.
 
     The edge stays soft: what is a quarter under the level is paper, a quarter over it full ink.
     The level is 0.5 where `part` is 0; 1 lowers it to 0.05 (thick strokes), -1 lifts it to 0.95.
-    Shapes as for `_rewritten`.
+    Shapes as for `_dilate_or_erode`.
     """
     line = torch.tensor([0.25, 0.5, 0.25], device=ink.device)
     soft = F.conv2d(ink, torch.outer(line, line)[None, None], padding=1)
@@ -75,7 +77,7 @@ def _rescanned(ink: Tensor, part: Tensor) -> Tensor:
 
 
 def mixed(
-    augmentation: Augmentation,
+    augmentation: AugmentationConfig,
     images: Tensor,
     labels: Tensor,
     classes: int,
@@ -107,7 +109,7 @@ def mixed(
 
 
 def warp(
-    augmentation: Augmentation,
+    augmentation: AugmentationConfig,
     count: int,
     size: int,
     generator: torch.Generator,
@@ -140,7 +142,7 @@ def warp(
 
 
 def _affine(
-    augmentation: Augmentation, count: int, size: int, generator: torch.Generator
+    augmentation: AugmentationConfig, count: int, size: int, generator: torch.Generator
 ) -> Tensor:
     """Draw maps from output to input coordinates: float32 [count, 2, 3]."""
 

@@ -15,54 +15,54 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.answers import Answers
-from tenfold.choices import Network
-from tenfold.data import shelf
-from tenfold.data.dataset import Dataset
+from tenfold.config import NetworkConfig
+from tenfold.data.dataset import Dataset, load_dataset, save_dataset
+from tenfold.device import Device
 from tenfold.errors import RecipeError
-from tenfold.files import RunFolder, write_json
+from tenfold.files import write_json
+from tenfold.formatting import pluralize
 from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
 from tenfold.jobs.job import MANIFEST
-from tenfold.jobs.memory import free_bytes
-from tenfold.machine import Machine
+from tenfold.jobs.local import free_bytes
 from tenfold.networks import build
-from tenfold.recipe import ABOUT, Recipe
+from tenfold.predictions import Predictions
+from tenfold.recipe import METADATA_FIELDS, Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.training.archive import CHECKPOINT_INTERVAL_S, Archive
-from tenfold.training.progress import Listener, Moment, Teller
-from tenfold.training.single import HeldOut, Learned, learn_one
-from tenfold.wording import counted
+from tenfold.run_folder import RunFolder
+from tenfold.training.callbacks import Callback, JobReporter, StepProgress
+from tenfold.training.checkpoint import CHECKPOINT_INTERVAL_S, RunWriter
+from tenfold.training.train import HeldOutPredictions, TrainResult, fit_single
 
 LABELLED, EXTRA = "labelled.safetensors", "extra.safetensors"
 
 
-def learn_members(
+def train_ensemble(
     labelled: Dataset,
     recipe: Recipe,
     folder: RunFolder,
     *,
     extra: Dataset | None,
     checks: Mapping[str, Any] | None,
-    listener: Listener,
+    listener: Callback,
     on: str = HERE,
-) -> Learned:
+) -> TrainResult:
     """Train the members in `folder` that are not trained yet, and average them; not calibrated yet.
 
-    The arguments are those of `tenfold.training.learn.learn`.
+    The arguments are those of `tenfold.training.train.learn`.
     """
     members = [recipe.member(index) for index in range(recipe.ensemble.members)]
-    machine = Machine.detect(recipe.training.precision)
+    device = Device.detect(recipe.training.precision)
     _check_memory(members, labelled, recipe.name)
-    Archive(folder.path, recipe, labelled, None).describe(machine, checks)
+    RunWriter(folder.path, recipe, labelled, None).describe(device, checks)
     shared = {LABELLED: labelled} | ({} if extra is None else {EXTRA: extra})
     paths = [folder.members / name for name in shared]
     prints = {
-        path.name: shelf.lay(dataset, path)["sha256"]
+        path.name: save_dataset(dataset, path)["sha256"]
         for path, dataset in zip(paths, shared.values(), strict=True)
     }
     jobs = [_job(member, index, len(members), prints) for index, member in enumerate(members)]
     progress = _Progress(jobs, members, listener)
-    listener.note(f"training {len(jobs)} members on {machine if on == HERE else on}")
+    listener.note(f"training {len(jobs)} members on {device if on == HERE else on}")
     _tell_unused(folder, jobs, listener)
     stopwatch = _Stopwatch(folder.elapsed, _elapsed_s(folder, jobs))
 
@@ -72,7 +72,7 @@ def learn_members(
 
     try:
         results = run_jobs(
-            jobs, folder.members, on=on, supplies=paths, hear=hear, workers=machine.workers
+            jobs, folder.members, on=on, input_files=paths, hear=hear, workers=device.workers
         )
     finally:
         train_s = stopwatch.keep()
@@ -86,7 +86,7 @@ def learn_members(
     held_out = None
     if recipe.data.validation is not None:
         held_out = _out_of_fold(labelled, runs)
-    return Learned(recognizer, held_out, runs[0].history(), train_s)
+    return TrainResult(recognizer, held_out, runs[0].history(), train_s)
 
 
 # Before the members
@@ -99,7 +99,7 @@ def _check_memory(members: Sequence[Recipe], labelled: Dataset, name: str) -> No
         RecipeError: the weights of all members need more memory than is free.
     """
 
-    def weigh(choice: Network, size: int | None) -> int:
+    def weigh(choice: NetworkConfig, size: int | None) -> int:
         size = size or labelled.image_size
         network = build(choice, image_size=size, n_classes=len(labelled.classes), seed=0)
         return sum(weight.numel() * weight.element_size() for weight in network.parameters())
@@ -115,12 +115,12 @@ def _check_memory(members: Sequence[Recipe], labelled: Dataset, name: str) -> No
         raise RecipeError(name, [problem])
 
 
-def _tell_unused(folder: RunFolder, jobs: Sequence[Job], listener: Listener) -> None:
+def _tell_unused(folder: RunFolder, jobs: Sequence[Job], listener: Callback) -> None:
     """Say so where members of other lengths, or more of them, were trained before."""
     wanted = {job.id for job in jobs}
     others = {path.parent.name for path in folder.members.glob(f"*/{MANIFEST}")} - wanted
     if others:
-        finished = counted(len(others), "finished member")
+        finished = pluralize(len(others), "finished member")
         listener.note(f"{finished} of other choices stay in {folder.members} and are not used")
 
 
@@ -135,7 +135,7 @@ def _elapsed_s(folder: RunFolder, jobs: Sequence[Job]) -> float:
 
 
 def _job(member: Recipe, index: int, count: int, data: Mapping[str, str]) -> Job:
-    description = {"recipe": member.model_dump(mode="json", exclude=ABOUT), "data": data}
+    description = {"recipe": member.model_dump(mode="json", exclude=METADATA_FIELDS), "data": data}
     return Job("tenfold.training.ensemble:train_member", description, f"member {index + 1}/{count}")
 
 
@@ -156,17 +156,21 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
     """
     recipe = Recipe.model_validate(description["recipe"])
     data = {
-        name: shelf.take(folder.parent, {"file": name, "sha256": fingerprint})
+        name: load_dataset(folder.parent, {"file": name, "sha256": fingerprint})
         for name, fingerprint in description["data"].items()
     }
     run = RunFolder(folder)
-    learned = learn_one(data[LABELLED], recipe, run, extra=data.get(EXTRA), listener=Teller(tell))
+    learned = fit_single(
+        data[LABELLED], recipe, run, extra=data.get(EXTRA), listener=JobReporter(tell)
+    )
     correct, n = 0, 0
     if learned.held_out is not None:
         held_out = learned.held_out
         said = held_out.probabilities.argmax(axis=1)
-        correct, n = int((said == held_out.dataset.known_labels()).sum()), len(said)
-        Answers.of(held_out.dataset, held_out.probabilities, rows=held_out.rows).save(run.held_out)
+        correct, n = int((said == held_out.dataset.require_labels()).sum()), len(said)
+        Predictions.from_probabilities(
+            held_out.dataset, held_out.probabilities, indices=held_out.rows
+        ).save(run.held_out)
     run.checkpoint.unlink(missing_ok=True)  # a finished member is never gone on with
     epochs = len(learned.history)
     return {"correct": correct, "n": n, "epochs": epochs, "train_s": learned.train_s}
@@ -198,13 +202,13 @@ class _Stopwatch:
 class _Progress:
     """What the processes of all members say, told as one training."""
 
-    def __init__(self, jobs: Sequence[Job], members: Sequence[Recipe], listener: Listener) -> None:
+    def __init__(self, jobs: Sequence[Job], members: Sequence[Recipe], listener: Callback) -> None:
         self._listener = listener
         self._epochs = {
             job: member.training.max_epochs for job, member in zip(jobs, members, strict=True)
         }
         self._passed = dict.fromkeys(jobs, 0.0)  # epochs, in fractions
-        self._running: dict[Job, Moment] = {}
+        self._running: dict[Job, StepProgress] = {}
         self._done = 0
         self._started: float | None = None
         self._passed_before = 0.0
@@ -214,7 +218,7 @@ class _Progress:
         if "done" in message:
             self._finish(job, message["done"])
         elif "moment" in message:
-            self._move(job, Moment(**message["moment"]))
+            self._move(job, StepProgress(**message["moment"]))
         elif "note" in message:
             self._listener.note(f"{job.name}: {message['note']}")
 
@@ -229,7 +233,7 @@ class _Progress:
             f"{job.name}: {score}{result['epochs']} epochs in {result['train_s']:.0f} s"
         )
 
-    def _move(self, job: Job, moment: Moment) -> None:
+    def _move(self, job: Job, moment: StepProgress) -> None:
         self._running[job] = moment
         if not self._passed[job]:  # what it had before was not made now
             self._passed_before += self._epochs[job] * moment.step / moment.total_steps
@@ -240,7 +244,7 @@ class _Progress:
         rate = (passed - self._passed_before) / max(time.monotonic() - self._started, 1e-9)
         running = list(self._running.values())
         self._listener.moment(
-            Moment(
+            StepProgress(
                 step=round(100 * passed),
                 total_steps=100 * total,
                 stage=f"{self._done} of {len(self._passed)} members done",
@@ -271,14 +275,14 @@ def _together(
     )
 
 
-def _out_of_fold(labelled: Dataset, runs: Sequence[RunFolder]) -> HeldOut:
+def _out_of_fold(labelled: Dataset, runs: Sequence[RunFolder]) -> HeldOutPredictions:
     """Gather what each member said of the images that it had held out."""
     sums = np.zeros((len(labelled), len(labelled.classes)))
     votes = np.zeros(len(labelled), np.int64)
     for run in runs:
-        answers = Answers.load(run.held_out)
-        sums[answers.rows] += answers.probabilities
-        votes[answers.rows] += 1
+        answers = Predictions.load(run.held_out)
+        sums[answers.indices] += answers.probabilities
+        votes[answers.indices] += 1
     rows = np.flatnonzero(votes)
     mean = (sums[rows] / votes[rows, None]).astype(np.float32)
-    return HeldOut(labelled.select(rows, f"{labelled.name} (out of fold)"), rows, mean)
+    return HeldOutPredictions(labelled.select(rows, f"{labelled.name} (out of fold)"), rows, mean)

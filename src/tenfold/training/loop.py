@@ -4,34 +4,39 @@ import copy
 import json
 import math
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tenfold.data.dataset import Dataset
-from tenfold.errors import Interrupted, RecipeError
-from tenfold.interrupt import StopRequest, stop_request
-from tenfold.machine import Machine
+from tenfold.device import Device
+from tenfold.errors import DataError, Interrupted, RecipeError
+from tenfold.files import graceful_shutdown
 from tenfold.networks import build as build_network
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Member, Recognizer
-from tenfold.training import average, checkpoint, optimizers, schedule
-from tenfold.training.archive import Archive
-from tenfold.training.batches import DROPOUT, Batches, seed_of
-from tenfold.training.checkpoint import State
-from tenfold.training.given import check_given
-from tenfold.training.progress import Epoch, Listener, Moment, Silence, Stretch
-from tenfold.training.teacher import Teacher
-from tenfold.training.tensorboard import TensorBoard
-from tenfold.training.together import Together
-from tenfold.training.validation import kept_epoch, validate
+from tenfold.training import checkpoint, lr_schedule, optimizers
+from tenfold.training.callbacks import (
+    Callback,
+    Epoch,
+    IntervalMetrics,
+    NullCallback,
+    StepProgress,
+    TensorBoard,
+)
+from tenfold.training.checkpoint import RunWriter, State
+from tenfold.training.distillation import Teacher
+from tenfold.training.distributed import ProcessGroup
+from tenfold.training.loader import DROPOUT, DeviceLoader, derive_seed
 
 SECONDS_BETWEEN_MOMENTS = 0.2
 STRETCHES = 400  # that a run is divided into: more points than a curve can show
@@ -46,13 +51,13 @@ def fit(
     resume: bool = False,
     teacher: Recognizer | None = None,
     checks: Mapping[str, Any] | None = None,
-    listener: Listener | None = None,
+    listener: Callback | None = None,
 ) -> Recognizer:
-    """Train a recognizer of one network; `tenfold.training.learn.learn` trains all recipes.
+    """Train a recognizer of one network; `tenfold.training.train.learn` trains all recipes.
 
-    Its confidence is as training left it: see `tenfold.training.calibration`.
+    Its confidence is as training left it: see `tenfold.training.train`.
 
-    Started by torchrun, several processes train it together: see `tenfold.training.together`.
+    Started by torchrun, several processes train it together: see `tenfold.training.distributed`.
 
     Args:
         train: labelled images.
@@ -75,17 +80,17 @@ def fit(
         Interrupted: Ctrl-C or SIGTERM, with the state saved in `out`.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    listener = Silence() if listener is None else listener
-    check_given(train, valid, recipe, teacher)
-    together = Together.detect()
+    listener = NullCallback() if listener is None else listener
+    validate_inputs(train, valid, recipe, teacher)
+    together = ProcessGroup.detect()
     folder = None if out is None or not together.leads else Path(out)
-    machine = Machine.detect(recipe.training.precision)
+    device = Device.detect(recipe.training.precision)
 
     def trained() -> Recognizer:  # whose trainer is gone before the processes part
         trainer = Trainer(train, valid, recipe, folder, listener, teacher=teacher)
         return trainer.run(resume=resume, checks=checks)
 
-    with together.joined(machine), machine.reproducible():
+    with together.joined(device), device.deterministic():
         return trained()
 
 
@@ -98,14 +103,14 @@ class Trainer:
         valid: Dataset | None,
         recipe: Recipe,
         out: Path | None,
-        listener: Listener,
+        listener: Callback,
         *,
         teacher: Recognizer | None = None,
     ) -> None:
         self.train, self.valid, self.recipe, self.listener = train, valid, recipe, listener
-        self.machine = Machine.detect(recipe.training.precision)
-        self.batches = Batches(train, recipe, self.machine)
-        self.together = Together.detect()
+        self.device = Device.detect(recipe.training.precision)
+        self.batches = DeviceLoader(train, recipe, self.device)
+        self.together = ProcessGroup.detect()
         self.together.check(self.batches.size, recipe.name)
 
         network = build_network(
@@ -114,21 +119,21 @@ class Trainer:
             n_classes=len(train.classes),
             seed=recipe.seed,
         )
-        network = self.together.whole_batch_norm(self.machine.place(network))
+        network = self.together.convert_sync_batchnorm(self.device.to_device(network))
         twin = copy.deepcopy(network) if recipe.training.ema_decay else None
         self.state = State(
             network,
             twin.requires_grad_(False) if twin else None,
             optimizers.build(recipe.optimizer, network),
-            sums=torch.zeros(2, 3, dtype=torch.float64, device=self.machine.device),
+            sums=torch.zeros(2, 3, dtype=torch.float64, device=self.device.torch_device),
         )
         self._called = self.together.wrapped(network)
-        self._learned = train.fingerprint()
+        self._learned = train.content_hash()
         self._told_at = 0.0
         self.teacher = None
         if teacher is not None:
-            self.teacher = Teacher(teacher, self.machine, recipe.distillation.temperature)
-        self.archive = Archive(
+            self.teacher = Teacher(teacher, self.device, recipe.distillation.temperature)
+        self.archive = RunWriter(
             out, recipe, train, valid, teacher
         )  # last: bad choices leave no folder
 
@@ -139,13 +144,13 @@ class Trainer:
         self._start(resume=resume, checks=checks)
         done = len(self.state.history)
         try:
-            with stop_request() as stop, TensorBoard(self.archive.folder, done) as board:
+            with graceful_shutdown() as stop, TensorBoard(self.archive.folder, done) as board:
                 if not self._finished():
                     board.show(lambda: self.batches.seen(torch.arange(self.batches.size), 0)[0])
                 while not self._finished():
                     self._train_epoch(stop)
                     self._finish_epoch(board)
-                if self.together.any(bool(stop), self.machine):
+                if self.together.any(stop.is_set(), self.device):
                     self._interrupt()
         finally:
             self.listener.close()
@@ -153,27 +158,27 @@ class Trainer:
 
     def _finished(self) -> bool:
         patience = self.recipe.training.patience_epochs
-        waited = schedule.epochs_since_best(self._accuracies())
+        waited = lr_schedule.epochs_since_best(self._accuracies())
         stopped_early = patience is not None and waited >= patience
         return len(self.state.history) >= self.recipe.training.max_epochs or stopped_early
 
-    def _train_epoch(self, stop: StopRequest) -> None:
+    def _train_epoch(self, stop: threading.Event) -> None:
         """Take the steps that the running epoch still lacks; after a resume that may be none."""
         epoch = len(self.state.history)
         done = self.state.step - epoch * self.batches.steps_per_epoch
         self.state.network.train()
-        clock = time.perf_counter()
+        format_duration = time.perf_counter()
         for chosen in self.batches.of_epoch(epoch)[done:]:
-            if self.together.any(bool(stop), self.machine):
+            if self.together.any(stop.is_set(), self.device):
                 self._interrupt()
             self.step(chosen)
             now = time.perf_counter()
-            self.state.train_s += now - clock
-            clock = now
+            self.state.train_s += now - format_duration
+            format_duration = now
             self._tell_moment()  # waits for a GPU, so its time is training's
             if self.archive.is_save_due():
                 self.archive.save(self.state)
-                clock = time.perf_counter()
+                format_duration = time.perf_counter()
 
     def step(self, chosen: Tensor) -> None:
         """Change the weights once, by the images at `chosen`: int64 [batch]."""
@@ -183,24 +188,24 @@ class Trainer:
         seen, wanted = batches.seen(chosen, state.step, mine)
         labels = wanted if wanted.ndim == 1 else wanted.argmax(dim=1)  # of a mixture, the larger
 
-        torch.manual_seed(seed_of(self.recipe.seed, DROPOUT, state.step, *self._apart()))
-        with self.machine.autocast():
+        torch.manual_seed(derive_seed(self.recipe.seed, DROPOUT, state.step, *self._apart()))
+        with self.device.autocast():
             logits = self._called(seen).float()
         loss = F.cross_entropy(logits, wanted, label_smoothing=training.label_smoothing)
         told = F.cross_entropy(logits.detach(), labels)  # what validation's loss compares with
         if self.teacher is not None:
             drawn = partial(batches.warp, len(chosen), state.step, mine=mine)
-            said = self.teacher.says(batches.restroked(chosen, state.step, mine), drawn)
+            said = self.teacher.says(batches.stroke_width_jitter(chosen, state.step, mine), drawn)
             loss = torch.lerp(
                 loss, self.teacher.loss(logits, said), self.recipe.distillation.weight
             )
         state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        with self.machine.autocast():  # Muon's products too
+        with self.device.autocast():  # Muon's products too
             state.optimizer.step()
 
         if state.average is not None and training.ema_decay is not None:
-            average.move(state.average, state.network, training.ema_decay, state.step)
+            optimizers.move(state.average, state.network, training.ema_decay, state.step)
         right = (logits.argmax(dim=1) == labels).sum()
         count = torch.full_like(told, len(labels))
         state.sums += self.together.sum(torch.stack([told * count, right, count]).double())
@@ -214,8 +219,8 @@ class Trainer:
 
     def _finish_stretch(self) -> None:
         loss_sum, correct, count = self.state.sums[1].tolist()
-        self.state.stretches.append(
-            Stretch(
+        self.state.intervals.append(
+            IntervalMetrics(
                 step=self.state.step,
                 epoch=self.state.step / self.batches.steps_per_epoch,
                 train_loss=loss_sum / count,
@@ -256,7 +261,7 @@ class Trainer:
         state.history.append(row)
         state.sums[0].zero_()
         state.train_s = 0.0
-        if kept_epoch(state.history, self.recipe.training.keep) == row.epoch:
+        if best_epoch(state.history, self.recipe.training.checkpoint_selection) == row.epoch:
             self.archive.keep(recognizer)
         self.archive.save(state)
         board.write(row, state.network)
@@ -267,9 +272,9 @@ class Trainer:
         found = b"null"
         if self.together.leads:
             # To look again where it is not sure would take up to five times, early in a run.
-            judged = replace(recognizer, view_shift=None)
-            found = json.dumps(validate(judged, self.valid, self.machine)).encode()
-        loss, accuracy = json.loads(self.together.leaders(found, self.machine))
+            judged = replace(recognizer, tta_shift=None)
+            found = json.dumps(validate(judged, self.valid, self.device)).encode()
+        loss, accuracy = json.loads(self.together.leaders(found, self.device))
         return loss, accuracy
 
     def _start(self, *, resume: bool, checks: Mapping[str, Any] | None) -> None:
@@ -286,8 +291,8 @@ class Trainer:
                 self.listener.note(
                     "nothing is left to train: the run is complete, or stopped early"
                 )
-        self.archive.describe(self.machine, checks)
-        self.listener.note(f"training on {self.machine}")
+        self.archive.describe(self.device, checks)
+        self.listener.note(f"training on {self.device}")
 
     def _restore_leaders(self) -> bool:
         """Bring this process to where the leader's checkpoint is; say whether there was one."""
@@ -295,7 +300,7 @@ class Trainer:
         content = b""
         if folder is not None and folder.checkpoint.exists():
             content = folder.checkpoint.read_bytes()
-        content = self.together.leaders(content, self.machine)
+        content = self.together.leaders(content, self.device)
         if content and not self.together.leads:
             with tempfile.TemporaryDirectory() as name:
                 path = Path(name) / "checkpoint.safetensors"
@@ -327,7 +332,7 @@ class Trainer:
             ],
             classes=self.train.classes,
             image_size=self.train.image_size,
-            view_shift=self.recipe.prediction.view_shift_pixels,
+            tta_shift=self.recipe.prediction.tta_shift_pixels,
             precision=self.recipe.training.precision,
             provenance={
                 "recipe": self.recipe.model_dump(mode="json"),
@@ -335,7 +340,7 @@ class Trainer:
                 "learned": self._learned,
                 "epoch": len(state.history) + 1,
             },
-        ).rounded(self.recipe.prediction.weights)
+        ).cast_weights(self.recipe.prediction.weights_dtype)
 
     def _interrupt(self) -> None:
         if self.archive.folder is None:
@@ -352,7 +357,7 @@ class Trainer:
         return [row.valid_accuracy or 0.0 for row in self.state.history]
 
     def _learning_rate(self, step: int) -> float:
-        return schedule.learning_rate(
+        return lr_schedule.learning_rate(
             self.recipe.schedule,
             self.recipe.optimizer,
             step=step,
@@ -370,7 +375,7 @@ class Trainer:
         _, correct, count = state.sums[0].tolist()
         done_s = state.train_s + sum(row.train_s + row.valid_s for row in state.history)
         self.listener.moment(
-            Moment(
+            StepProgress(
                 step=state.step,
                 total_steps=self.batches.total_steps,
                 stage=f"epoch {len(state.history) + 1}/{self.recipe.training.max_epochs}",
@@ -379,3 +384,65 @@ class Trainer:
                 seconds_left=done_s / state.step * (self.batches.total_steps - state.step),
             )
         )
+
+
+def validate_inputs(
+    train: Dataset, valid: Dataset | None, recipe: Recipe, teacher: Recognizer | None
+) -> None:
+    """Make sure that `tenfold.training.loop.fit` can work with its arguments.
+
+    Raises:
+        DataError: labels are missing, or the sets do not fit each other.
+        RecipeError: the recipe calls for something that was not given, or the other way round.
+    """
+    if recipe.ensemble.members > 1:
+        problem = (
+            f"ensemble.members is {recipe.ensemble.members}, expected 1 here: ensembles are "
+            "trained by `tenfold run`, `tenfold train`, and tenfold.training.train.learn"
+        )
+        raise RecipeError(recipe.name, [problem])
+    if (recipe.distillation.teacher is None) != (teacher is None):
+        named = recipe.distillation.teacher or "none"
+        problem = f"distillation.teacher is {named}, expected just that to be given to `fit`"
+        raise RecipeError(recipe.name, [problem])
+    if teacher is not None and (teacher.classes, teacher.image_size) != (
+        train.classes,
+        train.image_size,
+    ):
+        raise DataError(f"{train.name}: its classes or image size are not those of the teacher")
+    train.require_labels()
+    if len(train) < 2:
+        raise DataError(f"{train.name}: has {len(train)} images, expected at least 2 to train on")
+    if valid is None and recipe.data.validation is not None:
+        raise RecipeError(
+            recipe.name, ["holds images out for validation, but none were given (valid=None)"]
+        )
+    if valid is not None:
+        if not len(valid):
+            raise DataError(f"{valid.name}: has no images, expected some to judge by, or None")
+        valid.require_labels()
+        if (valid.classes, valid.image_size) != (train.classes, train.image_size):
+            raise DataError(f"{valid.name}: its classes or image size are not those of training")
+
+
+def validate(
+    recognizer: Recognizer, valid: Dataset | None, device: Device
+) -> tuple[float | None, float | None]:
+    """Return mean negative log-likelihood and accuracy on `valid`, by the road of prediction."""
+    if valid is None:
+        return None, None
+    probabilities = recognizer.predict_proba(valid, device)
+    labels = valid.require_labels()
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    loss = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()
+    return float(loss), float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def best_epoch(history: Sequence[Epoch], keep: str) -> int:
+    """Return which epoch the recognizer comes from, counted from 1.
+
+    The best is by validation accuracy, among equals by validation loss.
+    """
+    if keep == "last":
+        return history[-1].epoch
+    return max(history, key=lambda row: (row.valid_accuracy or 0, -(row.valid_loss or 0))).epoch

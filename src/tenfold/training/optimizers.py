@@ -1,19 +1,20 @@
 """From a recipe's words to PyTorch's optimizers, and the one that PyTorch lacks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tenfold.choices import Optimizer
+from tenfold.config import OptimizerConfig
 
 # K. Jordan's coefficients: five terms of a polynomial that pulls every singular value towards 1.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 3  # as airbench has it; the singular values end between about 0.7 and 1.2
 
 
-def build(choices: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
+def build(choices: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
     """Make the optimizer of `network`.
 
     Weight decay spares biases and normalisation: pulling a scale towards zero regularises
@@ -35,10 +36,10 @@ def build(choices: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the rate of every group; filters under Muon have a multiple of it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["times_rate"]
+        group["lr"] = rate * group["lr_scale"]
 
 
-def _groups(network: nn.Module, choices: Optimizer) -> list[dict[str, Any]]:
+def _groups(network: nn.Module, choices: OptimizerConfig) -> list[dict[str, Any]]:
     filters: list[nn.Parameter] = []
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
@@ -47,13 +48,13 @@ def _groups(network: nn.Module, choices: Optimizer) -> list[dict[str, Any]]:
             filters.append(weight)
         else:
             (matrices if weight.ndim > 1 else vectors).append(weight)
-    times = choices.filter_learning_rate / choices.learning_rate
+    times = choices.muon_learning_rate / choices.learning_rate
     groups = [
-        {"params": matrices, "weight_decay": choices.weight_decay, "times_rate": 1.0},
-        {"params": vectors, "weight_decay": 0.0, "times_rate": 1.0},
+        {"params": matrices, "weight_decay": choices.weight_decay, "lr_scale": 1.0},
+        {"params": vectors, "weight_decay": 0.0, "lr_scale": 1.0},
     ]
     if filters:
-        groups.append({"params": filters, "weight_decay": 0.0, "times_rate": times})
+        groups.append({"params": filters, "weight_decay": 0.0, "lr_scale": times})
     return groups
 
 
@@ -68,7 +69,7 @@ class Muon(torch.optim.AdamW):
     nothing to make orthogonal, and stays with AdamW. `torch.optim.Muon` takes matrices alone.
 
     Args:
-        groups: those with "times_rate" other than 1 hold the filters.
+        groups: those with "lr_scale" other than 1 hold the filters.
         lr: the peak for everything else.
         filter_momentum: what is left of a filter's old momentum at each step.
     """
@@ -114,3 +115,31 @@ def orthogonal(matrix: Tensor) -> Tensor:
         square = wide @ wide.T
         wide = a * wide + (b * square + c * square @ square) @ wide
     return wide if is_wide else wide.T
+
+
+@torch.no_grad()
+def move(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move `average` a little towards `network`: weights and batch statistics alike.
+
+    The first steps move faster, so that the average does not remember the random start.
+
+    Args:
+        average: changed in place.
+        network: as it is after this step.
+        decay: what is left of the old average at each step, once warm.
+        step: counted from 0.
+    """
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    targets, sources = [], []
+    for target, source in zip(_tensors(average), _tensors(network), strict=True):
+        if target.is_floating_point():
+            targets.append(target)
+            sources.append(source)
+        else:
+            target.copy_(source)  # the count of batches
+    torch._foreach_lerp_(targets, sources, weight)
+
+
+def _tensors(network: nn.Module) -> Iterator[Tensor]:
+    """Yield weights and statistics; `state_dict` would take ten times as long, at every step."""
+    return chain(network.parameters(), network.buffers())

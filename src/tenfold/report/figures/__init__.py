@@ -3,25 +3,31 @@
 Ink is dark on white paper. `save` writes a figure as PNG.
 """
 
-from tenfold.report.figures.answers import confusion_matrix, gallery, mistakes
-from tenfold.report.figures.compare import methods
 from tenfold.report.figures.data import (
     augmentation_preview,
     class_balance,
-    ink_of_classes,
+    class_ink,
     sample_sheet,
 )
-from tenfold.report.figures.ensemble import disagreement, growth_with_members
-from tenfold.report.figures.network import attribution, feature_maps, filters
-from tenfold.report.figures.search import (
+from tenfold.report.figures.errors import (
+    confusion_matrix,
+    gallery,
+    mistakes,
+    reliability,
+    risk_coverage,
+    scores,
+)
+from tenfold.report.figures.experiments import (
+    disagreement,
+    ensemble_size,
+    methods,
     search_coordinates,
     search_history,
     search_importance,
     search_slices,
 )
 from tenfold.report.figures.style import as_png, save
-from tenfold.report.figures.training import training_curves
-from tenfold.report.figures.trust import reliability, risk_coverage, scores
+from tenfold.report.figures.training import attribution, feature_maps, filters, training_curves
 
 __all__ = [
     "as_png",
@@ -33,8 +39,8 @@ __all__ = [
     "feature_maps",
     "filters",
     "gallery",
-    "growth_with_members",
-    "ink_of_classes",
+    "ensemble_size",
+    "class_ink",
     "methods",
     "mistakes",
     "reliability",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.formatting import pluralize
 from tenfold.report.figures.style import (
     AMBER,
     BLUE,
@@ -19,7 +20,6 @@ from tenfold.report.figures.style import (
     name_classes,
     show_ink,
 )
-from tenfold.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def class_balance(
         panels = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, part), colour in zip(panels, parts.items(), (BLUE, AMBER), strict=False):
             _bars(axes, part, colour)
-            axes.set_title(f"{name}: {counted(sum(part.values()), 'image')}", color=colour)
+            axes.set_title(f"{name}: {pluralize(sum(part.values()), 'image')}", color=colour)
         name_classes(panels[-1], list(counts))
     return figure
 
@@ -100,8 +100,8 @@ def sample_sheet(
     for index in range(len(classes)):
         picks = rng.permutation(np.flatnonzero(labels == index))[:per_class]
         chosen[index, : len(picks)] = images[picks]
-    title = f"{counted(per_class, 'random image')} of each of the {len(classes)} classes"
-    note = f"Drawn from {counted(drawn_from or len(images), 'image')}."
+    title = f"{pluralize(per_class, 'random image')} of each of the {len(classes)} classes"
+    note = f"Drawn from {pluralize(drawn_from or len(images), 'image')}."
     if np.bincount(labels, minlength=len(classes)).min() < per_class:
         note += " Blank: the class has no more."
     side, pixels = 0.7 if len(classes) <= 20 else 0.33, images.shape[1]
@@ -126,7 +126,7 @@ def augmentation_preview(
         variants: [K, S, S]; uint8, or float of any range, which is then stretched to paper … ink.
         caption: what was done to the digit: "shift up to 2 pixels, turn up to 10°".
     """
-    title = f"One digit, and {counted(len(variants), 'variant')} of it that training sees"
+    title = f"One digit, and {pluralize(len(variants), 'variant')} of it that training sees"
     columns = 8
     rows = -(-len(variants) // columns)
     pixels = variants.shape[1]
@@ -141,7 +141,7 @@ def augmentation_preview(
     return figure
 
 
-def ink_of_classes(
+def class_ink(
     means: NDArray[np.floating[Any]], ink: NDArray[np.floating[Any]], classes: Sequence[str]
 ) -> Figure:
     """Draw the mean image of each class, and how much ink its images carry.

@@ -96,7 +96,7 @@ def save(figure: Figure, path: Path) -> None:
 def show_ink(axes: Axes, image: NDArray[Any]) -> None:
     """Show `image` [H, W] with values from 0 to 1 as dark ink on white paper."""
     axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-    bare(axes)
+    hide_axes(axes)
 
 
 def show_signed(axes: Axes, values: NDArray[np.float64], bound: float) -> None:
@@ -106,14 +106,14 @@ def show_signed(axes: Axes, values: NDArray[np.float64], bound: float) -> None:
     colours = np.stack([np.interp(strength, [-1, 0, 1], channel) for channel in anchors.T], axis=-1)
     colours[np.isnan(values)] = _rgb(FAINT)
     axes.imshow(colours)
-    bare(axes)
+    hide_axes(axes)
 
 
 def _rgb(colour: str) -> tuple[float, ...]:
     return tuple(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
 
 
-def bare(axes: Axes) -> None:
+def hide_axes(axes: Axes) -> None:
     """Take ticks and frame away, and keep the picture at the upper left of its place."""
     axes.set(xticks=[], yticks=[], anchor="NW")
     axes.spines[:].set_visible(False)

@@ -9,12 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import DataError
-from tenfold.report.figures.style import AMBER, BLUE, MUTED, drawing
-from tenfold.wording import counted, duration
+from tenfold.formatting import duration, pluralize
+from tenfold.report.figures.style import (
+    AMBER,
+    BLUE,
+    MUTED,
+    as_ink,
+    drawing,
+    enlarge,
+    mosaic,
+    show_ink,
+    show_signed,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 Epoch = Mapping[str, float | int | None]
 Numbers = NDArray[np.float64]
@@ -26,9 +37,9 @@ LADDER = np.array([step * 10.0**power for power in range(-6, 4) for step in (1, 
 
 
 def training_curves(
-    history: Sequence[Epoch], kept_epoch: int | None = None, stretches: Sequence[Epoch] = ()
+    history: Sequence[Epoch], best_epoch: int | None = None, intervals: Sequence[Epoch] = ()
 ) -> Figure:
-    """Draw loss, accuracy and learning rate over the epochs, `kept_epoch` marked.
+    """Draw loss, accuracy and learning rate over the epochs, `best_epoch` marked.
 
     Both upper scales are logarithmic, accuracy in its distance from 1: between 0.995 and 0.996
     lies a fifth of all mistakes, which a linear scale would hide.
@@ -37,7 +48,7 @@ def training_curves(
         history: for each epoch its number (`epoch`, from 1), `train_loss`, `train_accuracy`,
             `valid_loss`, `valid_accuracy`, `learning_rate`, and `elapsed_s` since the start;
             what was not measured may be None or missing.
-        kept_epoch: the epoch whose weights the recognizer carries.
+        best_epoch: the epoch whose weights the recognizer carries.
         stretches: the same of every few steps, where `epoch` is a fraction and nothing is
             validated; drawn thin.
 
@@ -47,24 +58,24 @@ def training_curves(
     if not history:
         raise DataError("the training history has no epochs, expected at least one")
     epochs = _column(history, "epoch")
-    with drawing(9, 7.5, _headline(history, kept_epoch), _note(history)) as figure:
+    with drawing(9, 7.5, _headline(history, best_epoch), _note(history)) as figure:
         loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.5))
-        _draw_pair(loss, history, stretches, "loss", SMALLEST_LOSS)
-        _draw_pair(accuracy, history, stretches, "accuracy", SMALLEST_ERROR)
-        if stretches:
-            points = _column(stretches, "epoch"), _column(stretches, "learning_rate")
+        _draw_pair(loss, history, intervals, "loss", SMALLEST_LOSS)
+        _draw_pair(accuracy, history, intervals, "accuracy", SMALLEST_ERROR)
+        if intervals:
+            points = _column(intervals, "epoch"), _column(intervals, "learning_rate")
             rate.plot(*points, color=MUTED)
         else:
             rate.plot(epochs, _column(history, "learning_rate"), color=MUTED, **_marker(epochs))
         rate.set(ylabel="learning rate", xlabel="epoch")
         rate.set_ylim(bottom=0)
-        first = 0 if stretches else min(epochs[0], 1) - 0.5
-        last = max(row["epoch"] or 0 for row in (history[-1], *stretches[-1:]))
-        rate.set_xlim(first, 1.02 * last if stretches else last + 0.5)
+        first = 0 if intervals else min(epochs[0], 1) - 0.5
+        last = max(row["epoch"] or 0 for row in (history[-1], *intervals[-1:]))
+        rate.set_xlim(first, 1.02 * last if intervals else last + 0.5)
         rate.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         figure.align_ylabels()
-        if kept_epoch is not None:
-            _mark_epoch((loss, accuracy, rate), kept_epoch)
+        if best_epoch is not None:
+            _mark_epoch((loss, accuracy, rate), best_epoch)
     return figure
 
 
@@ -74,12 +85,12 @@ def _column(history: Sequence[Epoch], key: str) -> Numbers:
     return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
 
 
-def _headline(history: Sequence[Epoch], kept_epoch: int | None) -> str:
-    count = counted(len(history), "epoch")
+def _headline(history: Sequence[Epoch], best_epoch: int | None) -> str:
+    count = pluralize(len(history), "epoch")
     for row in history:
         accuracy = row.get("valid_accuracy")
-        if row["epoch"] == kept_epoch and accuracy is not None:
-            kept = f"Epoch {kept_epoch} of {len(history)} was kept"
+        if row["epoch"] == best_epoch and accuracy is not None:
+            kept = f"Epoch {best_epoch} of {len(history)} was kept"
             return f"{kept}: validation accuracy {accuracy:.4f}"
     for name, column in (("Validation", "valid_accuracy"), ("Training", "train_accuracy")):
         last = history[-1].get(column)
@@ -97,7 +108,7 @@ def _note(history: Sequence[Epoch]) -> str:
 
 
 def _draw_pair(
-    axes: Axes, history: Sequence[Epoch], stretches: Sequence[Epoch], quantity: str, floor: float
+    axes: Axes, history: Sequence[Epoch], intervals: Sequence[Epoch], quantity: str, floor: float
 ) -> None:
     """Draw training and validation `quantity` on one logarithmic axis, each named at its end."""
     epochs = _column(history, "epoch")
@@ -109,10 +120,10 @@ def _draw_pair(
     known = np.concatenate(list(heights.values()))
     # A lucky batch without a mistake would stretch the axis to where nothing else is.
     lowest = np.nanmin(known, initial=np.inf) / 2
-    fine = _height(_column(stretches, f"train_{quantity}"), quantity, max(floor, lowest))
+    fine = _height(_column(intervals, f"train_{quantity}"), quantity, max(floor, lowest))
     _rule(axes, np.concatenate([known, fine]), quantity)
-    if stretches:
-        axes.plot(_column(stretches, "epoch"), fine, color=AMBER, alpha=0.35, linewidth=0.8)
+    if intervals:
+        axes.plot(_column(intervals, "epoch"), fine, color=AMBER, alpha=0.35, linewidth=0.8)
     ends = []
     for name, (values, colour) in pair.items():
         known = np.isfinite(heights[name])
@@ -172,15 +183,102 @@ def _name_ends(axes: Axes, ends: list[tuple[str, float, str]]) -> None:
         axes.text(1.01, place, text, color=colour, va="center", transform=axes.transAxes)
 
 
-def _mark_epoch(panels: Sequence[Axes], kept_epoch: int) -> None:
+def _mark_epoch(panels: Sequence[Axes], best_epoch: int) -> None:
     for axes in panels:
-        axes.axvline(kept_epoch, color=MUTED, linewidth=1, linestyle=":")
+        axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":")
     panels[0].annotate(
-        f"kept: epoch {kept_epoch}",
-        (kept_epoch, 1),
+        f"kept: epoch {best_epoch}",
+        (best_epoch, 1),
         xycoords=("data", "axes fraction"),
         xytext=(0, 3),
         textcoords="offset points",
         ha="center",
         color=MUTED,
     )
+
+
+MAPS_OF_A_STAGE = 16
+
+
+def filters(weights: NDArray[np.floating[Any]]) -> Figure:
+    """Draw first-layer filters, `weights` float [K, k, k], all on one scale.
+
+    Raises:
+        DataError: there are none, or they are no stack of planes.
+    """
+    if weights.ndim != 3 or not len(weights):
+        raise DataError(f"filters are {list(weights.shape)}, expected [K, k, k] with K at least 1")
+    count, height, width = weights.shape
+    title = f"{pluralize(count, 'filter')} of the first layer, {height} × {width} pixels each"
+    columns = max(6, int(np.ceil(np.sqrt(2 * count))))
+    sheet = mosaic(enlarge(weights, 40), columns, (4, 4))
+    note = "Blue asks for ink, amber for paper; the stronger the colour, the more."
+    with drawing(9, 8.5 * sheet.shape[0] / sheet.shape[1] + 0.9, title, note) as figure:
+        show_signed(figure.subplots(), sheet, _bound(weights))
+    return figure
+
+
+def feature_maps(
+    image: NDArray[np.uint8], stages: Sequence[tuple[str, NDArray[np.floating[Any]]]]
+) -> Figure:
+    """Draw what each stage of a network makes of one image, 16 maps a stage at most.
+
+    Args:
+        image: uint8 [S, S], ink bright.
+        stages: the name of each stage and its maps, float [C, h, w].
+
+    Raises:
+        DataError: there are no stages.
+    """
+    if not stages:
+        raise DataError("feature maps were asked of no stages, expected at least one")
+    title = "One image, and how each stage of the network sees it"
+    note = "Blue: the map responds; the stronger the colour, the more. Amber: below zero."
+    columns = 8 if len(stages) <= 4 else 16
+    rows = [-(-min(len(maps), MAPS_OF_A_STAGE) // columns) for _, maps in stages]
+    height = max(2.5, sum(rows) * 8 / columns + 0.3 * len(rows) + 0.9)
+    with drawing(10, height, title, note) as figure:
+        grid = figure.add_gridspec(len(stages), 2, width_ratios=(1, 4), height_ratios=rows)
+        left = figure.add_subplot(grid[:, 0])
+        show_ink(left, as_ink(image))
+        left.set_title("the image")
+        for index, (name, maps) in enumerate(stages):
+            axes = figure.add_subplot(grid[index, 1])
+            sheet = mosaic(enlarge(maps[:MAPS_OF_A_STAGE], 56), columns, (4, 4))
+            show_signed(axes, sheet, _bound(maps[:MAPS_OF_A_STAGE]))
+            axes.set_title(_stage_title(name, maps), fontsize=9)
+    return figure
+
+
+def _stage_title(name: str, maps: NDArray[np.floating[Any]]) -> str:
+    count, height, width = maps.shape
+    first = f"the first {MAPS_OF_A_STAGE} of " if count > MAPS_OF_A_STAGE else ""
+    return f"{name}: {first}{pluralize(count, 'map')}, {height} × {width}"
+
+
+def _bound(values: NDArray[np.floating[Any]]) -> float:
+    """The magnitude drawn in full colour: nearly the largest, so that one outlier fades nothing."""
+    bound = float(np.quantile(np.abs(values), 0.99))
+    return bound or float(np.abs(values).max()) or 1.0
+
+
+def attribution(
+    images: NDArray[np.uint8], maps: NDArray[np.floating[Any]], captions: Sequence[str]
+) -> Figure:
+    """Draw images, and below each what in it spoke for the answer and what against.
+
+    Args:
+        images: uint8 [N, S, S], ink bright.
+        maps: float [N, S, S], positive where the ink spoke for the answer.
+        captions: one for each image.
+    """
+    title = "What decided: each image, and what wiping out parts of it would do"
+    note = "Blue: without this part the answer would be less certain. Amber: more certain."
+    columns = len(images)
+    with drawing(max(8, 1.25 * columns), 3.4, title, note) as figure:
+        panels = figure.subplots(2, columns, squeeze=False)
+        for index in range(columns):
+            show_ink(panels[0, index], as_ink(images[index]))
+            panels[0, index].set_title(captions[index], fontsize=9)
+            show_signed(panels[1, index], maps[index], _bound(maps[index]))
+    return figure

@@ -1,0 +1,143 @@
+"""Dense layers alone: the first network of most courses, and of the logbook (128-128-10)."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import nn
+
+from tenfold.networks.layers import initialize_like_keras
+
+
+def mlp(
+    image_size: int, n_classes: int, *, hidden: Sequence[int] = (128, 128), dropout: float = 0.0
+) -> nn.Sequential:
+    """Build a multilayer perceptron: float [N, 1, S, S] to logits [N, n_classes]."""
+    network = nn.Sequential()
+    network.add_module("flatten", nn.Flatten())
+    inputs = image_size**2
+    for index, units in enumerate(hidden, start=1):
+        network.add_module(f"dense{index}", nn.Linear(inputs, units))
+        network.add_module(f"relu{index}", nn.ReLU())
+        if dropout:
+            network.add_module(f"dropout{index}", nn.Dropout(dropout))
+        inputs = units
+    network.add_module("classes", nn.Linear(inputs, n_classes))
+    initialize_like_keras(network)
+    return network
+
+
+def lenet5(image_size: int, n_classes: int) -> nn.Sequential:
+    """Build LeNet-5: float [N, 1, S, S] to logits [N, n_classes], S at least 12.
+
+    As in the paper: two rounds of 5 × 5 convolution, tanh and average pooling, then dense layers
+    of 120 and 84. Simplified as everyone does today: every second-layer filter sees all six
+    maps, pooling has no weights, and the output is linear instead of radial.
+    """
+    side = ((image_size // 2) - 4) // 2
+    return nn.Sequential(
+        OrderedDict[str, nn.Module](
+            conv1=nn.Conv2d(1, 6, 5, padding=2),
+            tanh1=nn.Tanh(),
+            pool1=nn.AvgPool2d(2),
+            conv2=nn.Conv2d(6, 16, 5),
+            tanh2=nn.Tanh(),
+            pool2=nn.AvgPool2d(2),
+            flatten=nn.Flatten(),
+            dense3=nn.Linear(16 * side**2, 120),
+            tanh3=nn.Tanh(),
+            dense4=nn.Linear(120, 84),
+            tanh4=nn.Tanh(),
+            classes=nn.Linear(84, n_classes),
+        )
+    )
+
+
+def surma(
+    image_size: int,
+    n_classes: int,
+    *,
+    hidden: Sequence[int] = (8192, 2048),
+    dropout: float = 0.5,
+) -> nn.Sequential:
+    """Build Surma's network: float [N, 1, S, S] to logits [N, n_classes].
+
+    42,579,946 parameters at 28 × 28 and ten classes, of which all but 82 thousand sit in the
+    dense layers.
+    """
+    return _paired(image_size, n_classes, kernels=(5, 3), hidden=hidden, dropout=dropout)
+
+
+def thelastdev(
+    image_size: int, n_classes: int, *, hidden: Sequence[int] = (256,), dropout: float = 0.25
+) -> nn.Sequential:
+    """Build thelastdev's network: float [N, 1, S, S] to logits [N, n_classes].
+
+    A stand-in: the copy of the article that we could read ends before its layers. What stands
+    here is the usual shape of such a network, pairs of 3 × 3 convolutions and one dense layer of
+    256: 870,634 parameters at 28 × 28 and ten classes.
+    """
+    return _paired(image_size, n_classes, kernels=(3, 3), hidden=hidden, dropout=dropout)
+
+
+def _paired(
+    image_size: int,
+    n_classes: int,
+    *,
+    kernels: tuple[int, int],
+    hidden: Sequence[int],
+    dropout: float,
+) -> nn.Sequential:
+    network = nn.Sequential()
+    inputs = 1
+    for stage, (filters, kernel) in enumerate(zip((32, 64), kernels, strict=True), start=1):
+        for half in "ab":
+            conv = nn.Conv2d(inputs, filters, kernel, padding="same")
+            network.add_module(f"conv{stage}{half}", conv)
+            network.add_module(f"relu{stage}{half}", nn.ReLU())
+            inputs = filters
+        network.add_module(f"pool{stage}", nn.MaxPool2d(2))
+        network.add_module(f"dropout{stage}", nn.Dropout(dropout))
+    network.add_module("flatten", nn.Flatten())
+    inputs *= (image_size // 4) ** 2
+    for index, units in enumerate(hidden, start=3):
+        network.add_module(f"dense{index}", nn.Linear(inputs, units))
+        network.add_module(f"relu{index}", nn.ReLU())
+        network.add_module(f"dropout{index}", nn.Dropout(dropout))
+        inputs = units
+    network.add_module("classes", nn.Linear(inputs, n_classes))
+    initialize_like_keras(network)
+    return network
+
+
+def deotte(
+    image_size: int, n_classes: int, *, width: int = 32, dropout: float = 0.4
+) -> nn.Sequential:
+    """Build Deotte's network: float [N, 1, S, S] to logits [N, n_classes], S at least 25.
+
+    Learned downsampling (5 × 5, stride 2) takes the place of pooling; the last convolution
+    leaves a single place. Normalisation comes after the activation, as he has it. 326,410
+    parameters at 28 × 28 and ten classes.
+    """
+    network = nn.Sequential()
+
+    def add(name: str, inputs: int, outputs: int, kernel: int, *, halve: bool = False) -> None:
+        stride, padding = (2, 2) if halve else (1, 0)
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+        network.add_module(f"conv{name}", convolution)
+        network.add_module(f"relu{name}", nn.ReLU())
+        network.add_module(f"norm{name}", nn.BatchNorm2d(outputs))
+
+    inputs = 1
+    for stage, outputs in enumerate([width, 2 * width], start=1):
+        add(f"{stage}a", inputs, outputs, 3)
+        add(f"{stage}b", outputs, outputs, 3)
+        add(f"{stage}c", outputs, outputs, 5, halve=True)
+        network.add_module(f"dropout{stage}", nn.Dropout(dropout))
+        inputs = outputs
+    add("3", inputs, 4 * width, 4)
+    network.add_module("flatten", nn.Flatten())
+    network.add_module("dropout3", nn.Dropout(dropout))
+    side = ((image_size - 3) // 2 - 3) // 2 - 3
+    network.add_module("classes", nn.Linear(4 * width * side**2, n_classes))
+    initialize_like_keras(network)
+    return network

@@ -1,0 +1,148 @@
+"""Predictions: the probabilities of a set of images, kept so that they can be looked at later."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.dataset import Dataset
+from tenfold.errors import RecognizerError
+from tenfold.files import load_arrays, save_arrays
+
+FORMAT = "tenfold-predictions-2"
+MAX_HARDEST = 1000
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions:
+    """Probabilities, labels where they are known, and the hardest of the images.
+
+    Attributes:
+        probabilities: float32 [N, C].
+        indices: int64 [N], the row of each image in its file, from 0.
+        classes: the names of the C columns.
+        labels: int64 [N], indices into `classes`; None where they are not known.
+        hardest: int64 [K], positions in 0 … N-1 of the images that are kept, hardest first: by
+            the probability of the label, or without labels by that of the prediction.
+        images: uint8 [K, S, S], those images.
+        member_predictions: int64 [M, N], what each member of an ensemble predicts on its own; None
+            if that was not asked.
+        name: where the images came from, for messages.
+        dataset_sha256: content hash of the dataset that `indices` refer to; "" if not known.
+    """
+
+    probabilities: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64] | None
+    hardest: NDArray[np.int64]
+    images: NDArray[np.uint8]
+    member_predictions: NDArray[np.int64] | None = None
+    name: str = "images"
+    dataset_sha256: str = ""
+
+    @classmethod
+    def from_probabilities(
+        cls,
+        dataset: Dataset,
+        probabilities: NDArray[np.float32],
+        *,
+        classes: tuple[str, ...] | None = None,
+        indices: NDArray[np.int64] | None = None,
+        member_predictions: NDArray[np.int64] | None = None,
+        dataset_sha256: str = "",
+    ) -> "Predictions":
+        """Keep `probabilities` float32 [N, C] of `dataset`, and the hardest of its images.
+
+        Args:
+            dataset: the images, and their labels if it has them.
+            probabilities: a row for each image.
+            classes: the names of the columns; by default the dataset's own.
+            indices: int64 [N], the row of each image in its file; by default 0 … N-1.
+            member_predictions: int64 [M, N].
+            dataset_sha256: content hash of the dataset that `indices` refer to.
+        """
+        n = len(dataset)
+        if dataset.labels is None:
+            certainty = probabilities.max(axis=1)
+        else:
+            certainty = probabilities[np.arange(n), dataset.labels]
+        hardest = np.argsort(certainty, kind="stable")[:MAX_HARDEST]
+        return cls(
+            probabilities=probabilities,
+            indices=np.arange(n) if indices is None else indices,
+            classes=dataset.classes if classes is None else classes,
+            labels=dataset.labels,
+            hardest=hardest,
+            images=dataset.images[hardest],
+            member_predictions=member_predictions,
+            name=dataset.name,
+            dataset_sha256=dataset_sha256,
+        )
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        known = "labels not known" if self.labels is None else "labels known"
+        return f"Predictions({self.name!r}: {len(self):,} images, {known})"
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The most probable class of each image, int64 [N]."""
+        predicted: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return predicted
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """The probability of each prediction, float32 [N]."""
+        confidence: NDArray[np.float32] = self.probabilities.max(axis=1)
+        return confidence
+
+    def save(self, path: Path) -> None:
+        """Write everything to one safetensors file, whole or not at all.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        arrays = {
+            "probabilities": self.probabilities,
+            "indices": self.indices,
+            "labels": self.labels,
+            "hardest": self.hardest,
+            "images": self.images,
+            "member_predictions": self.member_predictions,
+        }
+        known = {
+            name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None
+        }
+        metadata = {
+            "classes": self.classes,
+            "name": self.name,
+            "dataset_sha256": self.dataset_sha256,
+        }
+        save_arrays(path, known, FORMAT, metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictions":
+        """Read back what `save` wrote.
+
+        Raises:
+            RecognizerError: the file is missing, damaged or something else.
+        """
+        arrays, metadata = load_arrays(path, FORMAT)
+        try:
+            return cls(
+                probabilities=arrays["probabilities"],
+                indices=arrays["indices"],
+                classes=tuple(metadata["classes"]),
+                labels=arrays.get("labels"),
+                hardest=arrays["hardest"],
+                images=arrays["images"],
+                member_predictions=arrays.get("member_predictions"),
+                name=metadata["name"],
+                dataset_sha256=metadata["dataset_sha256"],
+            )
+        except KeyError as error:
+            raise RecognizerError(f"{path}: lacks {error}, which it should hold") from error

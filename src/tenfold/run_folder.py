@@ -1,0 +1,284 @@
+"""The folder that a run leaves, and that of an experiment: every name in them."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tenfold.errors import ExperimentError, OutputError, RecognizerError
+from tenfold.files import exclusive_lock, path_exists, write_json, write_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder that one training leaves: every name in it, said once."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe; `--recipe` takes it and repeats the run."""
+        return self.path / "recipe.toml"
+
+    @property
+    def environment(self) -> Path:
+        """Machine, versions, precision and threads that the run had."""
+        return self.path / "environment.json"
+
+    @property
+    def data(self) -> Path:
+        """Fingerprints of the data and what the checks found."""
+        return self.path / "data.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line for each epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def steps(self) -> Path:
+        """One JSON object a line for each few steps."""
+        return self.path / "steps.jsonl"
+
+    def history(self) -> list[dict[str, Any]]:
+        """Read the finished epochs from `metrics`.
+
+        Raises:
+            RecognizerError: the file is missing or damaged.
+        """
+        try:
+            return [json.loads(line) for line in self.metrics.read_text("utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise RecognizerError(
+                f"{self.metrics}: is missing or damaged, expected an object for each epoch; "
+                "without the folder that it is in, --resume trains that network anew"
+            ) from error
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files: `tensorboard --logdir` reads this folder."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoint(self) -> Path:
+        """All that `--resume` needs."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def recognizer(self) -> Path:
+        """The recognizer that the run kept."""
+        return self.path / "recognizer.safetensors"
+
+    @property
+    def members(self) -> Path:
+        """Of an ensemble: a run folder for each member, named by its job."""
+        return self.path / "members"
+
+    @property
+    def elapsed(self) -> Path:
+        """Of an ensemble: the seconds that its training took, in all its sittings."""
+        return self.members / "elapsed.json"
+
+    @property
+    def held_out(self) -> Path:
+        """What was said of the images held out; in an ensemble by those that held them out."""
+        return self.path / "held-out.safetensors"
+
+    @property
+    def predictions(self) -> Path:
+        """What was said of the images to predict."""
+        return self.path / "predictions.safetensors"
+
+    @property
+    def teacher(self) -> Path:
+        """The run folder of the recognizer that this one learned from, if it was trained for it."""
+        return self.path / "teacher"
+
+    @property
+    def first(self) -> Path:
+        """The run folder of the first training, where a second one learned from its answers."""
+        return self.path / "first"
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing was trained here, not even in part."""
+        parts = (self.checkpoint, self.recognizer, self.members, self.teacher, self.first)
+        return not any(path_exists(part) for part in parts)
+
+    def check_is_free(self) -> None:
+        """Make sure that nothing was trained here.
+
+        Raises:
+            OutputError: something was.
+        """
+        if not self.is_free:
+            raise OutputError(
+                f"{self.path}: already holds a run, expected an empty folder, or --resume to go "
+                "on with that run"
+            )
+
+    def remove_stale_outputs(self) -> None:
+        """Remove what was said and told by a recognizer that is about to be replaced."""
+        for path in (
+            self.submission,
+            self.submitted,
+            self.predictions,
+            self.held_out,
+            self.score,
+            self.summary,
+            self.report,
+        ):
+            path.unlink(missing_ok=True)
+
+    @property
+    def submission(self) -> Path:
+        """What the competition takes."""
+        return self.path / "submission.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Validation score; seconds of training, and of the whole unless it was resumed."""
+        return self.path / "run.json"
+
+    @property
+    def score(self) -> Path:
+        """Accuracy against known truth, where there was any."""
+        return self.path / "score.json"
+
+    @property
+    def submitted(self) -> Path:
+        """What became of `submission` on Kaggle."""
+        return self.path / "submitted.json"
+
+    @property
+    def examples(self) -> Path:
+        """A few images of each class that was learned, for the pictures."""
+        return self.path / "examples.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The page that tells the story of the run."""
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """Every picture as PNG."""
+        return self.path / "figures"
+
+
+@dataclass(frozen=True)
+class ExperimentFolder:
+    """Every name in it, said once; `kind` is "search" or "compare", as the command is called."""
+
+    path: Path
+    kind: str
+
+    @property
+    def noun(self) -> str:
+        """What the experiment is called in a sentence."""
+        return {"compare": "comparison"}.get(self.kind, self.kind)
+
+    @property
+    def settings(self) -> Path:
+        """What the experiment is, what came of it, and all that its page is drawn from."""
+        return self.path / f"{self.kind}.json"
+
+    @property
+    def table(self) -> Path:
+        """The same for spreadsheets: a row for each trial, or for each method."""
+        return self.path / f"{self.kind}.csv"
+
+    @property
+    def jobs(self) -> Path:
+        """A folder for each job."""
+        return self.path / "jobs"
+
+    @property
+    def study(self) -> Path:
+        """Optuna's journal."""
+        return self.path / "study.journal"
+
+    @property
+    def best(self) -> Path:
+        """The winning recipe."""
+        return self.path / "best.toml"
+
+    @property
+    def report(self) -> Path:
+        """The page that tells of it."""
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """Every picture as PNG."""
+        return self.path / "figures"
+
+    def read(self) -> dict[str, Any] | None:
+        """Return what the settings hold; None if there are none.
+
+        Raises:
+            ExperimentError: they are damaged.
+        """
+        try:
+            found = json.loads(self.settings.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            found = None
+        if not _is_sound(found):
+            raise ExperimentError(
+                f"{self.settings}: is damaged, expected it as a {self.noun} writes it; without "
+                "it the same command goes on from the finished jobs"
+            )
+        settings: dict[str, Any] = found
+        return settings
+
+    def claim(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Make sure that what is here, if anything, is the same experiment; return it.
+
+        Raises:
+            ExperimentError: it is another one, or damaged.
+        """
+        found = self.read()
+        if found is None:
+            write_json(self.settings, {"identity": identity})
+            return None
+        before = found["identity"]
+        if differing := sorted(key for key in identity if before.get(key) != identity[key]):
+            raise ExperimentError(
+                f"{self.path}: holds a {self.noun} that differs in {' and '.join(differing)}, "
+                "expected the same to go on with it, or another folder in --out"
+            )
+        return found
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep everybody else out meanwhile; see `tenfold.files.exclusive_lock`."""
+        return exclusive_lock(self.path, self.noun)
+
+
+def _is_sound(settings: Any) -> bool:
+    """Tell whether what an experiment needs to go on has the types that it wrote."""
+    if not isinstance(settings, dict) or not isinstance(settings.get("identity"), dict):
+        return False
+    batches, workers = settings.get("batches", []), settings.get("workers")
+    methods = settings.get("methods", [])
+    return (
+        isinstance(batches, list)
+        and all(isinstance(size, int) for size in batches)
+        and isinstance(methods, list)
+        and all(isinstance(each, dict) and "method" in each for each in methods)
+        and isinstance(workers, int | None)
+    )
+
+
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write rows as CSV, whole or not at all; None becomes an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

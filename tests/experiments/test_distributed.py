@@ -1,0 +1,175 @@
+"""One search by two processes with a real PostgreSQL between them; one of them is killed."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tenfold.errors import ExperimentError
+from tenfold.experiments.distributed import _should_promote, search_shared
+from tenfold.experiments.halving import RungResult
+from tenfold.experiments.space import SearchConfig, Space
+from tenfold.recipe import Recipe
+
+INITDB = shutil.which("initdb") or next(
+    (str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))[-1:]), None
+)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """The address of an empty database, on a socket in a folder of its own."""
+    if INITDB is None:
+        pytest.skip("needs PostgreSQL")
+    folder = tmp_path_factory.mktemp("database")
+    as_user = []
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
+        shutil.chown(folder, "postgres")
+        for parent in folder.parents:
+            if parent.stat().st_mode & stat.S_IXOTH:
+                break
+            parent.chmod(0o755)
+        as_user = ["runuser", "-u", "postgres", "--"]
+    data = str(folder / "data")
+
+    def run(*command: str) -> None:
+        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=folder)
+
+    trust = ["--auth=trust", "--username=tenfold", "--no-sync"]
+    run(INITDB, "-D", data, *trust)
+    server = str(Path(INITDB).with_name("pg_ctl"))
+    options = f"-c listen_addresses='' -k {folder} -c fsync=off"
+    log = str(folder / "log.txt")
+    run(server, "-D", data, "-w", "-l", log, "-o", options, "start")
+    yield f"postgresql://tenfold@/postgres?host={folder}"
+    run(server, "-D", data, "-m", "immediate", "stop")
+
+
+DRIVER = """
+import sys
+from tenfold.experiments import worker
+worker.HEARTBEAT_S, worker.GRACE_PERIOD_S = 1, 3
+import tenfold.cli
+sys.argv[0] = "tenfold"
+tenfold.cli.main()
+"""
+
+
+def start(digits_csv: Path, tmp_path: Path, database: str, out: str, *more: str):
+    command = [
+        sys.executable, "-c", DRIVER, "search", str(digits_csv / "train.csv"), "--trials", "3",
+        "--recipe", str(tmp_path / "start.toml"), "--space", str(tmp_path / "space.toml"),
+        "--storage", database, "--seeds", "0", "--out", str(tmp_path / out), *more,
+    ]  # fmt: skip
+    with (tmp_path / f"{out}.txt").open("w") as told:
+        return subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT)
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_killed_worker_loses_nothing(digits_csv, tmp_path, database, small):
+    (tmp_path / "space.toml").write_text("[optimizer]\nlearning_rate = {log = [1e-4, 1e-2]}\n")
+    (tmp_path / "start.toml").write_text(
+        small.with_overrides({"training": {"max_epochs": 25}}).to_toml()
+    )
+    doomed = start(digits_csv, tmp_path, database, "doomed", "--worker")
+    wait_until(lambda: list((tmp_path / "doomed" / "jobs").glob("*/metrics.jsonl")))
+    doomed.send_signal(signal.SIGKILL)
+    doomed.wait()
+    both = [
+        start(digits_csv, tmp_path, database, "main"),
+        start(digits_csv, tmp_path, database, "other", "--worker"),
+    ]
+    told = []
+    for process, name in zip(both, ("main", "other"), strict=True):
+        code = process.wait(100)
+        told.append((tmp_path / f"{name}.txt").read_text())
+        assert code == 0, told[-1]
+    assert "the process without --worker concludes" in told[1]
+    with (tmp_path / "main" / "search.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    assert {row["state"] for row in rows} <= {"complete", "stopped early"}
+    found = json.loads((tmp_path / "main" / "search.json").read_text())
+    assert (tmp_path / "main" / "best.toml").is_file()
+
+    import optuna
+
+    storage = optuna.storages.RDBStorage(database.replace("postgresql", "postgresql+psycopg"))
+    study = optuna.load_study(study_name="tenfold", storage=storage)
+    trials = study.trials
+    storage.remove_session()
+    storage.engine.dispose()
+    numbers = [trial.number for trial in trials if trial.state.name in {"COMPLETE", "PRUNED"}]
+    assert [int(row["trial"]) for row in rows] == numbers[:3]
+    assert found["winner"] in numbers
+    states = [trial.state.name for trial in trials]
+    assert states.count("FAIL") >= 1  # the one that fell silent
+    retried = [trial for trial in trials if "failed_trial" in trial.system_attrs]
+    assert retried
+    assert {trial.state.name for trial in retried} <= {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("sqlite:///x.db", "expected postgresql://user@host/database"),
+        (
+            "postgresql://me:secret@127.0.0.1:1/db",
+            "me:\\*\\*\\*@127.0.0.1:1/db: the database cannot",
+        ),
+    ],
+)
+def test_addresses_that_do_not_work(digits, tmp_path, address, sentence):
+    plan = SearchConfig(Space.load(None, Recipe.load("quick")), 3)
+    with pytest.raises(ExperimentError, match=sentence) as caught:
+        search_shared(digits, plan, tmp_path / "out", address, worker=False)
+    assert "secret" not in str(caught.value)
+    assert (tmp_path / "out").exists() == address.startswith("postgresql")
+
+
+def test_a_database_of_another_search(digits, tmp_path, database, small):
+    (tmp_path / "space.toml").write_text("[optimizer]\nlearning_rate = {log = [1e-4, 1e-2]}\n")
+    plan = SearchConfig(Space.load(tmp_path / "space.toml", small), 3)
+    storage = optuna.storages.RDBStorage(database.replace("postgresql://", "postgresql+psycopg://"))
+    study = optuna.create_study(
+        study_name="tenfold", storage=storage, direction="maximize", load_if_exists=True
+    )
+    study.set_user_attr("identity", study.user_attrs.get("identity", {"data": "of another"}))
+    storage.remove_session()
+    storage.engine.dispose()
+    with pytest.raises(ExperimentError, match="the database holds a search that differs in data"):
+        search_shared(digits, plan, tmp_path / "out", database, worker=True)
+
+
+def test_a_trial_is_compared_with_those_that_got_as_much():
+    """A search that is made longer begins cheaper; the first ones are no measure for that."""
+    study = optuna.create_study(direction="maximize")
+
+    def tell(share, correct):
+        trial = study.ask()
+        reached = RungResult(share, correct, 1000, 0.1, 1.0)
+        trial.set_user_attr("rung0", vars(reached))
+        return reached
+
+    for correct in (980, 985, 990):
+        assert _should_promote(study, 0, tell(1 / 3, correct))
+    assert not _should_promote(study, 0, tell(1 / 3, 970))
+    assert _should_promote(study, 0, tell(1 / 9, 900))
+    assert not _should_promote(study, 0, tell(1 / 9, 800))
+    assert not _should_promote(study, 0, tell(1 / 9, 850))
+    assert _should_promote(study, 0, tell(1 / 9, 910))
