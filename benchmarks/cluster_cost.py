@@ -22,19 +22,19 @@ import ours
 from tenfold.jobs import Job, run_jobs
 
 TASKS = """
-def nothing(about, folder, tell):
+def nothing(description, folder, emit):
     return None
 
-def read(about, folder, tell):
+def read(description, folder, emit):
     return len((folder.parent / "supply.bin").read_bytes())
 
-def leave(about, folder, tell):
-    (folder / "result.bin").write_bytes(b"x" * about["bytes"])
-    return about["bytes"]
+def leave(description, folder, emit):
+    (folder / "result.bin").write_bytes(b"x" * description["bytes"])
+    return description["bytes"]
 """
 
 
-def timed(jobs: list[Job], on: str, supply_bytes: int = 0) -> float:
+def timed(jobs: list[Job], executor: str, supply_bytes: int = 0) -> float:
     """Seconds from the call to the last result, in a new folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -43,7 +43,7 @@ def timed(jobs: list[Job], on: str, supply_bytes: int = 0) -> float:
             input_files = [folder / "supply.bin"]
             input_files[0].write_bytes(os.urandom(supply_bytes))
         started = time.perf_counter()
-        run_jobs(jobs, folder, on=on, input_files=input_files)
+        run_jobs(jobs, folder, executor=executor, input_files=input_files)
         return time.perf_counter() - started
 
 
@@ -51,15 +51,15 @@ def many(task: str, count: int, **about: int) -> list[Job]:
     return [Job(f"cost_tasks:{task}", {"n": n, **about}, f"{task} {n}") for n in range(count)]
 
 
-def measure(on: str, jobs: int, megabytes: int, rounds: int) -> dict[str, float]:
+def measure(executor: str, jobs: int, megabytes: int, rounds: int) -> dict[str, float]:
     """Seconds to begin, for each job, and for each gigabyte there and back; medians."""
     found: dict[str, list[float]] = {"begin": [], "job": [], "supply": [], "result": []}
     for turn in range(rounds):
-        one = timed(many("nothing", 1, turn=turn), on)
-        all_of_them = timed(many("nothing", jobs, turn=turn), on)
-        plain = timed(many("nothing", 2, turn=turn), on)
-        supplied = timed(many("read", 2, turn=turn), on, megabytes * 2**20)
-        left = timed(many("leave", 2, turn=turn, bytes=megabytes * 2**20), on)
+        one = timed(many("nothing", 1, turn=turn), executor)
+        all_of_them = timed(many("nothing", jobs, turn=turn), executor)
+        plain = timed(many("nothing", 2, turn=turn), executor)
+        supplied = timed(many("read", 2, turn=turn), executor, megabytes * 2**20)
+        left = timed(many("leave", 2, turn=turn, bytes=megabytes * 2**20), executor)
         each = (all_of_them - one) / (jobs - 1)
         found["job"].append(each)
         found["begin"].append(one - each)
@@ -70,7 +70,9 @@ def measure(on: str, jobs: int, megabytes: int, rounds: int) -> dict[str, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of jobs and of bytes, here and on Ray.")
-    parser.add_argument("--on", nargs="*", default=["here", "ray"], help="default: here ray")
+    parser.add_argument(
+        "--executors", nargs="*", default=["local", "ray"], help="default: local ray"
+    )
     parser.add_argument("--jobs", type=int, default=20, help="default 20")
     parser.add_argument("--megabytes", type=int, default=200, help="shipped (default 200)")
     parser.add_argument("--rounds", type=int, default=3, help="default 3")
@@ -85,11 +87,11 @@ def main() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(
             filter(None, [name, os.environ.get("PYTHONPATH", "")])
         )
-        for on in options.on:
-            found = measure(on, options.jobs, options.megabytes, options.rounds)
-            results[on] = found
+        for executor in options.executors:
+            found = measure(executor, options.jobs, options.megabytes, options.rounds)
+            results[executor] = found
             print(
-                f"{on}: {found['begin']:.1f} s to begin, {found['job']:.2f} s a job, "
+                f"{executor}: {found['begin']:.1f} s to begin, {found['job']:.2f} s a job, "
                 f"{found['supply']:.2f} s a GiB of supplies, {found['result']:.2f} s a GiB of "
                 f"results (medians, n = {options.rounds})",
                 flush=True,

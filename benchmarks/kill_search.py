@@ -45,7 +45,11 @@ class Search:
         assert self.process is not None
         try:
             children = psutil.Process(self.process.pid).children(recursive=True)
-            return [child for child in children if "tenfold.jobs" in child.cmdline()]
+            return [
+                child
+                for child in children
+                if any("tenfold.jobs" in part for part in child.cmdline())
+            ]
         except psutil.Error:
             return []
 

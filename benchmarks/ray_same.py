@@ -83,7 +83,7 @@ def main() -> int:
         for what, command in (("ensemble", ensemble), ("search", search)):
             outs = {place: folder / f"{what}-{place}" for place in ("here", "there")}
             here_s = timed([*command, "--out", str(outs["here"])])
-            there_s = timed([*command, "--out", str(outs["there"]), "--on", nodes.address])
+            there_s = timed([*command, "--out", str(outs["there"]), "--executor", nodes.address])
             same = (
                 same_weights(*outs.values())
                 if what == "ensemble"
@@ -94,7 +94,7 @@ def main() -> int:
             print(f"{what}: {here_s:.1f} s here, {there_s:.1f} s on two nodes: {found}", flush=True)
         out = folder / "lost"
         process = subprocess.Popen(
-            [*ensemble, "--out", str(out), "--on", nodes.address], stdout=subprocess.DEVNULL
+            [*ensemble, "--out", str(out), "--executor", nodes.address], stdout=subprocess.DEVNULL
         )
         while not list(out.glob("members/*/manifest.json")) and process.poll() is None:
             time.sleep(0.5)

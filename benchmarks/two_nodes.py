@@ -6,7 +6,7 @@ Prints its address for clients. The line "kill" on stdin takes the second node a
 import socket
 import sys
 
-from ray.cluster_utils import RayExecutor
+from ray.cluster_utils import Cluster
 
 
 def free_port() -> int:
@@ -16,7 +16,7 @@ def free_port() -> int:
 
 
 port = free_port()
-cluster = RayExecutor(
+cluster = Cluster(
     initialize_head=True,
     head_node_args={
         "num_cpus": 1,

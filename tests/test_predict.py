@@ -1,4 +1,4 @@
-"""Answers to files in pieces and in parts, against the answers to the same images at once."""
+"""Files predicted in chunks and in shards, against the same images predicted at once."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ import torch
 
 from tenfold import data, predict
 from tenfold.data import streaming
-from tenfold.errors import DataError, JobError, OutputError
-from tenfold.jobs import run_jobs
+from tenfold.errors import DataError, Interrupted, JobError, OutputError
+from tenfold.jobs import InlineExecutor, LocalExecutor
 from tenfold.networks import build
 from tenfold.predict import predict_file
 from tenfold.preprocessing import Preprocessing
@@ -21,7 +21,7 @@ from tenfold.recognizer import Member, Recognizer
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """An untrained network answers as reproducibly as a trained one."""
+    """An untrained network predicts as reproducibly as a trained one."""
     path = tmp_path_factory.mktemp("model") / "recognizer.safetensors"
     choices = Recipe.load("lenet5").network
     network = build(choices, image_size=28, n_classes=10, seed=0)
@@ -32,11 +32,11 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
+def small_chunks(monkeypatch):
     monkeypatch.setattr(streaming, "BYTES_AT_ONCE", 2**17)
 
 
-def test_a_file_in_pieces_gives_the_answers_of_the_whole(model, digits_csv, tmp_path):
+def test_a_file_in_chunks_gives_the_predictions_of_the_whole(model, digits_csv, tmp_path):
     out = tmp_path / "submission.csv"
     recognizer, found = predict_file(model, digits_csv / "test.csv", out)
     at_once = recognizer.predict_proba(data.read(digits_csv / "test.csv", labels=False))
@@ -46,55 +46,77 @@ def test_a_file_in_pieces_gives_the_answers_of_the_whole(model, digits_csv, tmp_
     np.testing.assert_array_equal(data.read_submission(out), found.predicted)
 
 
-def test_parts_as_jobs_give_the_same(model, digits_csv, tmp_path, monkeypatch):
-    """The road that a cluster takes, with jobs that run here."""
-    monkeypatch.setattr(
-        predict, "run_jobs", lambda *jobs, **more: run_jobs(*jobs, **more | {"on": "here"})
-    )
+@pytest.mark.parametrize("executor", ["inline", "local"])
+def test_shards_as_jobs_give_the_same(model, digits_csv, tmp_path, monkeypatch, executor):
     monkeypatch.setattr(predict, "MAX_SHARDS", 3)
-    _, here = predict_file(model, digits_csv / "test.csv", tmp_path / "here.csv")
-    _, there = predict_file(model, digits_csv / "test.csv", tmp_path / "there.csv", on="ray")
-    np.testing.assert_allclose(there.confidence, here.confidence, atol=0.05)
-    assert (there.predicted == here.predicted).mean() > 0.99
-    np.testing.assert_array_equal(data.read_submission(tmp_path / "there.csv"), there.predicted)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["here.csv", "there.csv"]
-
-
-@pytest.mark.parametrize("on", ["here", "slurm"])
-def test_parts_leave_alone_what_is_not_theirs(model, digits_csv, tmp_path, monkeypatch, on):
-    """With "slurm", a place that is none, the jobs do not even begin."""
-    monkeypatch.setattr(
-        predict, "run_jobs", lambda *jobs, **more: run_jobs(*jobs, **more | {"on": on})
+    where = LocalExecutor() if executor == "local" else "inline"
+    _, whole = predict_file(model, digits_csv / "test.csv", tmp_path / "whole.csv")
+    _, shards = predict_file(
+        model, digits_csv / "test.csv", tmp_path / "shards.csv", executor=where
     )
+    np.testing.assert_allclose(shards.confidence, whole.confidence, atol=0.05)
+    assert (shards.predicted == whole.predicted).mean() > 0.99
+    np.testing.assert_array_equal(data.read_submission(tmp_path / "shards.csv"), shards.predicted)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shards.csv", "whole.csv"]
+
+
+def test_finished_shards_are_not_predicted_again(model, digits_csv, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "MAX_SHARDS", 3)
+    out, started = tmp_path / "submission.csv", []
+
+    def until_the_second(job, folder, emit):
+        started.append(job.name)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        return predict.predict_shard(job.description, folder, emit)
+
+    for _ in range(2):
+        with suppress(Interrupted):
+            predict_file(
+                model, digits_csv / "test.csv", out, executor=InlineExecutor(until_the_second)
+            )
+    assert started == [f"shard {n} of 3" for n in (1, 2, 2, 3)]
+    _, whole = predict_file(model, digits_csv / "test.csv", None)
+    assert (data.read_submission(out) == whole.predicted).mean() > 0.99
+
+
+def fail(job, folder, emit):
+    raise DataError("no good")
+
+
+@pytest.mark.parametrize("executor", ["inline", InlineExecutor(fail)])
+def test_shards_leave_alone_what_is_not_theirs(model, digits_csv, tmp_path, monkeypatch, executor):
     monkeypatch.setattr(predict, "MAX_SHARDS", 1)
-    (tmp_path / "s.parts").mkdir()
+    (tmp_path / "s.shards").mkdir()
     for name in ("precious.txt", "recognizer.safetensors"):
-        (tmp_path / "s.parts" / name).write_text("somebody's")
+        (tmp_path / "s.shards" / name).write_text("somebody's")
     with suppress(JobError):
-        predict_file(model, digits_csv / "test.csv", tmp_path / "s.csv", on="ray")
-    kept = {path.name: path.read_text() for path in (tmp_path / "s.parts").iterdir()}
+        predict_file(model, digits_csv / "test.csv", tmp_path / "s.csv", executor=executor)
+    kept = {path.name: path.read_text() for path in (tmp_path / "s.shards").iterdir()}
     assert kept == {"precious.txt": "somebody's", "recognizer.safetensors": "somebody's"}
 
 
-def test_a_file_that_changed_meanwhile_is_answered_anew(model, digits_csv, tmp_path, monkeypatch):
+def test_a_file_that_changed_meanwhile_is_predicted_anew(model, digits_csv, tmp_path):
     lines = (digits_csv / "test.csv").read_text().splitlines(keepends=True)
     source, ids = tmp_path / "test.csv", []
-    monkeypatch.setattr(
-        predict, "run_jobs", lambda jobs, *_, **__: ids.append([job.id for job in jobs]) or 1 / 0
-    )
+
+    def stop(job, folder, emit):
+        ids.append(job.id)
+        raise DataError("no good")
+
     for at, rows in enumerate((lines[1:], lines[:0:-1])):  # as many bytes, in another order
         source.write_text("".join([lines[0], *rows]))
         os.utime(source, (at, at))
-        with pytest.raises(ZeroDivisionError):
-            predict_file(model, source, None, on="ray")
-    assert not set(ids[0]) & set(ids[1])
+        with pytest.raises(JobError, match="no good"):
+            predict_file(model, source, None, executor=InlineExecutor(stop))
+    assert len(ids) == len(set(ids)) == 2
 
 
-@pytest.mark.parametrize("on", ["here", "ray"])
+@pytest.mark.parametrize("executor", ["local", "inline"])
 @pytest.mark.parametrize("victim", ["test.csv", "recognizer.safetensors"])
 @pytest.mark.parametrize("how", ["its name", "a link"])
 def test_no_submission_takes_the_place_of_what_is_read(
-    model, digits_csv, tmp_path, on, victim, how
+    model, digits_csv, tmp_path, executor, victim, how
 ):
     for path in (digits_csv / "test.csv", model):
         shutil.copyfile(path, tmp_path / path.name)
@@ -104,19 +126,19 @@ def test_no_submission_takes_the_place_of_what_is_read(
         out = tmp_path / "sub" / victim
     before = out.read_bytes()
     with pytest.raises(OutputError, match=f"{victim}: is the very file that is read, expected"):
-        predict_file(tmp_path, tmp_path / "test.csv", out, on=on)
+        predict_file(tmp_path, tmp_path / "test.csv", out, executor=executor)
     assert out.read_bytes() == before
 
 
 def test_a_file_that_is_not_there_leaves_nothing(model, tmp_path):
     with pytest.raises(DataError, match=r"none\.csv: cannot be read"):
-        predict_file(model, tmp_path / "none.csv", tmp_path / "s.csv", on="ray")
+        predict_file(model, tmp_path / "none.csv", tmp_path / "s.csv", executor="inline")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_is_none_leaves_nothing(model, digits_csv, tmp_path):
-    with pytest.raises(JobError, match="expected here, ray or ray://host:port"):
-        predict_file(model, digits_csv / "test.csv", tmp_path / "s.csv", on="slurm")
+def test_an_executor_that_does_not_exist_leaves_nothing(model, digits_csv, tmp_path):
+    with pytest.raises(JobError, match="expected local, ray or ray://host:port"):
+        predict_file(model, digits_csv / "test.csv", tmp_path / "s.csv", executor="slurm")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,18 +152,17 @@ def test_a_bad_row_late_in_the_file_leaves_no_submission(model, digits_csv, tmp_
 
 
 @pytest.mark.parametrize("line", [2, 800])
-@pytest.mark.parametrize("on", ["here", "ray"])
-def test_a_bad_row_leaves_no_new_folder(model, digits_csv, tmp_path, monkeypatch, line, on):
-    monkeypatch.setattr(
-        predict, "run_jobs", lambda *jobs, **more: run_jobs(*jobs, **more | {"on": "here"})
-    )
+@pytest.mark.parametrize("executor", ["local", "inline"])
+def test_a_bad_row_leaves_no_new_folder(model, digits_csv, tmp_path, monkeypatch, line, executor):
     monkeypatch.setattr(predict, "MAX_SHARDS", 1)
     lines = (digits_csv / "test.csv").read_text().splitlines(keepends=True)
     lines[line - 1] = lines[line - 1].replace("0,", "nan,", 1)
     (tmp_path / "bad.csv").write_text("".join(lines))
-    error = DataError if on == "here" else JobError
+    error = DataError if executor == "local" else JobError
     with pytest.raises(error, match=f"line {line}, column 'pixel0' is blank"):
-        predict_file(model, tmp_path / "bad.csv", tmp_path / "new" / "deep" / "s.csv", on=on)
+        predict_file(
+            model, tmp_path / "bad.csv", tmp_path / "new" / "deep" / "s.csv", executor=executor
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
 
 
@@ -160,7 +181,7 @@ def test_images_of_another_size(model, tmp_path):
         predict_file(model, tmp_path / "small.csv", None)
 
 
-def test_a_part_whose_file_is_not_there(model, tmp_path):
-    about = {"source": str(tmp_path / "none.csv"), "bytes": 9, "start": 0, "end": None}
+def test_a_shard_whose_file_is_not_there(model, tmp_path):
+    description = {"source": str(tmp_path / "none.csv"), "bytes": 9, "start": 0, "end": None}
     with pytest.raises(DataError, match="expected the same one on every node"):
-        predict.predict_shard(about, tmp_path, lambda _message: None)
+        predict.predict_shard(description, tmp_path, lambda _progress: None)

@@ -1,6 +1,10 @@
 """How numbers are said to people."""
 
+import logging
+import time
 from typing import Any
+
+LOG_INTERVAL_S = 4.0  # a log of hours stays readable, and shows soon that it is alive
 
 
 def pluralize(n: int, noun: str) -> str:
@@ -30,3 +34,27 @@ def format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class ProgressLogger:
+    """Logs how far a task is, at most once in a few seconds: "1,200 of 28,000 images".
+
+    Args:
+        logger: gets the messages at level INFO.
+        unit: what is counted, in the plural: "images".
+        interval_s: seconds before the first message and between two of them.
+    """
+
+    def __init__(
+        self, logger: logging.Logger, unit: str, interval_s: float = LOG_INTERVAL_S
+    ) -> None:
+        self._logger, self._unit, self._interval_s = logger, unit, interval_s
+        self._logged_at = time.monotonic()
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """Take how many of `total` are done; None if that is not known."""
+        if time.monotonic() - self._logged_at < self._interval_s:
+            return
+        self._logged_at = time.monotonic()
+        of_total = "" if total is None else f" of {total:,}"
+        self._logger.info("%s%s %s", f"{done:,}", of_total, self._unit)

@@ -1,12 +1,12 @@
-"""Answers to a file of any length: read in pieces, answered, written; in bounded memory.
+"""Predictions for a file of any length: read, predicted and written in chunks, in bounded memory.
 
-The next piece is read while the last one is answered. On a cluster, parts of the file are jobs.
+The next chunk is read while the last one is predicted. On a cluster, shards of the file are jobs.
 """
 
 import hashlib
+import logging
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -21,30 +21,38 @@ from tenfold.data.streaming import WHOLE, Part, chunks, parts
 from tenfold.data.submission import submission
 from tenfold.errors import DataError, OutputError
 from tenfold.files import cleanup_on_error, load_arrays, output_folder, path_exists, save_arrays
-from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
+from tenfold.formatting import ProgressLogger
+from tenfold.jobs import LOCAL, Emit, Executor, Job, JobCallback, get_executor, run_jobs
 from tenfold.recognizer import Recognizer
 from tenfold.run_folder import RunFolder
 
-SECONDS_BETWEEN_NOTES = 4.0
-FORMAT = "tenfold-answers-of-a-part-1"
-RECOGNIZER = "recognizer.safetensors"
+FORMAT = "tenfold-shard-predictions-2"
+RECOGNIZER, PREDICTIONS = "recognizer.safetensors", "predictions.safetensors"
 PREDICT_SHARD = "tenfold.predict:predict_shard"
-MAX_SHARDS = 64  # of a file, as jobs: a lost node costs little, and a part is worth its start
+MAX_SHARDS = 64  # a lost node costs little, and a shard is worth the start of a process
 
-Note = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ChunkPredictions:
-    """Answers to some images in a row.
+    """Predictions for consecutive images.
 
     Attributes:
-        predicted: int64 [n], indices of classes.
-        confidence: float32 [n], the probability of each.
+        predicted: int64 [N], indices into the classes.
+        confidence: float32 [N], the probability of each.
     """
 
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float32]
+
+    @classmethod
+    def concat(cls, chunks: Sequence["ChunkPredictions"]) -> "ChunkPredictions":
+        """Join chunks in their order; none at all give N = 0."""
+        return cls(
+            np.concatenate([np.empty(0, np.int64), *(chunk.predicted for chunk in chunks)]),
+            np.concatenate([np.empty(0, np.float32), *(chunk.confidence for chunk in chunks)]),
+        )
 
 
 def predict_file(
@@ -52,51 +60,49 @@ def predict_file(
     source: Path,
     out: Path | None,
     *,
-    on: str = HERE,
-    note: Note = lambda _: None,
+    executor: str | Executor = LOCAL,
 ) -> tuple[Recognizer, ChunkPredictions]:
-    """Answer every image in `source`, and write the submission `out` if one is wanted.
+    """Predict every image in `source`, and write the submission `out` if one is wanted.
 
     Args:
         model: a run folder, or a recognizer's file.
-        source: CSV, plain, .gz or .zip, or Parquet; as long as one likes.
+        source: CSV, plain, .gz or .zip, or Parquet; of any length.
         out: the submission.
-        on: "here" in this process; "ray" or "ray://host:port" by parts on a cluster, which must
-            find the file under the same path.
-        note: is told how it goes.
+        executor: "local" predicts in this process; any other executor of `tenfold.jobs.run_jobs`
+            gets shards of the file as jobs, and on a cluster every node must find the file under
+            the same path.
 
     Raises:
         RecognizerError: there is no such recognizer, or it is damaged.
         DataError: something in the file is not as it should be; nothing is written then.
-        OutputError: the submission cannot be written, or would take the place of what is read.
+        OutputError: the submission cannot be written, or would replace what is read.
+        JobError: a shard failed, or its executor does not exist or cannot be reached.
     """
+    get_executor(executor)
     if out is not None:
-        _check_is_not_read(out, source, _file_of(model))
+        _check_is_not_read(out, source, _recognizer_file(model))
     recognizer = Recognizer.load(model)
+    if executor == LOCAL:
+        log = ProgressLogger(logger, "images")
+        results = _predict_chunks(recognizer, chunks(source, WHOLE, logger.info), log)
+    else:
+        results = _predict_shards(model, source, out, executor)
     found: list[ChunkPredictions] = []
     with ExitStack() as stack:
-        add = None
+        write = None
         if out is not None:
             stack.enter_context(cleanup_on_error(out))
-            add = stack.enter_context(submission(out))
-        if on == HERE:
-            answers = _answers(recognizer, _ahead(chunks(source, WHOLE, note)), note)
-        else:
-            answers = _from_jobs(model, source, out, on, note)
-        for piece in answers:
-            found.append(piece)
-            if add is not None:
-                add(recognizer.decode_labels(piece.predicted))
+            write = stack.enter_context(submission(out))
+        for chunk in results:
+            found.append(chunk)
+            if write is not None:
+                write(recognizer.decode_labels(chunk.predicted))
         if not found:
             raise DataError(f"{source}: has a header and no rows, expected a row for each image")
-    joined = ChunkPredictions(
-        np.concatenate([piece.predicted for piece in found]),
-        np.concatenate([piece.confidence for piece in found]),
-    )
-    return recognizer, joined
+    return recognizer, ChunkPredictions.concat(found)
 
 
-def _file_of(model: Path) -> Path:
+def _recognizer_file(model: Path) -> Path:
     """Return a recognizer's file; `model` is that, or the run folder that holds it."""
     return RunFolder(model).recognizer if path_exists(model) and model.is_dir() else model
 
@@ -110,117 +116,117 @@ def _check_is_not_read(out: Path, *inputs: Path) -> None:
             )
 
 
-def _answers(
-    recognizer: Recognizer, pieces: Iterator[Dataset], note: Note
+def _predict_chunks(
+    recognizer: Recognizer, datasets: Iterator[Dataset], log: ProgressLogger | None = None
 ) -> Iterator[ChunkPredictions]:
+    """Predict one dataset after the other; `log` counts the images of all."""
     predictor = recognizer.predictor()
-    done, told_at = 0, time.monotonic()
-    for piece in pieces:
-        start = done
+    n_before = 0
+    for dataset in _prefetch(datasets):
 
-        def tell(so_far: int, _all: int, start: int = start) -> None:
-            nonlocal told_at
-            if time.monotonic() - told_at >= SECONDS_BETWEEN_NOTES:
-                told_at = time.monotonic()
-                note(f"  {start + so_far:,} images answered")
+        def on_progress(done: int, _total: int, n_before: int = n_before) -> None:
+            if log is not None:
+                log(n_before + done)
 
-        probabilities = predictor.predict_proba(piece, on_progress=tell)
-        done += len(piece)
+        probabilities = predictor.predict_proba(dataset, on_progress=on_progress)
+        n_before += len(dataset)
         yield ChunkPredictions(probabilities.argmax(axis=1), probabilities.max(axis=1))
 
 
-def _ahead(pieces: Iterator[Dataset]) -> Iterator[Dataset]:
-    """Yield what `pieces` yields, the next one always being read already."""
+def _prefetch(datasets: Iterator[Dataset]) -> Iterator[Dataset]:
+    """Yield what `datasets` yields, with the next one being read already."""
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, pieces, None)
-        while (piece := coming.result()) is not None:
-            coming = reader.submit(next, pieces, None)
-            yield piece
+        upcoming = reader.submit(next, datasets, None)
+        while (dataset := upcoming.result()) is not None:
+            upcoming = reader.submit(next, datasets, None)
+            yield dataset
 
 
-# By parts, as jobs
+# Shards, as jobs
 
 
-def _from_jobs(
-    model: Path, source: Path, out: Path | None, on: str, note: Note
+class _ShardProgress(JobCallback):
+    """Logs how many shards are done."""
+
+    def __init__(self, n_shards: int) -> None:
+        self._log, self._done, self._n_shards = ProgressLogger(logger, "shards"), 0, n_shards
+
+    def on_job_end(self, job: Job, result: Any) -> None:
+        self._done += 1
+        self._log(self._done, self._n_shards)
+
+
+def _predict_shards(
+    model: Path, source: Path, out: Path | None, executor: str | Executor
 ) -> Iterator[ChunkPredictions]:
-    """Answer parts of the file where the jobs run, and yield them in order."""
-    pieces = parts(source, MAX_SHARDS)
-    if not pieces:
+    """Predict shards of the file as jobs, and yield the predictions in order."""
+    shards = parts(source, MAX_SHARDS)
+    if not shards:
         raise DataError(f"{source}: has no rows, expected a row for each image")
-    model_file = _file_of(model)
+    recognizer_file = _recognizer_file(model)
     stat = source.stat()
-    about = {
+    shared = {
         "source": str(source.resolve()),
         "bytes": stat.st_size,
         "modified": stat.st_mtime_ns,
-        "recognizer": hashlib.sha256(model_file.read_bytes()).hexdigest(),
+        "recognizer": hashlib.sha256(recognizer_file.read_bytes()).hexdigest(),
     }
-    # Named by what it answers: what else lies in the outer folder is not ours.
-    identity = Job(PREDICT_SHARD, about).id
-    folder = output_folder((out or Path("answers.csv")).with_suffix(".parts") / identity)
-    shutil.copyfile(model_file, folder / RECOGNIZER)
+    # A subfolder named by its content: whatever else is in the outer folder is left alone.
+    identity = Job(PREDICT_SHARD, shared).id
+    folder = output_folder((out or Path("submission.csv")).with_suffix(".shards") / identity)
+    shutil.copyfile(recognizer_file, folder / RECOGNIZER)
     jobs = [
         Job(
             PREDICT_SHARD,
-            {**about, "start": piece.start, "end": piece.end},
-            f"part {index + 1} of {len(pieces)}",
+            {**shared, "start": shard.start, "end": shard.end},
+            f"shard {index + 1} of {len(shards)}",
         )
-        for index, piece in enumerate(pieces)
+        for index, shard in enumerate(shards)
     ]
-    done, told_at = 0, time.monotonic()
-
-    def hear(job: Job, message: Message) -> None:
-        nonlocal done, told_at
-        done += "done" in message
-        if "note" in message:
-            note(f"{job.name}: {message['note']}")
-        if time.monotonic() - told_at >= SECONDS_BETWEEN_NOTES:
-            told_at = time.monotonic()
-            note(f"  {done} of {len(jobs)} parts answered")
-
     try:
-        run_jobs(jobs, folder, on=on, input_files=[folder / RECOGNIZER], hear=hear)
+        run_jobs(
+            jobs,
+            folder,
+            executor=executor,
+            input_files=[folder / RECOGNIZER],
+            callback=_ShardProgress(len(jobs)),
+        )
     finally:
-        if not any(job.is_done(folder) for job in jobs):  # else the same command goes on from here
+        if not any(job.is_done(folder) for job in jobs):  # else the same command resumes from here
             _remove(folder)
     for job in jobs:
-        tensors, _ = load_arrays(folder / job.id / "answers.safetensors", FORMAT)
-        yield ChunkPredictions(tensors["answers"], tensors["confidence"])
+        arrays, _ = load_arrays(folder / job.id / PREDICTIONS, FORMAT)
+        yield ChunkPredictions(**arrays)
     _remove(folder)
 
 
 def _remove(folder: Path) -> None:
-    """Remove the folder of the jobs, and the one around it unless something else lies there."""
+    """Remove the folder of the jobs, and the one around it unless something else is in it."""
     shutil.rmtree(folder)
     with suppress(OSError):
         folder.parent.rmdir()
 
 
-def predict_shard(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
-    """Answer one part of a file: a job.
+def predict_shard(description: Mapping[str, Any], folder: Path, emit: Emit) -> dict[str, Any]:
+    """Predict one shard of a file: a job.
 
     Args:
-        description: "source", its "bytes" and when it was "modified", "start" and "end" of a
-            `Part`, and the checksum of the "recognizer", whose file lies beside `folder`.
-        folder: gets the answers.
-        tell: hears nothing.
+        description: "source", its "bytes" and its time "modified" in nanoseconds, "start" and
+            "end" of a `Part`, and the sha256 of the "recognizer", whose file lies beside `folder`.
+        folder: gets the predictions.
+        emit: is not called.
 
     Returns:
-        "n", how many images were answered.
+        "n", the number of images.
     """
-    del tell
+    del emit
     source = Path(description["source"])
     if not source.is_file() or source.stat().st_size != description["bytes"]:
         raise DataError(
             f"{source}: is not here, or another file, expected the same one on every node"
         )
     recognizer = Recognizer.load(folder.parent / RECOGNIZER)
-    part = Part(description["start"], description["end"])
-    found = list(_answers(recognizer, _ahead(chunks(source, part)), lambda _: None))
-    empty = ChunkPredictions(np.empty(0, np.int64), np.empty(0, np.float32))
-    answers = np.concatenate([piece.predicted for piece in [*found, empty]])
-    confidence = np.concatenate([piece.confidence for piece in [*found, empty]])
-    tensors = {"answers": answers, "confidence": confidence}
-    save_arrays(folder / "answers.safetensors", tensors, FORMAT, {})
-    return {"n": len(answers)}
+    shard = Part(description["start"], description["end"])
+    found = ChunkPredictions.concat(list(_predict_chunks(recognizer, chunks(source, shard))))
+    save_arrays(folder / PREDICTIONS, vars(found), FORMAT, {})
+    return {"n": len(found.predicted)}

@@ -14,7 +14,7 @@ from tenfold.data import Dataset, check, write_submission
 from tenfold.errors import DataError, OutputError
 from tenfold.files import path_exists, write_json
 from tenfold.formatting import pluralize
-from tenfold.jobs import HERE
+from tenfold.jobs import LOCAL, Executor
 from tenfold.metrics import Evaluation, Score, evaluate_probabilities, score
 from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
@@ -50,7 +50,7 @@ def run(
     truth: NDArray[np.str_] | None = None,
     listener: Callback,
     resume: bool = False,
-    on: str = HERE,
+    executor: str | Executor = LOCAL,
 ) -> Score | None:
     """Do the main job, leave the run folder `out`, and return the score where truth is known.
 
@@ -63,7 +63,7 @@ def run(
             the submission is written, and by nothing else.
         listener: is told how it goes.
         resume: go on with the run in `out`.
-        on: where the members of an ensemble train: "here", "ray" or "ray://host:port".
+        executor: where the members of an ensemble train: "local", "ray" or "ray://host:port".
 
     Raises:
         TenfoldError: with a sentence, see `tenfold.errors`.
@@ -76,7 +76,9 @@ def run(
         folder.check_is_free()
     _check_sizes(labelled, unlabelled)
 
-    extra = _pseudo_labels(labelled, unlabelled, recipe, folder, listener=listener, on=on)
+    extra = _pseudo_labels(
+        labelled, unlabelled, recipe, folder, listener=listener, executor=executor
+    )
     trained = train_and_evaluate(
         labelled,
         recipe,
@@ -85,7 +87,7 @@ def run(
         resume=True,
         unlabelled=unlabelled,
         extra=extra,
-        on=on,
+        executor=executor,
     )
 
     recognizer, tell = trained.recognizer, counting(listener.note)
@@ -121,7 +123,7 @@ def train(
     *,
     listener: Callback,
     resume: bool = False,
-    on: str = HERE,
+    executor: str | Executor = LOCAL,
 ) -> Trained:
     """Do the part of the main job before prediction, and report on it.
 
@@ -131,7 +133,7 @@ def train(
         folder: where everything goes.
         listener: is told how it goes.
         resume: go on with the run in `folder`.
-        on: where the members of an ensemble train, as for `run`.
+        executor: where the members of an ensemble train, as for `run`.
 
     Raises:
         OutputError: `folder` holds answers, which those of a longer training would not be.
@@ -144,7 +146,9 @@ def train(
             "`tenfold run`, which answers anew"
         )
     resumed = not folder.is_free
-    trained = train_and_evaluate(labelled, recipe, folder, listener=listener, resume=resume, on=on)
+    trained = train_and_evaluate(
+        labelled, recipe, folder, listener=listener, resume=resume, executor=executor
+    )
     _write_summary(folder, recipe, trained, None if resumed else time.perf_counter() - started)
     write_report(folder.path, note=listener.note)
     return trained
@@ -159,7 +163,7 @@ def train_and_evaluate(
     resume: bool = False,
     unlabelled: Dataset | None = None,
     extra: Dataset | None = None,
-    on: str = HERE,
+    executor: str | Executor = LOCAL,
 ) -> Trained:
     """Check, split, fit, and judge by the images held out.
 
@@ -171,7 +175,7 @@ def train_and_evaluate(
         resume: go on with the run in `folder`.
         unlabelled: what will be predicted; checked for overlap with `labelled`, never learned.
         extra: images to learn from besides, with the labels that a first training gave them.
-        on: where the members of an ensemble train, as for `run`.
+        executor: where the members of an ensemble train, as for `run`.
     """
     findings = check(labelled, unlabelled)
     for line in findings.lines():
@@ -185,7 +189,7 @@ def train_and_evaluate(
         extra=extra,
         checks=findings.to_json(),
         listener=listener,
-        on=on,
+        executor=executor,
     )
     Examples.of(labelled).save(folder.examples)
     expected = None
@@ -227,7 +231,7 @@ def _pseudo_labels(
     folder: RunFolder,
     *,
     listener: Callback,
-    on: str,
+    executor: str | Executor,
 ) -> Dataset | None:
     """Train a first time, if the recipe asks for it, and return what is then surely answered."""
     confidence = recipe.data.pseudo_label_threshold
@@ -240,7 +244,7 @@ def _pseudo_labels(
         length = Recipe.load(first_folder.recipe).training.max_epochs
         recipe = recipe.with_overrides({"training": {"max_epochs": length}})
     first = train_and_evaluate(
-        labelled, recipe, first_folder, listener=listener, resume=True, on=on
+        labelled, recipe, first_folder, listener=listener, resume=True, executor=executor
     )
     extra = pseudo_labelled(first.recognizer, unlabelled, confidence)
     listener.note(

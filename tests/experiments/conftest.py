@@ -4,7 +4,7 @@ import pytest
 
 from tenfold.experiments import search as searching
 from tenfold.files import output_folder, write_json
-from tenfold.jobs.job import SKIPPED
+from tenfold.jobs import SKIPPED
 from tenfold.recipe import Recipe
 
 SMALL = (
@@ -25,23 +25,23 @@ class OnTheSpot:
     def __init__(self, answer):
         self.answer, self.count, self.stop_after = answer, 0, None
 
-    def __call__(self, jobs, folder, *, hear, may_start=lambda: True, **_):
+    def __call__(self, jobs, folder, *, callback, may_start=lambda: True, **_):
         results = []
         for job in jobs:
             if not job.is_done(folder) and not may_start():
                 results.append(SKIPPED)
-                hear(job, SKIPPED.message())
+                callback.on_job_failure(job, SKIPPED)
                 continue
             if not job.is_done(folder):
                 if self.stop_after is not None and self.count >= self.stop_after:
                     raise KeyboardInterrupt
                 self.count += 1
-                hear(job, {"moment": {}})
+                callback.on_job_progress(job, {})
                 own = output_folder(folder / job.id)
                 result = self.answer(job.description, own)
                 write_json(own / "manifest.json", {"id": job.id, "result": result})
             result = job.result(folder)
-            hear(job, {"done": result})
+            callback.on_job_end(job, result)
             results.append(result)
         return results
 

@@ -14,7 +14,7 @@ from tenfold.experiments.baselines import Method, methods_of
 from tenfold.experiments.compare import compare
 from tenfold.experiments.cross_validation import fit_and_predict, fit_job, probe, probe_job
 from tenfold.experiments.trial import subsample
-from tenfold.jobs import run_jobs
+from tenfold.jobs import JobCallback, run_jobs
 from tenfold.recipe import Recipe
 from tenfold.training.console import NullDisplay
 from tests.experiments.conftest import OnTheSpot
@@ -142,7 +142,7 @@ def test_a_budget_takes_images_from_the_dearest_and_says_so(digits, tmp_path, he
     from tenfold.experiments import cross_validation as cost
 
     monkeypatch.setattr(cost, "START_S", 0.0)
-    monkeypatch.setattr("tenfold.experiments.compare.workers_on", lambda *_: 2)
+    monkeypatch.setattr("tenfold.experiments.compare.max_concurrent_jobs", lambda *_: 2)
     slow = {"fits": [{"images": 400, "fit_s": 400.0, "predict_s": 0.0}]}
     answer = here.answer
 
@@ -227,15 +227,17 @@ def test_a_network_that_is_stopped_has_not_failed(digits, tmp_path, task):
         "lenet5", overrides=["training.batch_size=1", "training.patience_epochs=none"]
     )
     job = task(Method("slow", None, recipe=slow), learn, {"index": 0, "folds": 2, "seed": 0})
-    heard = []
 
-    def stop_at_first_word(_job, message):
-        if not heard:  # a second Ctrl-C would break off without a state
-            os.kill(os.getpid(), signal.SIGINT)
-        heard.append(message)
+    class StopAtFirstProgress(JobCallback):
+        stopped = False
+
+        def on_job_progress(self, job, progress):
+            if not self.stopped:  # a second Ctrl-C would break off without a state
+                os.kill(os.getpid(), signal.SIGINT)
+            self.stopped = True
 
     with pytest.raises(Interrupted):
-        run_jobs([job], tmp_path, hear=stop_at_first_word)
+        run_jobs([job], tmp_path, callback=StopAtFirstProgress())
     assert not job.is_done(tmp_path)
     assert list((tmp_path / job.id).rglob("checkpoint.safetensors"))
 

@@ -126,12 +126,12 @@ def test_a_process_killed_in_the_verdict_costs_no_search(
 ):
     killed = JobFailure("its process was killed 3 times", "killed")
 
-    def deadly(jobs, folder, *, hear, **more):
+    def deadly(jobs, folder, *, callback, **more):
         if not jobs[0].name.startswith("start"):
-            return on_the_spot(jobs, folder, hear=hear, **more)
+            return on_the_spot(jobs, folder, callback=callback, **more)
         assert more["keep_going"]
-        hear(jobs[0], killed.message())
-        return [killed, *on_the_spot(jobs[1:], folder, hear=hear, **more)]
+        callback.on_job_failure(jobs[0], killed)
+        return [killed, *on_the_spot(jobs[1:], folder, callback=callback, **more)]
 
     monkeypatch.setattr(searching, "run_jobs", deadly)
     found = search(digits, SearchConfig(space, 3, seeds=2), tmp_path)
@@ -276,9 +276,9 @@ def test_what_befalls_all_trials_ends_the_search_with_a_sentence(
 ):
     """A full disk is nothing that the trial is to blame for."""
 
-    def full(jobs, folder, *, hear, **_):
+    def full(jobs, folder, *, callback, **_):
         failure = JobFailure("recognizer.safetensors: cannot be written (no space left on device)")
-        hear(jobs[0], failure.message())
+        callback.on_job_failure(jobs[0], failure)
 
     monkeypatch.setattr(searching, "run_jobs", full)
     with pytest.raises(JobError, match=r"trial 0: recognizer\.safetensors: cannot be written"):
@@ -291,11 +291,11 @@ def test_a_trial_whose_process_is_killed_fails_alone(
 ):
     killed = JobFailure("its process was killed 3 times", "killed")
 
-    def deadly(jobs, folder, *, hear, **more):
+    def deadly(jobs, folder, *, callback, **more):
         if jobs[0].name == "trial 0":
-            hear(jobs[0], killed.message())
+            callback.on_job_failure(jobs[0], killed)
             jobs = jobs[1:]
-        return on_the_spot(jobs, folder, hear=hear, **more)
+        return on_the_spot(jobs, folder, callback=callback, **more)
 
     monkeypatch.setattr(searching, "run_jobs", deadly)
     search(digits, SearchConfig(space, 3, seeds=0), tmp_path)

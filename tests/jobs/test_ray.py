@@ -11,11 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from tenfold.errors import JobError
-from tenfold.files import StopRequest
-from tenfold.jobs import Job, JobFailure, run_jobs
-from tenfold.jobs import ray as cluster
-from tenfold.jobs.job import JobBatch
-from tenfold.jobs.ray import RayExecutor, connected
+from tenfold.jobs import Job, JobCallback, JobFailure, run_jobs
+from tenfold.jobs import ray as ray_executor
+from tenfold.jobs.ray import connect
 
 ray = pytest.importorskip("ray")
 
@@ -25,17 +23,17 @@ TASKS = """
 import os, time
 from tenfold.errors import DataError
 
-def read(about, folder, tell):
-    tell({"half": about["n"]})
-    time.sleep(about["s"])
+def read(description, folder, emit):
+    emit({"half": description["n"]})
+    time.sleep(description["s"])
     text = (folder.parent / "words.txt").read_text()
     (folder / "kept.txt").write_text(text)
-    return len(text) * about["n"]
+    return len(text) * description["n"]
 
-def refuse(about, folder, tell):
+def refuse(description, folder, emit):
     raise DataError("digits.csv: is no good, expected better")
 
-def die(about, folder, tell):
+def die(description, folder, emit):
     os.kill(os.getpid(), 9)
 """
 
@@ -44,19 +42,29 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 from tenfold.errors import TenfoldError
-from tenfold.jobs import Failed, Job, run_jobs
+from tenfold.jobs import Job, JobCallback, JobFailure, run_jobs
 
-on, folder, tasks, keep_going = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4]
-jobs = [Job(f"ray_tasks:{task}", about, f"{task} {at}") for at, (task, about) in enumerate(tasks)]
+executor, folder, keep_going = sys.argv[1], Path(sys.argv[2]), sys.argv[4] == "y"
+tasks = enumerate(json.loads(sys.argv[3]))
+jobs = [Job(f"ray_tasks:{task}", content, f"{task} {at}") for at, (task, content) in tasks]
 
-def hear(job, message):
-    print(json.dumps([job.name, message]), flush=True)
+class Printer(JobCallback):
+    def on_job_progress(self, job, progress):
+        print(json.dumps([job.name, "progress", progress]), flush=True)
+
+    def on_job_end(self, job, result):
+        print(json.dumps([job.name, "end", result]), flush=True)
 
 try:
-    supplies = [folder / "words.txt"]
-    more = {"supplies": supplies, "hear": hear, "keep_going": keep_going == "y"}
-    results = run_jobs(jobs, folder, on=on, **more)
-    print(json.dumps([r.reason if isinstance(r, Failed) else r for r in results]))
+    results = run_jobs(
+        jobs,
+        folder,
+        executor=executor,
+        input_files=[folder / "words.txt"],
+        callback=Printer(),
+        keep_going=keep_going,
+    )
+    print(json.dumps([r.reason if isinstance(r, JobFailure) else r for r in results]))
 except TenfoldError as error:
     sys.exit(str(error))
 """
@@ -86,11 +94,16 @@ class Nodes:
         assert self.address.startswith("ray://"), (folder / "ray.txt").read_text()[-2000:]
 
     def drive(
-        self, folder: Path, tasks: list, keep_going: str = "n", on: str | None = None, **more: str
+        self,
+        folder: Path,
+        tasks: list,
+        keep_going: str = "n",
+        executor: str | None = None,
+        **more: str,
     ) -> subprocess.Popen:
         folder.mkdir(exist_ok=True)
         (folder / "words.txt").write_text("seven words that are shipped only once")
-        arguments = [on or self.address, str(folder), json.dumps(tasks), keep_going]
+        arguments = [executor or self.address, str(folder), json.dumps(tasks), keep_going]
         return subprocess.Popen(
             [sys.executable, "-c", DRIVER, *arguments],
             env=self.environment | more,
@@ -107,13 +120,13 @@ def nodes(tmp_path_factory):
     nodes.process.communicate(timeout=60)
 
 
-def test_the_same_jobs_give_the_same_results_here_and_there(nodes, tmp_path, monkeypatch):
+def test_the_same_jobs_give_the_same_results_on_a_cluster(nodes, tmp_path, monkeypatch):
     tasks = [("read", {"n": n, "s": 0}) for n in range(4)]
     out, err = nodes.drive(tmp_path / "there", tasks).communicate(timeout=90)
     assert out, err
     there = json.loads(out.splitlines()[-1])
-    heard = [json.loads(line) for line in out.splitlines()[:-1]]
-    assert ["read 3", {"half": 3}] in heard, err
+    events = [json.loads(line) for line in out.splitlines()[:-1]]
+    assert ["read 3", "progress", {"half": 3}] in events, err
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "words.txt").write_text("seven words that are shipped only once")
     monkeypatch.setenv("PYTHONPATH", nodes.environment["PYTHONPATH"])
@@ -127,7 +140,7 @@ def test_the_same_jobs_give_the_same_results_here_and_there(nodes, tmp_path, mon
             assert here.read_bytes() == there.read_bytes()
 
 
-def test_failures_are_sentences_and_the_others_go_on(nodes, tmp_path):
+def test_failures_are_error_messages_and_the_others_go_on(nodes, tmp_path):
     tasks = [("refuse", {}), ("die", {}), ("read", {"n": 1, "s": 0})]
     out, _ = nodes.drive(tmp_path / "one", tasks, "y").communicate(timeout=90)
     refused, died, read = json.loads(out.splitlines()[-1])
@@ -140,12 +153,12 @@ def test_failures_are_sentences_and_the_others_go_on(nodes, tmp_path):
 
 
 class OneCore:
-    """Stands in for Ray, on one core: the first job fails, the second takes for ever."""
+    """Stands in for Ray, on one core: the first job fails, the second never ends."""
 
     exceptions = ray.exceptions
 
     def __init__(self):
-        self.sent, self.looks, self.cancelled = [], 0, []
+        self.sent, self.polls, self.cancelled = [], 0, []
 
     def cluster_resources(self):
         return {"CPU": 1}
@@ -153,13 +166,13 @@ class OneCore:
     def remote(self, **_options):
         return lambda _function: SimpleNamespace(remote=self.send)
 
-    def send(self, about, _supplies, _event_queue):
-        self.sent.append(about[2])
-        return about[2]
+    def send(self, spec, _input_files, _event_queue):
+        self.sent.append(spec[2])
+        return spec[2]
 
     def wait(self, running, timeout):
-        self.looks += 1
-        assert self.looks < 10, "it waits for the others"
+        self.polls += 1
+        assert self.polls < 10, "it waits for the others"
         return [one for one in running if one == "first"], []
 
     def get(self, _reference):
@@ -168,24 +181,37 @@ class OneCore:
     def cancel(self, reference, force):
         self.cancelled.append(reference)
 
+    def shutdown(self):
+        pass
 
-def test_where_one_fails_the_others_are_cancelled(monkeypatch, tmp_path):
-    heard, stand_in, stop = [], OneCore(), StopRequest()
 
-    def hear(job, message):
-        heard.append((job.name, message["failed"]))
+class NoEvents:
+    def qsize(self):
+        return 0
 
+    def get_nowait_batch(self, _size):
+        return []
+
+
+def test_when_one_fails_the_others_are_cancelled(monkeypatch, tmp_path):
+    stand_in = OneCore()
+    failed = []
+
+    class Failures(JobCallback):
+        def on_job_failure(self, job, failure):
+            failed.append((job.name, failure.reason))
+
+    monkeypatch.setattr(ray_executor, "connect", lambda _address: stand_in)
+    monkeypatch.setattr(ray_executor, "_event_queue", lambda _ray: NoEvents())
     jobs = [Job("ray_tasks:read", {"n": name}, name) for name in ("first", "second", "third")]
-    work = JobBatch(jobs, 3, tmp_path, (), None, None, False, lambda: True, hear, stop)
-    monkeypatch.setattr(cluster, "_event_queue", lambda _ray: None)
-    monkeypatch.setattr(RayExecutor, "_pass_on", lambda *_: None)
-    RayExecutor(work, "ray")._run_to_completion(stand_in)
+    with pytest.raises(JobError, match="first: is no good"):
+        run_jobs(jobs, tmp_path, executor="ray", callback=Failures())
     assert (stand_in.sent, stand_in.cancelled) == (["first", "second"], ["second"])
-    assert heard == [("first", "is no good")]
+    assert failed == [("first", "is no good")]
 
 
 @pytest.mark.parametrize("failures", [2, 3])
-def test_a_client_whose_process_died_asks_again(monkeypatch, failures):
+def test_a_client_whose_server_process_died_connects_again(monkeypatch, failures):
     """What Ray's proxy says then, as a real one once did in these tests."""
     asked = []
 
@@ -196,20 +222,20 @@ def test_a_client_whose_process_died_asks_again(monkeypatch, failures):
 
     monkeypatch.setattr("ray.init", init)
     if failures < 3:
-        assert connected("ray://there:10001").__name__ == "ray"
+        assert connect("ray://there:10001").__name__ == "ray"
     else:
         with pytest.raises(JobError, match="ray://there:10001: the cluster cannot be reached"):
-            connected("ray://there:10001")
+            connect("ray://there:10001")
     assert asked == ["ray://there:10001"] * 3
 
 
-def test_a_wrong_token_and_a_wrong_word_are_sentences(nodes, tmp_path):
+def test_a_wrong_token_and_a_wrong_name_are_error_messages(nodes, tmp_path):
     soon = {
         "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "1", "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "1",
     }  # fmt: skip
     stranger = nodes.drive(tmp_path / "a", [("refuse", {})], RAY_AUTH_TOKEN="no" * 16, **soon)
-    slurm = nodes.drive(tmp_path / "b", [("refuse", {})], on="slurm")
-    for driver, found in ((stranger, "cannot be reached"), (slurm, "expected here, ray or ray:")):
+    slurm = nodes.drive(tmp_path / "b", [("refuse", {})], executor="slurm")
+    for driver, found in ((stranger, "cannot be reached"), (slurm, "expected local, ray or ray:")):
         _, err = driver.communicate(timeout=60)
         assert found in err.strip().splitlines()[-1]
 
@@ -217,7 +243,7 @@ def test_a_wrong_token_and_a_wrong_word_are_sentences(nodes, tmp_path):
 def test_a_lost_node_costs_only_its_running_jobs(nodes, tmp_path):
     tasks = [("read", {"n": n, "s": 1.5}) for n in range(6)]
     driver = nodes.drive(tmp_path / "run", tasks)
-    assert any("done" in line for line in iter(driver.stdout.readline, ""))
+    assert any('"end"' in line for line in iter(driver.stdout.readline, ""))
     nodes.process.stdin.write("kill\n")
     nodes.process.stdin.flush()
     assert nodes.process.stdout.readline() == "killed\n"

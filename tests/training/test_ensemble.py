@@ -175,7 +175,7 @@ def test_what_was_done_before_makes_nobody_look_quick(monkeypatch):
     for job, step in ((jobs[0], 50), (jobs[1], 50), (jobs[0], 60), (jobs[1], 60)):
         moment = {"step": step, "total_steps": 100, "stage": "", "accuracy": 0.9,
                   "images_per_s": 1.0, "seconds_left": None}  # fmt: skip
-        progress.hear(job, {"moment": moment})
+        progress.on_job_progress(job, {"moment": moment})
     assert [moment.seconds_left for moment in said[:2]] == [None, None]
     assert said[-1].seconds_left == pytest.approx(40)
 

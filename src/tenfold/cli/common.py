@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
-
-from tenfold.errors import TenfoldError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,11 +41,12 @@ def _options(
     del version
 
 
-def _where(on: str) -> str:
-    """Return `on` as it is, if it is spelled well: checked before anything is read or written."""
-    if re.fullmatch("here|ray|ray://[^/]+", on):
-        return on
-    raise TenfoldError(f"--on {on}: expected here, ray or ray://host:port")
+def _check_executor(executor: str) -> str:
+    """Return the name of an executor as it is; checked before anything is read or written."""
+    from tenfold.jobs import get_executor
+
+    get_executor(executor)
+    return executor
 
 
 TrainFile = Annotated[Path, Argument(metavar="TRAIN", help="CSV with a label column.")]
@@ -62,13 +60,13 @@ SeedOption = Annotated[int | None, Option("--seed", help="Default: the recipe's,
 OutOption = Annotated[
     Path | None, Option("--out", metavar="DIR", help="Default: runs/RECIPE-TIME.")
 ]
-OnOption = Annotated[
+ExecutorOption = Annotated[
     str,
     Option(
-        "--on",
-        metavar="WHERE",
-        help="Where jobs run: here, ray or ray://host:port.",
-        callback=_where,
+        "--executor",
+        metavar="NAME",
+        help="Where jobs run: local, ray or ray://host:port.",
+        callback=_check_executor,
     ),
 ]
 ResumeOption = Annotated[bool, Option("--resume", help="Go on with the run in --out.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from tenfold.cli.common import (
-    OnOption,
+    ExecutorOption,
     RecipeOption,
     SetOption,
     TrainFile,
@@ -56,7 +56,7 @@ def search_command(
     out: Annotated[
         Path | None, Option("--out", metavar="DIR", help="Default: runs/search-RECIPE.")
     ] = None,
-    on: OnOption = "here",
+    executor: ExecutorOption = "local",
     storage: Annotated[
         str | None, Option("--storage", metavar="URL", help="postgresql://…, to share trials by.")
     ] = None,
@@ -85,9 +85,13 @@ def search_command(
     folder = out or Path("runs") / f"search-{start.name}{own}"
     if storage is None:
         labelled = read_images(train, labels=True, console=console)
-        found = search(labelled, plan, folder, budget_s=budget_s, on=on, board=board(console))
+        found = search(
+            labelled, plan, folder, budget_s=budget_s, executor=executor, board=board(console)
+        )
     else:
-        shared = _share(train, plan, folder, storage, worker=worker, on=on, console=console)
+        shared = _share(
+            train, plan, folder, storage, worker=worker, executor=executor, console=console
+        )
         if shared is None:
             say(console, "all trials are done; the process without --worker concludes the search")
             return
@@ -114,7 +118,7 @@ def _share(
     storage: str,
     *,
     worker: bool,
-    on: str,
+    executor: str,
     console: "Console",
 ) -> "SearchResult | None":
     """Take part in a search with a database."""
@@ -124,7 +128,7 @@ def _share(
     address_of(storage)  # before the images are read
     labelled = read_images(train, labels=True, console=console)
     return search_shared(
-        labelled, plan, folder, storage, worker=worker, on=on, board=board(console)
+        labelled, plan, folder, storage, worker=worker, executor=executor, board=board(console)
     )
 
 
@@ -145,7 +149,7 @@ def compare_command(
     out: Annotated[
         Path | None, Option("--out", metavar="DIR", help="Default: runs/compare.")
     ] = None,
-    on: OnOption = "here",
+    executor: ExecutorOption = "local",
 ) -> None:
     """Compare methods, from naive Bayes to networks; run again, it goes on.
 
@@ -163,7 +167,7 @@ def compare_command(
     folder = out or Path("runs") / "compare"
     labelled = read_images(train, labels=True, console=console)
     found = compare(
-        labelled, asked, folder, folds=folds, seed=seed, budget_s=budget_s, on=on,
+        labelled, asked, folder, folds=folds, seed=seed, budget_s=budget_s, executor=executor,
         board=board(console),
     )  # fmt: skip
     for entry in found.entries:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from tenfold.cli.common import (
+    ExecutorOption,
     JsonOption,
     ModelArgument,
-    OnOption,
     app,
     make_console,
     make_logger,
@@ -32,7 +32,7 @@ def predict_command(
     out: Annotated[
         Path | None, Option("--out", metavar="FILE", help="Default: submission.csv.")
     ] = None,
-    on: OnOption = "here",
+    executor: ExecutorOption = "local",
     as_json: JsonOption = False,
 ) -> None:
     """Read the digits in a file and write the submission.
@@ -45,7 +45,7 @@ def predict_command(
 
     if out is None and not as_json:
         out = Path("submission.csv")
-    recognizer, found = predict_file(model, test, out, on=on, note=make_logger(console))
+    recognizer, found = predict_file(model, test, out, executor=executor)
     if out is not None:
         say(console, f"{pluralize(len(found.predicted), 'answer')} written to {out} and read back")
     if as_json:

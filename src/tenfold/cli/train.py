@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from tenfold.cli.common import (
-    OnOption,
+    ExecutorOption,
     OutOption,
     RecipeOption,
     ResumeOption,
@@ -43,7 +43,7 @@ def run_command(
     seed: SeedOption = None,
     out: OutOption = None,
     resume: ResumeOption = False,
-    on: OnOption = "here",
+    executor: ExecutorOption = "local",
 ) -> None:
     """Do the main job: check, train, explain and write submission.csv.
 
@@ -67,7 +67,7 @@ def run_command(
             truth=truth,
             listener=listener(console),
             resume=resume,
-            on=on,
+            executor=executor,
         )
     if score is not None:
         say(console, f"score on the {score.n:,}: {score}")
@@ -82,7 +82,7 @@ def train_command(
     seed: SeedOption = None,
     out: OutOption = None,
     resume: ResumeOption = False,
-    on: OnOption = "here",
+    executor: ExecutorOption = "local",
     watch: Annotated[
         bool, Option("--watch", help="Keep figures/training.png up to date meanwhile.")
     ] = False,
@@ -115,7 +115,7 @@ def train_command(
     with run_directory(chosen, out) as folder:
         run = RunFolder(folder)
         told = LivePlot(told, run) if watch else told
-        learn(labelled, chosen, run, listener=told, resume=resume, on=on)
+        learn(labelled, chosen, run, listener=told, resume=resume, executor=executor)
     say(console, f"everything about this run is in {folder}, told in its report.html")
 
 

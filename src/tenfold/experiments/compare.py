@@ -29,7 +29,15 @@ from tenfold.experiments.cross_validation import (
 from tenfold.experiments.trial import failure_reason, tolerable_failure
 from tenfold.files import write_json
 from tenfold.formatting import format_duration, pluralize
-from tenfold.jobs import HERE, Job, JobFailure, Message, run_jobs, workers_on
+from tenfold.jobs import (
+    LOCAL,
+    Executor,
+    Job,
+    JobCallback,
+    JobFailure,
+    max_concurrent_jobs,
+    run_jobs,
+)
 from tenfold.metrics import McNemarResult, mcnemar
 from tenfold.report.experiment_report import write_compare_page
 from tenfold.run_folder import ExperimentFolder, write_table
@@ -62,7 +70,7 @@ def compare(
     folds: int = 3,
     seed: int = 0,
     budget_s: float | None = None,
-    on: str = HERE,
+    executor: str | Executor = LOCAL,
     board: StatusDisplay | None = None,
 ) -> ComparisonResult:
     """Fit every method on every fold, and leave compare.csv and its page in `out`.
@@ -77,7 +85,7 @@ def compare(
         seed: of the division.
         budget_s: seconds for all fits; methods that would take more than their share learn from
             fewer images.
-        on: where jobs run: "here", "ray" or "ray://host:port".
+        executor: where jobs run: "local", "ray" or "ray://host:port".
         board: is told how it goes.
 
     Raises:
@@ -91,7 +99,7 @@ def compare(
     board = NullDisplay() if board is None else board
     ground = CVSplits.of(labelled, folds, seed)
     with folder.alone(), add_resume_hint(board):
-        return _Comparison(ground, methods, folder, on, board).run(budget_s)
+        return _Comparison(ground, methods, folder, executor, board).run(budget_s)
 
 
 @dataclass(frozen=True)
@@ -130,10 +138,11 @@ class _Comparison:
         ground: CVSplits,
         methods: Sequence[Method],
         folder: ExperimentFolder,
-        on: str,
+        executor: str | Executor,
         board: StatusDisplay,
     ) -> None:
-        self.ground, self.folder, self.on, self.board = ground, folder, on, board
+        self.ground, self.folder, self.board = ground, folder, board
+        self.executor = executor
         self.device = Device.detect()
         self.entries = [Entry(method) for method in methods]
         self.identity = {
@@ -202,7 +211,7 @@ class _Comparison:
         if not left:
             return 0.0
         folds, methods = len(self.ground.judged), len(self._in_turn())
-        workers = workers_on(self.on, self.device.workers)
+        workers = max_concurrent_jobs(self.executor, self.device.workers)
         expected_s = makespan([self._seconds(entry) for entry in left], workers)
         done = folds * methods - len(left)
         self.board.note(
@@ -218,7 +227,9 @@ class _Comparison:
         It counts with as many at a time as when it was first asked: so the parts, and with them
         the jobs, stay the same though a node may be gone.
         """
-        workers = self.before.get("workers") or workers_on(self.on, self.device.workers)
+        workers = self.before.get("workers") or max_concurrent_jobs(
+            self.executor, self.device.workers
+        )
         self.before = {**self.before, "identity": self.identity, "workers": workers}
         write_json(self.folder.settings, self.before)
 
@@ -269,32 +280,22 @@ class _Comparison:
 
     def _run(self, jobs: Sequence[Job], what: str) -> list[Any]:
         """Run jobs and tell how they go."""
-        done = 0
-
-        def hear(job: Job, message: Message) -> None:
-            nonlocal done
-            done += "done" in message or "failed" in message
-            if "note" in message:
-                self.board.note(f"{job.name}: {message['note']}")
-            if "failed" in message:
-                tolerable_failure(job, message)
-            if "done" in message and (owner := self._owners.get(job)) is not None:
-                self._take(owner, message["done"])
-            self._show(f"{done} of {len(jobs)} {what} done")
-
         return run_jobs(
             jobs,
             self.folder.jobs,
-            on=self.on,
+            executor=self.executor,
             input_files=[self.path],
-            hear=hear,
+            callback=_FitProgress(self, f"of {len(jobs)} {what} done"),
             workers=self.device.workers,
-            cores_each=1,  # every method is timed on one core
+            cores_per_job=1,  # every method is timed on one core
             keep_going=True,
         )
 
-    def _take(self, entry: Entry, result: Mapping[str, Any]) -> None:
+    def take(self, job: Job, result: Mapping[str, Any]) -> None:
         """Fill in the result of one fold, and tell of a method when it has all."""
+        entry = self._owners.get(job)
+        if entry is None:  # a small fit
+            return
         if "failed" in result:
             entry.reason = result["failed"]
             self.board.note(f"{entry.method.name} failed: {entry.reason}")
@@ -305,7 +306,8 @@ class _Comparison:
 
     # Telling
 
-    def _show(self, line: str) -> None:
+    def show(self, line: str) -> None:
+        """Show how the methods stand."""
         ranked = sorted((entry for entry in self.entries if entry.results), key=rank)
         header = ("method", "accuracy", "folds", "fit, s", "1,000 answers, s", "size, kB")
         rows = [
@@ -338,7 +340,7 @@ class _Comparison:
         return right
 
     def _place(self) -> str:
-        if self.on != HERE:
+        if self.executor != LOCAL:
             return "one core or GPU of the cluster"
         return "one core" if self.device.workers is None else "one core, networks on a GPU"
 
@@ -362,3 +364,26 @@ class _Comparison:
         }
         write_json(self.folder.settings, about)
         write_compare_page(about, self.folder.report, self.folder.figures)
+
+
+class _FitProgress(JobCallback):
+    """Fills in the entries as their fits end."""
+
+    def __init__(self, comparison: _Comparison, of_all: str) -> None:
+        self._comparison, self._of_all, self._ended = comparison, of_all, 0
+
+    def on_job_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
+        self._show()
+
+    def on_job_end(self, job: Job, result: Any) -> None:
+        self._ended += 1
+        self._comparison.take(job, result)
+        self._show()
+
+    def on_job_failure(self, job: Job, failure: JobFailure) -> None:
+        self._ended += 1
+        tolerable_failure(job, failure)
+        self._show()
+
+    def _show(self) -> None:
+        self._comparison.show(f"{self._ended} {self._of_all}")

@@ -19,7 +19,7 @@ from tenfold.errors import DataError, Interrupted, JobError, OutputError, Recipe
 from tenfold.experiments.baselines import Method, features, make, module_of, source_of
 from tenfold.experiments.trial import load_split, subsample
 from tenfold.files import load_arrays, save_arrays
-from tenfold.jobs import Job, Tell
+from tenfold.jobs import Emit, Job
 from tenfold.metrics import Score
 from tenfold.recipe import Recipe
 from tenfold.run_folder import RunFolder
@@ -55,7 +55,7 @@ def probe_job(method: Method, learn: Mapping[str, str], fold: Mapping[str, int])
     return Job(PROBE, {"method": method.to_json(), **description}, f"{method.name}, small fits")
 
 
-def fit_and_predict(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
+def fit_and_predict(description: Mapping[str, Any], folder: Path, emit: Emit) -> dict[str, Any]:
     """Do the job that `fit_job` described; the answers stay in its folder.
 
     Returns:
@@ -66,7 +66,7 @@ def fit_and_predict(description: Mapping[str, Any], folder: Path, tell: Tell) ->
     learn, judge = load_split(description, folder.parent)
     try:
         learn = subsample(learn, description["part"], description["fold"]["seed"])
-        found, answers = _fit(description["method"], learn, judge, folder, tell)
+        found, answers = _fit(description["method"], learn, judge, folder, emit)
     except Exception as error:  # any estimator may be brought, and fail in its own way
         return {"failed": _fault_of_method(error)}
     save_arrays(folder / ANSWERS, {"answers": answers}, FORMAT, {})
@@ -86,7 +86,7 @@ def read_answers(folder: Path) -> NDArray[np.int64]:
     return answers
 
 
-def probe(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
+def probe(description: Mapping[str, Any], folder: Path, emit: Emit) -> dict[str, Any]:
     """Do the job that `probe_job` described.
 
     Returns:
@@ -104,7 +104,7 @@ def probe(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str,
     for size in sizes:
         some = _small(learn, size, description["fold"]["seed"], method["recipe"])
         try:
-            found, _ = _fit(method, some, judge, folder / f"small-{size}", tell)
+            found, _ = _fit(method, some, judge, folder / f"small-{size}", emit)
             RunFolder(folder / f"small-{size}").checkpoint.unlink(missing_ok=True)
         except Exception as error:  # as above
             return {"failed": _fault_of_method(error)}
@@ -142,11 +142,11 @@ def _fault_of_method(error: Exception) -> str:
 
 
 def _fit(
-    method: Mapping[str, Any], learn: Dataset, judge: Dataset, folder: Path, tell: Tell
+    method: Mapping[str, Any], learn: Dataset, judge: Dataset, folder: Path, emit: Emit
 ) -> tuple[dict[str, Any], NDArray[np.int64]]:
     """Fit, answer, and say how long it took and how large the result is."""
     if method["recipe"] is not None:
-        return _fit_network(Recipe.model_validate(method["recipe"]), learn, judge, folder, tell)
+        return _fit_network(Recipe.model_validate(method["recipe"]), learn, judge, folder, emit)
     if "source" in method and source_of(method["estimator"]) != method["source"]:
         raise JobError(f"{method['estimator']}: its file changed meanwhile, run it again")
     module_of(method["estimator"])  # what is imported now is not counted as fitting
@@ -167,10 +167,10 @@ def _fit(
 
 
 def _fit_network(
-    recipe: Recipe, learn: Dataset, judge: Dataset, folder: Path, tell: Tell
+    recipe: Recipe, learn: Dataset, judge: Dataset, folder: Path, emit: Emit
 ) -> tuple[dict[str, Any], NDArray[np.int64]]:
     run = RunFolder(folder)
-    learned = fit_single(learn, recipe, run, listener=JobReporter(tell))
+    learned = fit_single(learn, recipe, run, listener=JobReporter(emit))
     started = time.perf_counter()
     answers: NDArray[np.int64] = learned.recognizer.predict_proba(judge).argmax(axis=1)
     predict_s = time.perf_counter() - started

@@ -22,7 +22,7 @@ from tenfold.experiments.search import Search, SearchResult
 from tenfold.experiments.space import SearchConfig
 from tenfold.experiments.study import NAME, optuna_, sampler_of
 from tenfold.formatting import pluralize
-from tenfold.jobs import HERE
+from tenfold.jobs import LOCAL, Executor
 from tenfold.run_folder import ExperimentFolder
 from tenfold.training.console import NullDisplay, Standing, StatusDisplay, add_resume_hint
 
@@ -43,7 +43,7 @@ def search_shared(
     storage: str,
     *,
     worker: bool,
-    on: str = HERE,
+    executor: str | Executor = LOCAL,
     board: StatusDisplay | None = None,
 ) -> SearchResult | None:
     """Take part in the search in `storage`; without `worker`, conclude it too.
@@ -54,7 +54,7 @@ def search_shared(
         out: a folder of this process's own.
         storage: postgresql://user@host/database.
         worker: leave the conclusion to another process, and return None.
-        on: where this machine's jobs run.
+        executor: where this machine's jobs run.
         board: is told how it goes.
 
     Raises:
@@ -66,7 +66,9 @@ def search_shared(
     database = address_of(storage)
     identity, parts = plan.identity(labelled), plan.parts(labelled)
     with folder.alone(), add_resume_hint(board), _reached(storage):
-        shared = SharedSearch(identity, parts, plan, folder, database, on=on, board=board)
+        shared = SharedSearch(
+            identity, parts, plan, folder, database, executor=executor, board=board
+        )
         if not worker:
             return shared.run(None)
         shared.try_all(None)
@@ -86,10 +88,10 @@ class SharedSearch(Search):
         folder: ExperimentFolder,
         database: str,
         *,
-        on: str,
+        executor: str | Executor,
         board: StatusDisplay,
     ) -> None:
-        super().__init__(identity, parts, plan, folder, on=on, board=board)
+        super().__init__(identity, parts, plan, folder, executor=executor, board=board)
         self.database = database  # its address, as SQLAlchemy has it
         self.here = "none here"  # what this machine is at
 

@@ -21,8 +21,7 @@ from tenfold.experiments.trial import (
 )
 from tenfold.files import write_json, write_text
 from tenfold.formatting import format_value, pluralize
-from tenfold.jobs import HERE, Job, Message, run_jobs
-from tenfold.jobs.job import SKIPPED
+from tenfold.jobs import LOCAL, SKIPPED, Executor, Job, JobCallback, JobFailure, run_jobs
 from tenfold.recipe import Recipe
 from tenfold.report.experiment_report import write_search_page
 from tenfold.run_folder import ExperimentFolder, write_table
@@ -58,7 +57,7 @@ def search(
     out: Path,
     *,
     budget_s: float | None = None,
-    on: str = HERE,
+    executor: str | Executor = LOCAL,
     board: StatusDisplay | None = None,
 ) -> SearchResult:
     """Search, and leave search.csv, best.toml and all that the page is drawn from in `out`.
@@ -71,7 +70,7 @@ def search(
         out: the folder.
         budget_s: seconds for the trials from now on; each rung may take an equal share, then it
             begins no more. The verdict comes on top.
-        on: where jobs run: "here", "ray" or "ray://host:port".
+        executor: where jobs run: "local", "ray" or "ray://host:port".
         board: is told how it goes.
 
     Raises:
@@ -83,7 +82,7 @@ def search(
     board = NullDisplay() if board is None else board
     identity, parts = plan.identity(labelled), plan.parts(labelled)
     with folder.alone(), add_resume_hint(board):
-        return Search(identity, parts, plan, folder, on=on, board=board).run(budget_s)
+        return Search(identity, parts, plan, folder, executor=executor, board=board).run(budget_s)
 
 
 class Search:
@@ -96,10 +95,10 @@ class Search:
         plan: SearchConfig,
         folder: ExperimentFolder,
         *,
-        on: str,
+        executor: str | Executor,
         board: StatusDisplay,
     ) -> None:
-        self.plan, self.folder, self.on, self.board = plan, folder, on, board
+        self.plan, self.folder, self.executor, self.board = plan, folder, executor, board
         self.identity = identity
         before = folder.claim(self.identity) or {}
         self.batches = plan.batches(before.get("batches", []))
@@ -184,33 +183,14 @@ class Search:
         for entry in alive:
             for job in self._jobs(entry, rung):
                 jobs.setdefault(job, []).append(entry)
-        begun: set[Job] = set()
-        results: dict[int, list[Any]] = {entry.number: [] for entry in alive}
-
-        def hear(job: Job, message: Message) -> None:
-            if "note" in message:
-                self.board.note(f"{job.name}: {message['note']}")
-            elif "moment" in message:
-                begun.add(job)
-                for entry in jobs[job]:
-                    entry.state = "running"
-            else:  # "done" or "failed"
-                (self.pace.did if job in begun else self.pace.skipped)(rung.share)
-                for entry in jobs[job]:
-                    told = results[entry.number]
-                    told.append(message.get("done") or tolerable_failure(job, message))
-                    if len(told) == (self.plan.folds or 1):
-                        self._fill_in(entry, told, rung)
-            self.show()
-
         run_jobs(
             list(jobs),
             self.folder.jobs,
-            on=self.on,
+            executor=self.executor,
             input_files=self.input_files,
-            hear=hear,
+            callback=_TrialProgress(self, jobs, rung),
             workers=Device.detect().workers,
-            cores_each=1,  # the same arithmetic on few cores, on many, and on a cluster
+            cores_per_job=1,  # the same arithmetic on few cores, on many, and on a cluster
             keep_going=True,
             may_start=may_start,
         )
@@ -229,7 +209,8 @@ class Search:
             for index in range(self.plan.folds or 1)
         ]
 
-    def _fill_in(self, entry: Entry, results: Sequence[Any], rung: Rung) -> None:
+    def fill_in(self, entry: Entry, results: Sequence[Any], rung: Rung) -> None:
+        """Take the results of all folds of a trial."""
         if SKIPPED in results:
             entry.state = "out of time" if entry.reached else "not begun"
         elif reasons := [why for why in map(failure_reason, results) if why is not None]:
@@ -252,30 +233,14 @@ class Search:
             self.references["final"],
         )
         every = [job for theirs in jobs.values() for job in theirs]
-        done = 0
-
-        def hear(job: Job, message: Message) -> None:
-            nonlocal done
-            if "note" in message:
-                self.board.note(f"{job.name}: {message['note']}")
-            elif "failed" in message:
-                tolerable_failure(job, message)
-            elif "correct" in (told := message.get("done", {})):
-                done += 1
-                share = told["correct"] / told["n"]
-                self.board.note(f"{job.name}: {share:.4f} on the images set aside")
-            elif "moment" in message:
-                line = f"{done} of {len(every)} trained again, {job.name} is at it"
-                self.board.show(Standing(line, ("training again",), [(line,)]))
-
         results = run_jobs(
             every,
             self.folder.jobs,
-            on=self.on,
+            executor=self.executor,
             input_files=self.input_files,
-            hear=hear,
+            callback=_VerdictProgress(self.board, len(every)),
             workers=Device.detect().workers,
-            cores_each=1,
+            cores_per_job=1,
             keep_going=True,
         )
         for job, result in zip(every, results, strict=True):
@@ -333,6 +298,54 @@ class Search:
         start = {"start": self.plan.space.start.name, "batches": self.batches}
         about = {"identity": self.identity, **start, **outcome}
         write_search_files(self.folder, self.plan.space.dimensions, self.entries, about)
+
+
+class _TrialProgress(JobCallback):
+    """Fills in the entries of a rung as their jobs end."""
+
+    def __init__(self, search: Search, jobs: Mapping[Job, Sequence[Entry]], rung: Rung) -> None:
+        self._search, self._jobs, self._rung = search, jobs, rung
+        self._begun: set[Job] = set()
+        self._results: dict[int, list[Any]] = {}
+
+    def on_job_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
+        self._begun.add(job)
+        for entry in self._jobs[job]:
+            entry.state = "running"
+        self._search.show()
+
+    def on_job_end(self, job: Job, result: Any) -> None:
+        pace, share = self._search.pace, self._rung.share
+        (pace.did if job in self._begun else pace.skipped)(share)
+        for entry in self._jobs[job]:
+            results = self._results.setdefault(entry.number, [])
+            results.append(result)
+            if len(results) == (self._search.plan.folds or 1):
+                self._search.fill_in(entry, results, self._rung)
+        self._search.show()
+
+    def on_job_failure(self, job: Job, failure: JobFailure) -> None:
+        self.on_job_end(job, tolerable_failure(job, failure))
+
+
+class _VerdictProgress(JobCallback):
+    """Tells how winner and start do that are trained again."""
+
+    def __init__(self, board: StatusDisplay, count: int) -> None:
+        self._board, self._count, self._done = board, count, 0
+
+    def on_job_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
+        line = f"{self._done} of {self._count} trained again, {job.name} is at it"
+        self._board.show(Standing(line, ("training again",), [(line,)]))
+
+    def on_job_end(self, job: Job, result: Any) -> None:
+        if "correct" in result:
+            self._done += 1
+            share = result["correct"] / result["n"]
+            self._board.note(f"{job.name}: {share:.4f} on the images set aside")
+
+    def on_job_failure(self, job: Job, failure: JobFailure) -> None:
+        tolerable_failure(job, failure)
 
 
 def _closer(study: Study) -> Callable[[Entry], None]:

@@ -17,7 +17,7 @@ from tenfold.data.dataset import Dataset, load_dataset
 from tenfold.data.splits import fold, split_rows
 from tenfold.errors import JobError, RecipeError
 from tenfold.formatting import pluralize
-from tenfold.jobs import Job, JobFailure, Message, Tell
+from tenfold.jobs import Emit, Job, JobFailure
 from tenfold.metrics import Difference, difference, evaluate_probabilities
 from tenfold.predictions import Predictions
 from tenfold.recipe import METADATA_FIELDS, Recipe
@@ -58,7 +58,7 @@ def trial_job(
 
 
 def train_and_evaluate_trial(
-    description: Mapping[str, Any], folder: Path, tell: Tell
+    description: Mapping[str, Any], folder: Path, emit: Emit
 ) -> dict[str, Any]:
     """Do the job that `trial_job` described.
 
@@ -71,7 +71,7 @@ def train_and_evaluate_trial(
     learn = subsample(learn, description["part"], recipe.split_seed)
     run = RunFolder(folder)
     try:
-        learned = fit_single(learn, recipe, run, listener=JobReporter(tell))
+        learned = fit_single(learn, recipe, run, listener=JobReporter(emit))
     except RecipeError as error:
         return {"failed": "; ".join(error.problems)}
     probabilities = learned.recognizer.predict_proba(judge)
@@ -113,7 +113,7 @@ def failure_reason(result: JobFailure | Mapping[str, Any]) -> str | None:
     return result.reason if isinstance(result, JobFailure) else result.get("failed")
 
 
-def tolerable_failure(job: Job, message: Message) -> JobFailure:
+def tolerable_failure(job: Job, failure: JobFailure) -> JobFailure:
     """Return the failure of one job that an experiment can live with.
 
     What cannot be trained says so in its result, and a process that is killed may be too large for
@@ -122,7 +122,6 @@ def tolerable_failure(job: Job, message: Message) -> JobFailure:
     Raises:
         JobError: it is such a thing. What is finished is kept.
     """
-    failure = JobFailure(message["failed"], message["kind"])
     if failure.kind == "error":
         raise JobError(f"{job.name}: {failure.reason}")
     return failure

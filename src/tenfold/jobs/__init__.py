@@ -1,63 +1,87 @@
-"""Jobs: pure functions of a JSON description, each run once, whatever is killed on the way.
+"""Jobs: pure functions of a JSON description, each run once, however often a run is killed.
 
 A job has an id made from its content, works in a folder of that name, and is done when its
-manifest stands there. What is done is never repeated, so running the same jobs again is how one
-resumes. Members of an ensemble, trials of a search, folds of a comparison and parts of a large
-file are all jobs. This package knows nothing of digits.
+manifest stands there. A finished job is never repeated, so running the same jobs again resumes a
+run. Members of an ensemble, trials of a search, folds of a comparison and shards of a large file
+are all jobs. This package knows nothing of digits.
 
-    job        what a job is, and how its folder tells that it is done
-    process    the process of one job, seen from both ends
-    local      jobs on this machine's cores
-    memory     how much memory is free, and who waits when it is not
-    cluster    the same jobs on a Ray cluster
+    job        jobs, failures, callbacks, and what an executor is
+    process    one job in a process of its own
+    local      executors on this machine: one process per job, or inline
+    ray        an executor on a Ray cluster
 """
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tenfold.errors import Interrupted, JobError
 from tenfold.files import graceful_shutdown, output_folder
-from tenfold.jobs.job import Hear, Job, JobBatch, JobFailure, Message, Tell
-from tenfold.jobs.local import LocalExecutor, usable_cores
+from tenfold.jobs.job import SKIPPED, Emit, Executor, Job, JobBatch, JobCallback, JobFailure
+from tenfold.jobs.local import InlineExecutor, LocalExecutor, usable_cores
 
 __all__ = [
-    "HERE",
-    "JobFailure",
-    "Hear",
+    "LOCAL",
+    "SKIPPED",
+    "Emit",
+    "Executor",
+    "InlineExecutor",
     "Job",
-    "Message",
-    "Tell",
+    "JobBatch",
+    "JobCallback",
+    "JobFailure",
+    "LocalExecutor",
+    "get_executor",
+    "max_concurrent_jobs",
     "run_jobs",
     "usable_cores",
-    "workers_on",
 ]
 
-HERE = "here"
+LOCAL = "local"
 
 
-def workers_on(on: str, workers: int | None = None) -> int:
-    """Return how many jobs run at a time; `on` and `workers` are those of `run_jobs`.
+def get_executor(executor: str | Executor) -> Executor:
+    """Return the executor of that name; an executor is returned as it is.
+
+    Args:
+        executor: "local" for processes on this machine, "inline" for this process, "ray" or
+            "ray://host:port" for a cluster (see `tenfold.jobs.ray`), or an executor.
 
     Raises:
-        JobError: the cluster cannot be reached.
+        JobError: there is none of that name.
     """
-    if on == HERE:
-        return min(workers or len(usable_cores()), len(usable_cores()))
-    from tenfold.jobs.ray import capacity  # noqa: PLC0415 - an optional extra
+    if not isinstance(executor, str):
+        return executor
+    if executor == LOCAL:
+        return LocalExecutor()
+    if executor == "inline":
+        return InlineExecutor()
+    if re.fullmatch("ray|ray://[^/]+", executor):
+        from tenfold.jobs.ray import RayExecutor  # noqa: PLC0415 - only where it is used
 
-    return capacity(on)
+        return RayExecutor(executor)
+    raise JobError(f"--executor {executor}: expected local, ray or ray://host:port")
+
+
+def max_concurrent_jobs(executor: str | Executor, workers: int | None = None) -> int:
+    """Return how many jobs run at a time; the arguments are those of `run_jobs`.
+
+    Raises:
+        JobError: there is no such executor, or its cluster cannot be reached.
+    """
+    return get_executor(executor).max_concurrent_jobs(workers)
 
 
 def run_jobs(
     jobs: Sequence[Job],
     folder: Path,
     *,
-    on: str = HERE,
+    executor: str | Executor = LOCAL,
     input_files: Sequence[Path] = (),
-    hear: Hear = lambda _job, _message: None,
+    callback: JobCallback | None = None,
     workers: int | None = None,
-    cores_each: int | None = None,
+    cores_per_job: int | None = None,
     keep_going: bool = False,
     may_start: Callable[[], bool] = lambda: True,
 ) -> list[Any]:
@@ -65,61 +89,52 @@ def run_jobs(
 
     Args:
         jobs: what to do; equal jobs are done once.
-        folder: each job's own folder is made in here.
-        on: "here", "ray" or "ray://host:port"; see `tenfold.jobs.ray`.
-        supplies: files in `folder` that the jobs read; a cluster gets each of them once.
-        hear: is told, on the calling thread, what the processes say; a finished job says
-            {"done": result}, also when it was done before, and a failed one {"failed": sentence}
-            with the "kind" of `JobFailure`. What it raises stops the others and is passed on.
-        workers: processes at a time here; None takes one a core. Each has an equal share of the
-            cores, which depends on how many jobs there are in all, not on how many are left.
-        cores_each: of each process here, in place of an equal share. On a cluster it is one.
+        folder: each job's own folder is made in it.
+        executor: "local", "inline", "ray", "ray://host:port" or an executor; see `get_executor`.
+        input_files: files in `folder` that the jobs read; a cluster gets each of them once.
+        callback: its hooks are called on this thread.
+        workers: processes at a time on this machine; None for one per core. Each has an equal
+            share of the cores, which depends on the number of all jobs, not of those left.
+        cores_per_job: of each process on this machine, in place of an equal share. On a cluster
+            it is one.
         keep_going: let the other jobs finish when one fails; its result is then a `JobFailure`.
-        may_start: is asked before each job; once it says no, jobs that have not begun do not,
-            and their result is a `JobFailure` too. Needs `keep_going`.
+        may_start: is asked before each job; once it returns False, jobs that have not started are
+            skipped, and their result is `SKIPPED`. Needs `keep_going`.
 
     Raises:
         JobError: a job failed, or its process was killed three times; unless `keep_going`. The
-            others are stopped with their state saved. Or the cluster cannot be reached.
+            others are stopped with their state saved. Or there is no such executor, or its
+            cluster cannot be reached.
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
         OutputError: the folder cannot be written to.
     """
+    where = get_executor(executor)
     output_folder(folder)
     unique = list(dict.fromkeys(jobs))
     todo = [job for job in unique if not job.is_done(folder)]
-    for job in unique:
-        if job not in todo:
-            hear(job, {"done": job.result(folder)})
-    failed: dict[Job, JobFailure] = {}
-
-    def listen(job: Job, message: Message) -> None:
-        if "failed" in message:
-            failed[job] = JobFailure(message["failed"], message["kind"])
-        hear(job, message)
-
     with graceful_shutdown() as stop:
-        work = JobBatch(
-            todo,
-            len(unique),
-            folder,
-            input_files,
-            workers,
-            cores_each,
-            keep_going,
-            may_start,
-            listen,
-            stop,
+        batch = JobBatch(
+            jobs=todo,
+            n_jobs=len(unique),
+            folder=folder,
+            input_files=input_files,
+            workers=workers,
+            cores_per_job=cores_per_job,
+            keep_going=keep_going,
+            may_start=may_start,
+            callback=callback or JobCallback(),
+            stop=stop,
         )
-        if todo and on == HERE:
-            LocalExecutor(work).run()
-        elif todo:
-            from tenfold.jobs.ray import RayExecutor  # noqa: PLC0415 - an optional extra
-
-            RayExecutor(work, on).run()
+        remaining = set(todo)
+        for job in unique:
+            if job not in remaining:
+                batch.report_end(job)
+        if todo:
+            where.run(batch)
         if stop.is_set():
-            saved = "all finished work and every state" if on == HERE else "all finished work"
+            saved = "all finished work" if where.is_remote else "all finished work and every state"
             raise Interrupted(f"stopped, with {saved} saved")
-    if failed and not keep_going:
-        job, failure = next(iter(failed.items()))
+    if batch.failures and not keep_going:
+        job, failure = next(iter(batch.failures.items()))
         raise JobError(f"{job.name}: {failure.reason}")
-    return [failed[job] if job in failed else job.result(folder) for job in jobs]
+    return [batch.failures[job] if job in batch.failures else job.result(folder) for job in jobs]

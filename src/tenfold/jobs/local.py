@@ -1,28 +1,42 @@
-"""Jobs on this machine: at most one process for each core, each bound to its own.
+"""Executors on this machine: one process per job, or all jobs in this process.
 
-Two processes of one thread train an eighth more than one process of two (docs/performance.md), and
-one that dies takes no other along. One that is killed begins again. Memory is watched: where it
-runs short the youngest process is asked to save, and waits until there is room for it.
+`LocalExecutor` runs at most one process per core, each bound to cores of its own. Two processes of
+one thread train an eighth more than one process of two (docs/performance.md), and one that dies
+does not take the others with it. A process that is killed is started again. Memory is watched: when
+it runs short, the youngest process is asked to save and end, and resumes once there is room for it.
+
+`InlineExecutor` starts no process: for tests and for debugging a task.
 """
 
-import contextlib
+import json
+import logging
 import os
 import queue
 import threading
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from tenfold.errors import OutputError
-from tenfold.jobs.job import SKIPPED, Job, JobBatch, JobFailure, JobProcess, Message
+from tenfold.errors import Interrupted, OutputError, TenfoldError
+from tenfold.jobs.job import SKIPPED, Job, JobBatch, JobFailure
+from tenfold.jobs.process import JobProcess, RunTask, call_task, run_job
 
-ATTEMPTS = 3  # of a process that was killed, by the system for want of memory for example
-SECONDS_BETWEEN_LOOKS = 0.1
-SECONDS_BETWEEN_LOOKS_AT_MEMORY = 1.0
-SECONDS_TO_GROW = 10.0  # that a process needs to take its memory: until then the next one waits
+MAX_ATTEMPTS = 3  # of a process that was killed, for example by the system when memory ran out
+POLL_INTERVAL_S = 0.1
+MEMORY_POLL_INTERVAL_S = 1.0
+# A process that resumes needs so long to take its memory: until then the next one waits.
+MEMORY_SETTLE_S = 10.0
+
+CGROUP = Path("/sys/fs/cgroup")  # of version 2
+RESERVE_FRACTION = 0.05  # of all memory: with less free the system begins to swap, or to kill
+
+logger = logging.getLogger(__name__)
 
 
 def usable_cores() -> list[int]:
@@ -32,194 +46,275 @@ def usable_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def killed_too_often(code: int) -> JobFailure:
-    """Say what to make of a process that was killed again and again."""
+def killed_failure(exit_code: int) -> JobFailure:
+    """Return the failure of a job whose process was killed in its last attempt too."""
     return JobFailure(
-        f"its process was killed {ATTEMPTS} times, the last time with {code}; "
+        f"its process was killed {MAX_ATTEMPTS} times, the last time with {exit_code}; "
         "memory that runs out is the usual reason: use fewer workers or smaller networks",
         "killed",
     )
 
 
-class LocalExecutor:
-    """The processes at work; one thread here looks after each."""
+class InlineExecutor:
+    """Runs jobs in this process, one after the other: for tests and debugging.
 
-    def __init__(self, work: JobBatch) -> None:
-        self._work = work
-        shares = _cpu_sets(work)
-        self._size = len(shares)
+    Manifests, locks, failures and interrupts are those of the other executors: a `TenfoldError` is
+    the failure of one job, and `Interrupted` or `KeyboardInterrupt` ends the run. Any other
+    exception is a bug and is raised as it is, for a debugger to catch.
+
+    Args:
+        run_task: is called as `run_task(job, folder, emit)` with the job's own folder and returns
+            the result; tests can pass their own in place of the job's task.
+    """
+
+    is_remote = False
+
+    def __init__(self, run_task: RunTask = call_task) -> None:
+        self._run_task = run_task
+
+    def __str__(self) -> str:
+        return "inline"
+
+    def max_concurrent_jobs(self, workers: int | None = None) -> int:
+        """Return 1."""
+        del workers
+        return 1
+
+    def run(self, batch: JobBatch) -> None:
+        """Run the jobs in order until the last, or until one fails or the user stops."""
+        for job in batch.jobs:
+            if batch.should_stop:
+                return
+            if batch.may_start():
+                self._run_one(job, batch)
+            else:
+                batch.report_failure(job, SKIPPED)
+
+    def _run_one(self, job: Job, batch: JobBatch) -> None:
+        raised_by_callback: list[Exception] = []
+
+        def emit(progress: Mapping[str, Any]) -> None:
+            # Through JSON, as from another process: what does not fit fails here too.
+            progress = json.loads(json.dumps(progress))
+            try:
+                batch.report_progress(job, progress)
+            except Exception as error:
+                raised_by_callback.append(error)
+                raise
+
+        try:
+            run_job(job, batch.folder, emit, self._run_task)
+        except TenfoldError as error:
+            if error in raised_by_callback:
+                raise
+            batch.report_failure(job, JobFailure(str(error)))
+        except (Interrupted, KeyboardInterrupt):
+            batch.stop.set()
+        else:
+            batch.report_end(job)
+
+
+class LocalExecutor:
+    """Runs each job in a process of its own on this machine."""
+
+    is_remote = False
+
+    def __str__(self) -> str:
+        return "local"
+
+    def max_concurrent_jobs(self, workers: int | None = None) -> int:
+        """Return `workers`, at most one per core."""
+        cores = len(usable_cores())
+        return min(workers or cores, cores)
+
+    def run(self, batch: JobBatch) -> None:
+        """Run all jobs to completion, or until one fails or the user stops."""
+        _ProcessPool(batch).run()
+
+
+class _ProcessPool:
+    """The processes of one batch; a thread of this process looks after each."""
+
+    def __init__(self, batch: JobBatch) -> None:
+        self._batch = batch
+        cpu_sets = _cpu_sets(batch)
+        self._size = len(cpu_sets)
         self._cpu_sets: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
-        for share in shares:
-            self._cpu_sets.put(share)
-        self._heard: queue.SimpleQueue[tuple[Job, Message]] = queue.SimpleQueue()
-        self._working: dict[Job, JobProcess] = {}  # in the order of their starts
-        self._held: dict[Job, int] = {}  # asked to wait for memory: so much had they taken
+        for cpu_set in cpu_sets:
+            self._cpu_sets.put(cpu_set)
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._running: dict[Job, JobProcess] = {}  # in the order of their starts
+        self._paused: dict[Job, int] = {}  # for want of memory, with the bytes that each had taken
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._memory_looked_at = 0.0
-        self._let_go_at = 0.0
+        self._memory_checked_at = 0.0
+        self._resumed_at = 0.0
 
     def run(self) -> None:
-        """See all jobs through, or until one fails or the user stops."""
+        """Run all jobs to completion, or until one fails or the user stops."""
         with ThreadPoolExecutor(self._size) as threads:
-            waiting = [threads.submit(self._run_to_completion, job) for job in self._work.jobs]
+            futures = [threads.submit(self._run_to_completion, job) for job in self._batch.jobs]
             try:
-                while not self._work.stop.is_set() and not all(future.done() for future in waiting):
-                    if self._pass_on() and not self._work.keep_going:
-                        break
-                    self._watch_memory()
+                while not (self._batch.should_stop or all(future.done() for future in futures)):
+                    self._dispatch_events()
+                    self._check_memory()
             finally:
                 self._stop_all()
-        self._pass_on()
-        for future in waiting:
-            future.result()  # a bug of ours, to be seen as one
+        self._dispatch_events()
+        for future in futures:
+            future.result()  # raises what is a bug of this class
 
-    def _pass_on(self) -> bool:
-        """Hand over what was said, waiting a moment for it; tell whether a job failed."""
-        failed = False
-        with contextlib.suppress(queue.Empty):
-            job, message = self._heard.get(timeout=SECONDS_BETWEEN_LOOKS)
+    def _dispatch_events(self) -> None:
+        """Report on this thread what the others saw, waiting a moment for the first event."""
+        with suppress(queue.Empty):
+            event = self._events.get(timeout=POLL_INTERVAL_S)
             while True:
-                failed |= "failed" in message
-                self._work.hear(job, message)
-                job, message = self._heard.get_nowait()
-        return failed
+                event()
+                event = self._events.get_nowait()
+
+    def _put(self, report: Callable[..., None], *arguments: Any) -> None:
+        """Have `report(*arguments)` called on the thread of `run`."""
+        self._events.put(partial(report, *arguments))
 
     def _run_to_completion(self, job: Job) -> None:
         """Start the process of `job`, again if it is killed, until the job is done or failed."""
         cores = self._cpu_sets.get()
         try:
-            if not self._stopping.is_set() and not self._work.may_start():
-                self._heard.put((job, SKIPPED.message()))
+            if not self._stopping.is_set() and not self._batch.may_start():
+                self._put(self._batch.report_failure, job, SKIPPED)
                 return
-            failure = self._attempts(job, cores)
+            failure = self._attempt(job, cores)
             if failure is not None:
-                self._heard.put((job, failure.message()))
-            elif job.is_done(self._work.folder):
-                self._heard.put((job, {"done": job.result(self._work.folder)}))
+                self._put(self._batch.report_failure, job, failure)
+            elif job.is_done(self._batch.folder):
+                self._put(self._batch.report_end, job)
         except OutputError as error:
-            self._heard.put((job, JobFailure(str(error)).message()))
+            self._put(self._batch.report_failure, job, JobFailure(str(error)))
         finally:
             with self._lock:
-                self._held.pop(job, None)  # it may have ended as it was asked to wait
+                self._paused.pop(job, None)  # it may have ended as it was asked to pause
             self._cpu_sets.put(cores)
 
-    def _attempts(self, job: Job, cores: list[int]) -> JobFailure | None:
-        """Run the process until the job is done, or until told to stop; else say what is wrong."""
-        code, attempts = 0, 0
-        while attempts < ATTEMPTS:
+    def _attempt(self, job: Job, cores: list[int]) -> JobFailure | None:
+        """Run the process until the job is done or the pool stops; else return the failure."""
+        exit_code, attempts = 0, 0
+        while attempts < MAX_ATTEMPTS:
             process = self._start(job, cores)
             if process is None:
                 return None
-            for message in process.listen():
-                self._heard.put((job, message))
+            for progress in process.progress():
+                self._put(self._batch.report_progress, job, progress)
             with self._lock:
-                del self._working[job]
-            code, trouble = process.code, process.trouble()
-            if job.is_done(self._work.folder):
+                del self._running[job]
+            exit_code, failure = process.exit_code, process.failure()
+            if job.is_done(self._batch.folder):
                 return None
-            if trouble is not None:
-                return JobFailure(trouble)
-            if job in self._held:
-                self._wait_for_room(job)
+            if failure is not None:
+                return failure
+            if job in self._paused:
+                self._wait_for_memory(job)
             elif not self._stopping.is_set():
                 attempts += 1
-                self._heard.put((job, {"note": f"was killed ({code}), begins again"}))
-        return killed_too_often(code)
+                if attempts < MAX_ATTEMPTS:
+                    self._put(
+                        logger.warning, "%s: was killed (%s), starts again", job.name, exit_code
+                    )
+        return killed_failure(exit_code)
 
     def _start(self, job: Job, cores: list[int]) -> JobProcess | None:
         with self._lock:
             if self._stopping.is_set():
                 return None
-            process = JobProcess(job, self._work.folder, threads=len(cores), cores=cores)
-            self._working[job] = process
+            process = JobProcess(job, self._batch.folder, threads=len(cores), cores=cores)
+            self._running[job] = process
         return process
 
     def _stop_all(self) -> None:
-        """Ask whoever still works to save and stop; kill what does not listen."""
+        """Ask every running process to save and end; kill those that do not."""
         with self._lock:
             self._stopping.set()
-            working = list(self._working.values())
-        for process in working:
-            process.ask_to_stop()
-        for process in working:
+            running = list(self._running.values())
+        for process in running:
+            process.terminate()
+        for process in running:
             process.join()
 
-    # Memory
-
-    def _watch_memory(self) -> None:
-        """Where memory runs short, ask the youngest of several processes to save and to wait."""
+    def _check_memory(self) -> None:
+        """When memory runs short, ask the youngest of several processes to save and pause."""
         now = time.monotonic()
-        if now - self._memory_looked_at < SECONDS_BETWEEN_LOOKS_AT_MEMORY:
+        if now - self._memory_checked_at < MEMORY_POLL_INTERVAL_S:
             return
-        self._memory_looked_at = now
+        self._memory_checked_at = now
         with self._lock:
-            at_work = [job for job in self._working if job not in self._held]
-            coming_free = sum(self._held[job] for job in self._working if job in self._held)
-            if len(at_work) < 2 or free_bytes() + coming_free >= reserve_bytes():
+            active = [job for job in self._running if job not in self._paused]
+            # A paused process that still saves counts as gone: else the others were paused too.
+            being_freed = sum(self._paused[job] for job in self._running if job in self._paused)
+            if len(active) < 2 or free_bytes() + being_freed >= reserve_bytes():
                 return
-            youngest = at_work[-1]
-            self._held[youngest] = used_by(self._working[youngest].pid)
-            self._working[youngest].ask_to_stop()
-        self._heard.put((youngest, {"note": "waits until others have made room in memory"}))
+            youngest = active[-1]
+            self._paused[youngest] = process_bytes(self._running[youngest].pid)
+            self._running[youngest].terminate()
+        logger.info("%s: paused until others have freed memory", youngest.name)
 
-    def _wait_for_room(self, job: Job) -> None:
-        """Wait until what `job` had taken is free again, or nobody else is at work.
+    def _wait_for_memory(self, job: Job) -> None:
+        """Wait until what `job` had taken is free again, or no other process runs.
 
-        One goes on at a time: the next looks again when this one has taken what it needs.
+        Paused jobs resume in the order in which they were paused, one at a time: the next one
+        checks again once this one has taken what it needs.
         """
-        while not self._stopping.wait(SECONDS_BETWEEN_LOOKS_AT_MEMORY):
+        while not self._stopping.wait(MEMORY_POLL_INTERVAL_S):
             with self._lock:
-                first = next(held for held in self._held if held not in self._working)
-                settled = time.monotonic() - self._let_go_at >= SECONDS_TO_GROW
-                room = free_bytes() - reserve_bytes() >= self._held[job]
-                if job is first and settled and (room or not self._working):
-                    del self._held[job]
-                    self._let_go_at = time.monotonic()
+                first = next(paused for paused in self._paused if paused not in self._running)
+                settled = time.monotonic() - self._resumed_at >= MEMORY_SETTLE_S
+                room = free_bytes() - reserve_bytes() >= self._paused[job]
+                if job is first and settled and (room or not self._running):
+                    del self._paused[job]
+                    self._resumed_at = time.monotonic()
+                    self._put(logger.info, "%s: resumes", job.name)
                     return
 
 
-def _cpu_sets(work: JobBatch) -> list[list[int]]:
+def _cpu_sets(batch: JobBatch) -> list[list[int]]:
     """Divide the cores among the processes, as evenly as whole cores allow."""
     cores = usable_cores()
-    processes = max(1, min(work.count, work.workers or len(cores), len(cores)))
-    each = min(len(cores), work.cores_each or len(cores) // processes)
-    processes = min(processes, len(cores) // each)
-    return [cores[start : start + each] for start in range(0, processes * each, each)]
-
-
-CGROUP = Path("/sys/fs/cgroup")  # of version 2
-RESERVE = 0.05  # of all memory: with less the system begins to swap, or to kill
+    processes = max(1, min(batch.n_jobs, batch.workers or len(cores), len(cores)))
+    size = min(len(cores), batch.cores_per_job or len(cores) // processes)
+    processes = min(processes, len(cores) // size)
+    return [cores[start : start + size] for start in range(0, processes * size, size)]
 
 
 def free_bytes() -> int:
-    """Return how much memory can still be had: the machine's, or less where a container says so."""
+    """Return how much memory is available: the machine's, or less where a container limits it."""
     free = int(psutil.virtual_memory().available)
     try:
-        most = _limit()
-        taken = int((CGROUP / "memory.current").read_text())
+        limit = _container_limit()
+        used = int((CGROUP / "memory.current").read_text())
         lines = (CGROUP / "memory.stat").read_text().splitlines()
-        given_back = int(dict(line.split() for line in lines)["inactive_file"])  # cached files
+        reclaimable = int(dict(line.split() for line in lines)["inactive_file"])  # cached files
     except (OSError, ValueError, KeyError):  # no container, or "max": no limit
         return free
-    return min(free, max(0, most - taken + given_back))
+    return min(free, max(0, limit - used + reclaimable))
 
 
 def reserve_bytes() -> int:
-    """Return what should stay free."""
+    """Return how much memory should stay free."""
     total = int(psutil.virtual_memory().total)
-    with suppress(OSError, ValueError):  # as above
-        total = min(total, _limit())
-    return int(RESERVE * total)
+    with suppress(OSError, ValueError):  # no container, or no limit
+        total = min(total, _container_limit())
+    return int(RESERVE_FRACTION * total)
 
 
-def _limit() -> int:
-    """Return what the container allows; where there is none, or no limit, that is an error."""
+def _container_limit() -> int:
+    """Return the container's memory limit.
+
+    Raises:
+        OSError, ValueError: there is no container, or no limit.
+    """
     return int((CGROUP / "memory.max").read_text())
 
 
-def used_by(pid: int) -> int:
-    """Return the memory that a process holds; 0 if it has ended."""
+def process_bytes(pid: int) -> int:
+    """Return the resident memory of a process; 0 if it has ended."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:

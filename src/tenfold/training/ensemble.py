@@ -21,7 +21,7 @@ from tenfold.device import Device
 from tenfold.errors import RecipeError
 from tenfold.files import write_json
 from tenfold.formatting import pluralize
-from tenfold.jobs import HERE, Job, Message, Tell, run_jobs
+from tenfold.jobs import LOCAL, Emit, Executor, Job, JobCallback, run_jobs
 from tenfold.jobs.job import MANIFEST
 from tenfold.jobs.local import free_bytes
 from tenfold.networks import build
@@ -44,7 +44,7 @@ def train_ensemble(
     extra: Dataset | None,
     checks: Mapping[str, Any] | None,
     listener: Callback,
-    on: str = HERE,
+    executor: str | Executor = LOCAL,
 ) -> TrainResult:
     """Train the members in `folder` that are not trained yet, and average them; not calibrated yet.
 
@@ -62,17 +62,19 @@ def train_ensemble(
     }
     jobs = [_job(member, index, len(members), prints) for index, member in enumerate(members)]
     progress = _Progress(jobs, members, listener)
-    listener.note(f"training {len(jobs)} members on {device if on == HERE else on}")
+    listener.note(f"training {len(jobs)} members on {device if executor == LOCAL else executor}")
     _tell_unused(folder, jobs, listener)
     stopwatch = _Stopwatch(folder.elapsed, _elapsed_s(folder, jobs))
-
-    def hear(job: Job, message: Message) -> None:
-        progress.hear(job, message)
-        stopwatch.glance()
+    progress.stopwatch = stopwatch
 
     try:
         results = run_jobs(
-            jobs, folder.members, on=on, input_files=paths, hear=hear, workers=device.workers
+            jobs,
+            folder.members,
+            executor=executor,
+            input_files=paths,
+            callback=progress,
+            workers=device.workers,
         )
     finally:
         train_s = stopwatch.keep()
@@ -142,14 +144,14 @@ def _job(member: Recipe, index: int, count: int, data: Mapping[str, str]) -> Job
 # A member, in a process of its own
 
 
-def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
+def train_member(description: Mapping[str, Any], folder: Path, emit: Emit) -> dict[str, Any]:
     """Train one member in `folder` and judge the images that it held out: a job.
 
     Args:
         description: "recipe" of one network, and "data", the fingerprints of the files of images
             that lie beside `folder`.
         folder: becomes a run folder; an unfinished run in it goes on.
-        tell: is sent {"moment": ...} now and then.
+        emit: is sent {"moment": ...} now and then.
 
     Returns:
         "correct" and "n" on the held-out images (0 of 0 if there are none), "epochs", "train_s".
@@ -161,7 +163,7 @@ def train_member(description: Mapping[str, Any], folder: Path, tell: Tell) -> di
     }
     run = RunFolder(folder)
     learned = fit_single(
-        data[LABELLED], recipe, run, extra=data.get(EXTRA), listener=JobReporter(tell)
+        data[LABELLED], recipe, run, extra=data.get(EXTRA), listener=JobReporter(emit)
     )
     correct, n = 0, 0
     if learned.held_out is not None:
@@ -199,7 +201,7 @@ class _Stopwatch:
         return seconds
 
 
-class _Progress:
+class _Progress(JobCallback):
     """What the processes of all members say, told as one training."""
 
     def __init__(self, jobs: Sequence[Job], members: Sequence[Recipe], listener: Callback) -> None:
@@ -212,17 +214,16 @@ class _Progress:
         self._done = 0
         self._started: float | None = None
         self._passed_before = 0.0
+        self.stopwatch: _Stopwatch | None = None
 
-    def hear(self, job: Job, message: Message) -> None:
+    def on_job_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
         """Take what the process of `job` says."""
-        if "done" in message:
-            self._finish(job, message["done"])
-        elif "moment" in message:
-            self._move(job, StepProgress(**message["moment"]))
-        elif "note" in message:
-            self._listener.note(f"{job.name}: {message['note']}")
+        self._move(job, StepProgress(**progress["moment"]))
+        if self.stopwatch is not None:
+            self.stopwatch.glance()
 
-    def _finish(self, job: Job, result: Mapping[str, Any]) -> None:
+    def on_job_end(self, job: Job, result: Mapping[str, Any]) -> None:
+        """Take the result of a member."""
         self._done += 1
         self._running.pop(job, None)
         if self._started is None:  # done before

@@ -12,7 +12,7 @@ from tenfold.data.dataset import Dataset
 from tenfold.data.splits import fold, split_rows
 from tenfold.errors import RecipeError
 from tenfold.files import output_folder, path_exists, write_text
-from tenfold.jobs import HERE
+from tenfold.jobs import LOCAL, Executor
 from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe, list_recipes
 from tenfold.recognizer import Recognizer, apply_temperature
@@ -30,7 +30,7 @@ def learn(
     extra: Dataset | None = None,
     checks: Mapping[str, Any] | None = None,
     listener: Callback | None = None,
-    on: str = HERE,
+    executor: str | Executor = LOCAL,
 ) -> "TrainResult":
     """Train what the recipe asks for, on the part of `labelled` that it does not hold out.
 
@@ -42,7 +42,7 @@ def learn(
         extra: images to learn from besides, never held out: see `pseudo_labelled`.
         checks: what the checks of the data found, kept in `data.json`.
         listener: is told how it goes.
-        on: where the members of an ensemble train: "here", "ray" or "ray://host:port".
+        executor: where the members of an ensemble train: "local", "ray" or "ray://host:port".
 
     Raises:
         TenfoldError: as `tenfold.training.loop.fit`; and JobError for a member that failed.
@@ -51,13 +51,19 @@ def learn(
     listener = NullCallback() if listener is None else listener
     if not resume:
         folder.check_is_free()
-    if on != HERE and recipe.ensemble.members == 1:
-        listener.note("one network is trained here: --on is for ensembles")
+    if executor != LOCAL and recipe.ensemble.members == 1:
+        listener.note("one network is trained here: --executor is for ensembles")
     if recipe.ensemble.members > 1:
         from tenfold.training.ensemble import train_ensemble  # noqa: PLC0415
 
         raw = train_ensemble(
-            labelled, recipe, folder, extra=extra, checks=checks, listener=listener, on=on
+            labelled,
+            recipe,
+            folder,
+            extra=extra,
+            checks=checks,
+            listener=listener,
+            executor=executor,
         )
     else:
         teacher = _teacher(labelled, recipe, folder, listener)
