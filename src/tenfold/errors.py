@@ -1,7 +1,7 @@
 """Everything that can go wrong and is not a bug of ours.
 
     TenfoldError               a sentence for the caller; the command line exits with 2
-    ├── DataError              a file or array is not what it should be
+    ├── DataError              a file or array is not what it should be; also a ValueError
     ├── SourceError            a dataset cannot be fetched
     ├── RecipeError            a recipe cannot work; lists every problem
     ├── RecognizerError        a saved recognizer or run folder is damaged or does not fit
@@ -23,8 +23,11 @@ class TenfoldError(Exception):
     exit_code = 2
 
 
-class DataError(TenfoldError):
-    """A data file or array is not what it should be."""
+class DataError(TenfoldError, ValueError):
+    """A data file or array is not what it should be.
+
+    It is also a ValueError, as callers of NumPy and scikit-learn expect for bad input.
+    """
 
 
 class SourceError(TenfoldError):
