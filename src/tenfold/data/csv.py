@@ -11,7 +11,7 @@ from tenfold.data import csv_fast
 from tenfold.data.compression import contents
 from tenfold.data.csv_fallback import ALL_LINES, FallbackReader, Lines
 from tenfold.data.csv_header import CsvSchema, layout
-from tenfold.data.dataset import Dataset, name_of
+from tenfold.data.dataset import Dataset, dataset_name
 from tenfold.data.submission import write_submission
 from tenfold.errors import DataError, OutputError
 from tenfold.files import atomic_path, output_folder, path_exists
@@ -59,8 +59,8 @@ def read(
         raise scaled(path)
     images = pixels.reshape(-1, columns.image_size, columns.image_size)
     if values is None:
-        return Dataset(images, name=name_of(path))
-    return Dataset(images, *_indices(values, classes), name=name_of(path))
+        return Dataset(images, name=dataset_name(path))
+    return Dataset(images, *_indices(values, classes), name=dataset_name(path))
 
 
 def write_kaggle_folder(folder: Path, train: Dataset, test: Dataset) -> None:

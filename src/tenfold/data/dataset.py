@@ -1,4 +1,4 @@
-"""Dataset: images, their labels if known, and what the labels are called."""
+"""Dataset: images, their labels if known, and the names of the classes."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,25 +15,18 @@ from tenfold.formatting import pluralize
 
 DIGITS = tuple("0123456789")
 FORMAT = "tenfold-dataset-2"
-
-
-COUNT_BATCH = 4096  # numpy counts in eight bytes a pixel
-
-
-def name_of(path: Path) -> str:
-    """Return what the images of a file are called: its name, with ? for what is not UTF-8."""
-    return path.name.encode(errors="replace").decode()
+_IMAGES_PER_COUNT = 4096  # np.bincount converts every pixel to eight bytes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """A set of equally sized grey images, held whole in memory.
+    """Greyscale images of one size, all in memory.
 
     Attributes:
-        images: uint8 [N, S, S], ink bright on dark; S is 28 for MNIST and its relatives.
-        labels: int64 [N], each an index into `classes`; None where the truth is not known.
-        classes: what each label is called; ("0", …, "9") for digits. Empty when unlabelled.
-        name: where it came from, for messages: "train.csv".
+        images: uint8 [N, S, S], bright ink on a dark background; S is 28 for MNIST.
+        labels: int64 [N], indices into `classes`; None for unlabelled images.
+        classes: the name of each class, ("0", …, "9") for digits; empty without labels.
+        name: where the images come from, for messages: "train.csv".
     """
 
     images: NDArray[np.uint8]
@@ -76,7 +69,14 @@ class Dataset:
         return f"Dataset({self.name!r}: {pluralize(len(self), 'image')} of {size}{known})"
 
     def __getitem__(self, rows: slice | int | NDArray[np.int64] | NDArray[np.bool_]) -> "Dataset":
-        """Return some rows as a Dataset: a slice, one row, an array of rows, or a mask bool [N]."""
+        """Return a Dataset of the selected rows, a copy.
+
+        Args:
+            rows: a slice, one row, indices int64 [K], or a mask bool [N].
+
+        Raises:
+            IndexError: a row is out of range, or the mask has another length.
+        """
         return self.select(np.atleast_1d(np.arange(len(self))[rows]))
 
     @property
@@ -95,64 +95,68 @@ class Dataset:
         return self.labels
 
     def label_names(self) -> NDArray[np.str_]:
-        """Return the labels by name: str [N].
-
-        Raises:
-            DataError: the dataset has none.
-        """
-        return np.array(self.classes)[self.require_labels()]
-
-    def class_counts(self) -> dict[str, int]:
-        """Count the images of each class; classes without any are there with 0.
+        """Return the name of each label, str [N].
 
         Raises:
             DataError: the dataset has no labels.
         """
-        counts = np.bincount(self.require_labels(), minlength=len(self.classes))
-        return dict(zip(self.classes, counts.tolist(), strict=True))
+        return np.array(self.classes)[self.require_labels()]
+
+    def class_counts(self) -> dict[str, int]:
+        """Return the number of images of each class, 0 for a class without images.
+
+        Raises:
+            DataError: the dataset has no labels.
+        """
+        per_class = np.bincount(self.require_labels(), minlength=len(self.classes))
+        return dict(zip(self.classes, per_class.tolist(), strict=True))
 
     def pixel_counts(self) -> NDArray[np.int64]:
-        """Count the pixels of each value from 0 to 255: int64 [256]."""
-        counts = np.zeros(256, np.int64)
-        for start in range(0, len(self), COUNT_BATCH):
-            block = self.images[start : start + COUNT_BATCH]
-            counts += np.bincount(block.ravel(), minlength=256)
-        return counts
+        """Return how many pixels have each value from 0 to 255: int64 [256]."""
+        histogram = np.zeros(256, np.int64)
+        for start in range(0, len(self), _IMAGES_PER_COUNT):
+            block = self.images[start : start + _IMAGES_PER_COUNT]
+            histogram += np.bincount(block.ravel(), minlength=256)
+        return histogram
 
     def pixel_mean_and_std(self) -> tuple[float, float]:
-        """Return mean and standard deviation of all pixels, from 0 to 255."""
-        shares, values = self.pixel_counts() / max(self.images.size, 1), np.arange(256)
-        mean = float(shares @ values)
-        return mean, float(np.sqrt(shares @ (values - mean) ** 2))
+        """Return the mean and the standard deviation of all pixels, on the scale 0 to 255."""
+        fractions, values = self.pixel_counts() / max(self.images.size, 1), np.arange(256)
+        mean = float(fractions @ values)
+        return mean, float(np.sqrt(fractions @ (values - mean) ** 2))
 
     def without_labels(self) -> "Dataset":
-        """Return the images alone, as the competition's test file has them."""
+        """Return the images alone, as in the competition's test.csv."""
         return Dataset(self.images, name=self.name)
 
     def with_labels(self, names: NDArray[np.str_], classes: tuple[str, ...]) -> "Dataset":
-        """Return the images with their labels by name, str [N], each one of `classes`.
+        """Return the same images with other labels.
+
+        Args:
+            names: the name of each label, str [N].
+            classes: the names of the classes.
 
         Raises:
-            DataError: a name is none of the classes, or they are not as many as the images.
+            DataError: a name is not among the classes, or there is not one for each image.
         """
         unknown = sorted(set(names.tolist()) - set(classes))
         if unknown:
             raise DataError(
-                f"{self.name}: has a label {unknown[0]!r}, expected one of {', '.join(classes)}"
+                f"{self.name}: has the label {unknown[0]!r}, expected one of {', '.join(classes)}"
             )
         labels = np.array([classes.index(name) for name in names.tolist()], np.int64)
         return Dataset(self.images, labels, classes, self.name)
 
     def with_classes(self, classes: tuple[str, ...]) -> "Dataset":
-        """Return the same images and labels, the labels as indices into other `classes`.
+        """Return the same images and label names, encoded as indices into other `classes`.
 
         Raises:
-            DataError: there are no labels, or one is none of the classes.
+            DataError: there are no labels, or the name of one is not among the classes.
         """
         return self if classes == self.classes else self.with_labels(self.label_names(), classes)
 
     def select(self, indices: NDArray[np.int64], name: str | None = None) -> "Dataset":
-        """Return the rows at `indices`, in that order, as a Dataset of their own."""
+        """Return a Dataset of the rows at `indices`, int64 [K], in that order."""
         return Dataset(
             images=self.images[indices],
             labels=None if self.labels is None else self.labels[indices],
@@ -161,19 +165,27 @@ class Dataset:
         )
 
     def concat(self, other: "Dataset") -> "Dataset":
-        """Return these images followed by those of `other`, which has the same classes.
+        """Return these images followed by those of `other`.
 
         Raises:
-            DataError: classes or sizes differ, or labels are missing.
+            DataError: the classes or the image sizes differ, or labels are missing.
         """
-        if (self.classes, self.image_size) != (other.classes, other.image_size):
-            raise DataError(f"{other.name}: its classes or image size are not those of {self.name}")
+        if other.classes != self.classes:
+            raise DataError(
+                f"{other.name}: has the classes {', '.join(other.classes)}, "
+                f"expected {', '.join(self.classes)} as in {self.name}"
+            )
+        if other.image_size != self.image_size:
+            raise DataError(
+                f"{other.name}: images are {other.image_size} × {other.image_size} pixels, "
+                f"expected {self.image_size} × {self.image_size} as in {self.name}"
+            )
         labels = np.concatenate([self.require_labels(), other.require_labels()])
         images = np.concatenate([self.images, other.images])
         return Dataset(images, labels, self.classes, f"{self.name} and {other.name}")
 
     def content_hash(self) -> str:
-        """Sha256 over size, pixels, labels and classes: equal data, equal fingerprint."""
+        """Return the SHA-256 of size, pixels, labels and classes; the name does not count."""
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         if self.labels is not None:
@@ -181,14 +193,19 @@ class Dataset:
         return digest.hexdigest()
 
 
+def dataset_name(path: Path) -> str:
+    """Return the name of a Dataset read from `path`: the file's, with ? for what is not UTF-8."""
+    return path.name.encode(errors="replace").decode()
+
+
 def save_dataset(dataset: Dataset, path: Path) -> dict[str, str]:
-    """Write labelled images to `path` for jobs to read, and return the reference to them.
+    """Write a labelled dataset to `path`, for jobs to read.
 
     Returns:
-        "file" and "sha256", the content hash.
+        A reference for `load_dataset`: the "file" name and the content hash, "sha256".
 
     Raises:
-        DataError: there are no labels.
+        DataError: the dataset has no labels.
         OutputError: the file cannot be written.
     """
     arrays: dict[str, NDArray[Any]] = {
@@ -200,10 +217,10 @@ def save_dataset(dataset: Dataset, path: Path) -> dict[str, str]:
 
 
 def load_dataset(folder: Path, reference: Mapping[str, str]) -> Dataset:
-    """Read from `folder` what `save_dataset` wrote.
+    """Read the dataset that `save_dataset` wrote to `folder`.
 
     Raises:
-        DataError: the file holds other images than the `reference` names.
+        DataError: the file's content is not that of the `reference`.
         RecognizerError: the file is missing or damaged.
     """
     path = folder / reference["file"]

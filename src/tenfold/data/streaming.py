@@ -18,7 +18,7 @@ from tenfold.data.compression import opened
 from tenfold.data.csv import LONGEST_HEADER_BYTES, header_of, rows, scaled, without_label
 from tenfold.data.csv_fallback import Lines
 from tenfold.data.csv_header import CsvSchema, layout
-from tenfold.data.dataset import Dataset, name_of
+from tenfold.data.dataset import Dataset, dataset_name
 from tenfold.errors import DataError
 from tenfold.files import os_error_message
 
@@ -83,7 +83,7 @@ def chunks(path: Path, part: Part = WHOLE, on_note: Note = lambda _: None) -> It
     brightest = 0
     for images in read(path, part, on_note):
         brightest = max(brightest, int(images.max()))
-        yield Dataset(images, name=name_of(path))
+        yield Dataset(images, name=dataset_name(path))
     if brightest == 1:
         raise scaled(path)
 
