@@ -1,18 +1,22 @@
+"""Metrics against published numbers, scikit-learn, scipy, and arithmetic by hand."""
+
 import json
 from math import comb, log, sqrt
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, recall_score
+from scipy.stats import binomtest
+from sklearn import metrics as sklearn_metrics
 
 from tenfold.errors import DataError
 from tenfold.metrics import (
-    Difference,
+    AccuracyDifference,
     Score,
+    accuracy_difference,
     calibration_bins,
-    difference,
     evaluate_probabilities,
     holm,
+    log_loss,
     mcnemar,
     risk_coverage,
     score,
@@ -38,6 +42,13 @@ def test_wilson_interval_agrees_with_published_numbers(
     assert wilson_interval(correct, n) == pytest.approx((low, high), abs=5e-5)
 
 
+@pytest.mark.parametrize("n", [1, 7, 2_100, 28_000])
+def test_wilson_interval_agrees_with_scipy(n: int) -> None:
+    for correct in {0, 1, n // 3, n - 1, n}:
+        expected = binomtest(correct, n).proportion_ci(method="wilson")
+        assert wilson_interval(correct, n) == pytest.approx(tuple(expected), abs=1e-12)
+
+
 def test_wilson_interval_ends_where_the_score_test_stops_rejecting() -> None:
     for end in wilson_interval(27_868, 28_000):
         distance = abs(27_868 / 28_000 - end)
@@ -50,20 +61,22 @@ def test_wilson_interval_stays_within_0_and_1() -> None:
 
 
 @pytest.mark.parametrize(
-    ("correct", "n", "says"),
+    ("correct", "n", "message"),
     [
-        (0, 0, "of 0 answers, expected at least one"),
-        (6, 5, "6 of 5 answers are correct, expected from 0 to 5"),
+        (0, 0, "of 0 predictions is undefined, expected at least one"),
+        (6, 5, "6 of 5 predictions are correct, expected from 0 to 5"),
         (-1, 5, "-1 of 5"),
     ],
 )
-def test_wilson_interval_says_what_is_wrong(correct: int, n: int, says: str) -> None:
-    with pytest.raises(DataError, match=says):
+def test_impossible_counts_have_an_error_message(correct: int, n: int, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         wilson_interval(correct, n)
+    with pytest.raises(DataError, match=message):
+        Score(correct, n)
 
 
-def test_score_reads_as_a_sentence() -> None:
-    assert str(Score(27_868, 28_000)) == ("0.9953 (27,868 of 28,000; 95 % interval 0.9944–0.9960)")
+def test_score_is_printed_with_counts_and_interval() -> None:
+    assert str(Score(27_868, 28_000)) == "0.9953 (27,868 of 28,000; 95% interval 0.9944–0.9960)"
 
 
 def test_score_survives_json() -> None:
@@ -74,10 +87,22 @@ def test_score_survives_json() -> None:
 
 def test_score_counts_agreement() -> None:
     assert score(np.array([1, 2, 3]), np.array([1, 0, 3])) == Score(2, 3)
+    assert score(np.array([1, 2], np.uint8), np.array([1, 2])) == Score(2, 2)
+    names = np.array(["cat", "dog"])
+    assert score(names, np.array(["cat", "a longer name"])) == Score(1, 2)
+    assert score(names.astype(object), names) == Score(2, 2)
+
+
+def test_score_refuses_numbers_against_text() -> None:
+    indices, names = np.array([1, 2]), np.array(["1", "2"])
+    with pytest.raises(DataError, match="predictions are numbers and true labels are text, expect"):
+        score(indices, names)
+    with pytest.raises(DataError, match="predictions are text and true labels are numbers, expect"):
+        score(names.astype(object), indices)
 
 
 def test_score_refuses_unequal_lengths_and_nothing() -> None:
-    with pytest.raises(DataError, match="2 answers stand against 3 true labels"):
+    with pytest.raises(DataError, match="2 predictions and 3 true labels, expected as many"):
         score(np.array([1, 2]), np.array([1, 2, 3]))
     with pytest.raises(DataError, match="at least one"):
         score(np.array([], dtype=np.int64), np.array([], dtype=np.int64))
@@ -89,28 +114,52 @@ def test_evaluation_agrees_with_scikit_learn() -> None:
     probabilities = rng.dirichlet(np.full(10, 0.3), 500)
     probabilities[np.arange(500), labels] += 0.3
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    answers = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
 
     found = evaluate_probabilities(probabilities, labels, CLASSES)
 
-    assert found.score.accuracy == accuracy_score(labels, answers)
-    assert found.loss == pytest.approx(log_loss(labels, probabilities))
-    np.testing.assert_array_equal(found.confusion, confusion_matrix(labels, answers))
+    assert found.score.accuracy == sklearn_metrics.accuracy_score(labels, predicted)
+    assert found.loss == pytest.approx(sklearn_metrics.log_loss(labels, probabilities))
+    np.testing.assert_array_equal(
+        found.confusion, sklearn_metrics.confusion_matrix(labels, predicted)
+    )
     recalls = [found.per_class[name].accuracy for name in CLASSES]
-    assert recalls == pytest.approx(recall_score(labels, answers, average=None))
+    expected = sklearn_metrics.recall_score(labels, predicted, average=None)
+    assert recalls == pytest.approx(expected)
+
+
+def test_log_loss_keeps_the_precision_of_its_input() -> None:
+    rng = np.random.default_rng(3)
+    probabilities = rng.dirichlet(np.full(10, 0.3), 5000)
+    labels = rng.integers(0, 10, 5000)
+    singles = probabilities.astype(np.float32)
+    of_label = np.maximum(singles[np.arange(5000), labels], np.finfo(np.float32).tiny)
+    assert log_loss(singles, labels) == float(-np.log(of_label).mean())
+    of_label = probabilities[np.arange(5000), labels]
+    assert log_loss(probabilities, labels) == float(-np.log(of_label).mean())
+    halves = np.array([[0.0, 1.0]], np.float16)
+    assert log_loss(halves, np.array([0])) == pytest.approx(126 * log(2))
+
+
+def test_the_loss_of_an_evaluation_is_log_loss() -> None:
+    rng = np.random.default_rng(4)
+    probabilities = rng.dirichlet(np.full(10, 0.1), 300).astype(np.float32)
+    labels = rng.integers(0, 10, 300)
+    found = evaluate_probabilities(probabilities, labels, CLASSES)
+    assert found.loss == log_loss(probabilities, labels)
 
 
 def test_calibration_error_by_hand() -> None:
     probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.95, 0.05], [0.35, 0.65]])
     labels = np.array([0, 0, 1, 1])
-    # Three answers at 0.95, of which 2/3 are right; one at 0.65, right.
+    # Three predictions at 0.95, of which 2/3 are correct; one at 0.65, correct.
     expected = 3 / 4 * (0.95 - 2 / 3) + 1 / 4 * (1 - 0.65)
     assert evaluate_probabilities(probabilities, labels, "ab").calibration_error == pytest.approx(
         expected
     )
 
 
-def test_certainty_is_off_by_its_share_of_mistakes() -> None:
+def test_calibration_error_of_certainty_is_the_error_rate() -> None:
     probabilities = np.array([[1.0, 0.0]] * 10)
     labels = np.array([0] * 9 + [1])
     assert evaluate_probabilities(probabilities, labels, "ab").calibration_error == pytest.approx(
@@ -118,15 +167,15 @@ def test_certainty_is_off_by_its_share_of_mistakes() -> None:
     )
 
 
-def test_certain_and_wrong_costs_much_but_not_infinity() -> None:
+def test_certain_and_wrong_has_a_large_finite_loss() -> None:
     found = evaluate_probabilities(np.array([[1.0, 0.0]], dtype=np.float32), np.array([1]), "ab")
-    assert found.loss == pytest.approx(-log(1e-12))
+    assert found.loss == pytest.approx(126 * log(2))  # the smallest normal float32 is 2 ** -126
     assert found.score == Score(0, 1)
 
 
-def test_certain_and_right_costs_nothing() -> None:
+def test_certain_and_correct_has_no_loss() -> None:
     found = evaluate_probabilities(np.array([[1.0, 0.0]]), np.array([0]), "ab")
-    assert (found.loss, found.calibration_error) == (0, 0)
+    assert f"{found.loss:.4f}, {found.calibration_error}" == "0.0000, 0.0"
 
 
 def test_classes_without_images_have_no_score() -> None:
@@ -136,11 +185,15 @@ def test_classes_without_images_have_no_score() -> None:
     np.testing.assert_array_equal(found.confusion, [[0, 1, 0], [0, 1, 0], [0, 0, 0]])
 
 
-def test_half_precision_probabilities_are_taken() -> None:
+def test_half_precision_probabilities_are_accepted() -> None:
     rng = np.random.default_rng(1)
     probabilities = rng.dirichlet(np.ones(10), 200).astype(np.float16)
-    found = evaluate_probabilities(probabilities, rng.integers(0, 10, 200), CLASSES)
-    assert 0 < found.calibration_error < 1
+    labels = rng.integers(0, 10, 200)
+    found = evaluate_probabilities(probabilities, labels, CLASSES)
+    exact = evaluate_probabilities(probabilities.astype(np.float64), labels, CLASSES)
+    assert found.score == exact.score
+    assert found.loss == pytest.approx(exact.loss, rel=1e-6)
+    assert found.calibration_error == pytest.approx(exact.calibration_error, abs=1e-3)
 
 
 def test_evaluation_survives_json() -> None:
@@ -154,7 +207,7 @@ def test_evaluation_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "labels", "says"),
+    ("probabilities", "labels", "message"),
     [
         (np.eye(3), [0, 1, 1], r"\[3, 3\] for 3 labels, expected \[N, 2\]"),
         (np.eye(2), [0], "for 1 labels"),
@@ -165,18 +218,18 @@ def test_evaluation_survives_json() -> None:
         (np.eye(2), [0, 2], "labels run from 0 to 2, expected indices of the 2 classes"),
     ],
 )
-def test_evaluation_says_what_is_wrong(
-    probabilities: np.ndarray, labels: list[int], says: str
+def test_malformed_input_of_an_evaluation_has_an_error_message(
+    probabilities: np.ndarray, labels: list[int], message: str
 ) -> None:
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         evaluate_probabilities(probabilities, np.array(labels, dtype=np.int64), "ab")
 
 
-def test_bands_hold_every_answer_once_and_grow_finer_towards_certainty() -> None:
+def test_calibration_bins_hold_every_prediction_once_and_narrow_towards_certainty() -> None:
     confidence = np.array([0.3, 0.5, 0.89, 0.95, 0.999, 0.99951, 1.0, 1.0])
-    right = np.array([0, 1, 1, 1, 0, 1, 1, 1], dtype=bool)
-    found = calibration_bins(confidence, right)
-    assert [(band.low, band.high, band.score.n) for band in found] == [
+    is_correct = np.array([0, 1, 1, 1, 0, 1, 1, 1], dtype=bool)
+    found = calibration_bins(confidence, is_correct)
+    assert [(each.low, each.high, each.score.n) for each in found] == [
         (0.0, 0.5, 2), (0.5, 0.9, 1), (0.9, 0.99, 1), (0.99, 0.999, 1), (0.999, 0.9999, 1),
         (0.9999, 1.0, 2),
     ]  # fmt: skip
@@ -184,7 +237,7 @@ def test_bands_hold_every_answer_once_and_grow_finer_towards_certainty() -> None
     assert found[0].score == Score(1, 2)
 
 
-def test_withholding_unsure_answers_buys_accuracy() -> None:
+def test_rejecting_low_confidence_raises_accuracy() -> None:
     coverage, accuracy = risk_coverage(
         np.array([0.6, 0.99, 0.8, 0.9]), np.array([False, True, True, False])
     )
@@ -192,7 +245,7 @@ def test_withholding_unsure_answers_buys_accuracy() -> None:
     assert accuracy.tolist() == pytest.approx([1, 1 / 2, 2 / 3, 1 / 2])
 
 
-def test_mcnemar_counts_the_images_that_only_one_reads() -> None:
+def test_mcnemar_counts_the_images_that_only_one_gets_right() -> None:
     first = np.array([True] * 50 + [False] * 12 + [True] * 3 + [False] * 5)
     second = np.array([True] * 50 + [True] * 12 + [False] * 3 + [False] * 5)
     found = mcnemar(first, second)
@@ -202,40 +255,43 @@ def test_mcnemar_counts_the_images_that_only_one_reads() -> None:
     assert mcnemar(first, first).p == 1.0
 
 
-def test_mcnemar_wants_the_same_images() -> None:
-    with pytest.raises(DataError, match="same images"):
+def test_mcnemar_needs_the_same_images() -> None:
+    with pytest.raises(DataError, match="3 and 4 predictions cannot be compared"):
         mcnemar(np.ones(3, dtype=bool), np.ones(4, dtype=bool))
+    with pytest.raises(DataError, match="same images, at least one"):
+        mcnemar(np.ones(0, dtype=bool), np.ones(0, dtype=bool))
 
 
-class TestDifference:
-    def test_of_answers_that_never_differ_is_nothing(self):
-        right = np.random.default_rng(0).random((3, 500)) < 0.9
-        assert difference(right, right) == Difference(0.0, 0.0, 0.0)
+class TestAccuracyDifference:
+    def test_is_zero_for_equal_predictions(self):
+        is_correct = np.random.default_rng(0).random((3, 500)) < 0.9
+        expected = AccuracyDifference(0.0, 0.0, 0.0)
+        assert accuracy_difference(is_correct, is_correct) == expected
 
-    def test_the_interval_keeps_its_promise_when_seeds_and_images_are_lucky(self):
+    def test_interval_has_its_coverage_when_both_seeds_and_images_vary(self):
         """Two equal recognizers: the interval should hold 0 in at least 95 of 100 cases."""
         rng = np.random.default_rng(1)
         held = 0
         for _ in range(400):
-            hard = rng.normal(size=300)
+            easiness = rng.normal(size=300)
 
-            def right(hard=hard):
+            def is_correct(easiness=easiness):
                 seeds = 0.3 * rng.normal(size=(5, 1))
-                return hard + seeds + rng.normal(size=(5, 300)) > -2
+                return easiness + seeds + rng.normal(size=(5, 300)) > -2
 
-            found = difference(right(), right())
+            found = accuracy_difference(is_correct(), is_correct())
             held += found.low <= 0 <= found.high
         assert held >= 0.95 * 400
 
     def test_a_true_difference_is_found(self):
         rng = np.random.default_rng(2)
         worse, better = rng.random((5, 4000)) < 0.90, rng.random((5, 4000)) < 0.95
-        found = difference(worse, better)
+        found = accuracy_difference(worse, better)
         assert 0 < found.low < 0.05 < found.high
 
-    def test_shapes_must_agree(self):
-        with pytest.raises(DataError, match="expected"):
-            difference(np.ones((2, 3), bool), np.ones((3, 2), bool))
+    def test_different_shapes_have_an_error_message(self):
+        with pytest.raises(DataError, match=r"shape \[2, 3\] and \[3, 2\] cannot be compared"):
+            accuracy_difference(np.ones((2, 3), bool), np.ones((3, 2), bool))
 
 
 def test_holm_steps_down_from_the_smallest():

@@ -18,7 +18,7 @@ from tenfold.data.splits import fold, split_rows
 from tenfold.errors import JobError, RecipeError
 from tenfold.formatting import pluralize
 from tenfold.jobs import Emit, Job, JobFailure
-from tenfold.metrics import Difference, difference, evaluate_probabilities
+from tenfold.metrics import AccuracyDifference, accuracy_difference, evaluate_probabilities
 from tenfold.predictions import Predictions
 from tenfold.recipe import METADATA_FIELDS, Recipe
 from tenfold.run_folder import RunFolder
@@ -140,7 +140,7 @@ class PairedTest:
     n: int
     start: tuple[float, ...]
     winner: tuple[float, ...]
-    difference: Difference
+    difference: AccuracyDifference
 
     @property
     def better(self) -> bool:
@@ -205,7 +205,7 @@ def read_paired_test(jobs: Mapping[str, Sequence[Job]], folder: Path) -> PairedT
         n=start.shape[1],
         start=tuple(start.mean(axis=1).tolist()),
         winner=tuple(winner.mean(axis=1).tolist()),
-        difference=difference(start, winner),
+        difference=accuracy_difference(start, winner),
     )
 
 

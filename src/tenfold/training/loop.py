@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +20,7 @@ from tenfold.data.dataset import Dataset
 from tenfold.device import Device
 from tenfold.errors import DataError, Interrupted, RecipeError
 from tenfold.files import graceful_shutdown
+from tenfold.metrics import log_loss
 from tenfold.networks import build as build_network
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Member, Recognizer
@@ -433,9 +433,8 @@ def validate(
         return None, None
     probabilities = recognizer.predict_proba(valid, device)
     labels = valid.require_labels()
-    of_truth = probabilities[np.arange(len(labels)), labels]
-    loss = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()
-    return float(loss), float((probabilities.argmax(axis=1) == labels).mean())
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    return log_loss(probabilities, labels), accuracy
 
 
 def best_epoch(history: Sequence[Epoch], keep: str) -> int:

@@ -13,6 +13,7 @@ from tenfold.data.splits import fold, split_rows
 from tenfold.errors import RecipeError
 from tenfold.files import output_folder, path_exists, write_text
 from tenfold.jobs import LOCAL, Executor
+from tenfold.metrics import log_loss
 from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe, list_recipes
 from tenfold.recognizer import Recognizer, apply_temperature
@@ -282,11 +283,10 @@ def best_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int6
     """
     if len(labels) < FEWEST_IMAGES or (probabilities.argmax(axis=1) == labels).all():
         return 1.0
-    rows = np.arange(len(labels))
 
-    def surprise(log_temperature: float) -> float:
-        of_truth = apply_temperature(probabilities, float(np.exp(log_temperature)))[rows, labels]
-        return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean())
+    def loss(log_temperature: float) -> float:
+        tempered = apply_temperature(probabilities, float(np.exp(log_temperature)))
+        return log_loss(tempered, labels)
 
     bounds = (np.log(COLDEST), np.log(HOTTEST))
-    return float(np.exp(minimize_scalar(surprise, bounds=bounds, method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
