@@ -505,7 +505,7 @@ def test_help_shows_every_command():
 
 
 def test_standing_places_a_score():
-    assert "stands below 0.99757" in tenfold("standing", "0.997").stdout
+    assert "is below 0.99757" in tenfold("standing", "0.997").stdout
     told = json.loads(tenfold("standing", "0.997", "--json").stdout)
     assert told["above"][0]["score"] == 0.99757
     complaint(tenfold("standing", "99.64"))

@@ -1,6 +1,7 @@
-"""Handing in, against a stand-in for Kaggle that speaks the official client's protocol."""
+"""Submission to a local server that speaks the protocol of Kaggle's official client."""
 
 import json
+import logging
 import signal
 import sys
 import threading
@@ -21,18 +22,18 @@ kaggle_env = pytest.importorskip("kagglesdk.kaggle_env")
 ENTERED = {"ref": "digit-recognizer", "userHasEntered": True, "maxDailySubmissions": 5}
 
 
-class Kaggle(ThreadingHTTPServer):
-    """What the client asks for, answered from a table that a test may change."""
+class FakeKaggle(ThreadingHTTPServer):
+    """Answers the client's requests from a table that a test may change."""
 
     daemon_threads = True
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answering)
+        super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.asked = []
+        self.requests = []
         self.uploaded = b""
         self.statuses = ["PENDING", "COMPLETE"]
-        self.predicted = {
+        self.responses = {
             "GetCompetition": (200, ENTERED),
             "GetSubmissionLimits": (200, {"numToday": 1, "numTotal": 7, "numAllowedNow": 4}),
             "StartSubmissionUpload": (200, {"token": "blob", "createUrl": f"{self.url}/upload"}),
@@ -53,20 +54,20 @@ class Kaggle(ThreadingHTTPServer):
         return {"submissions": [{**row, "ref": 76, "publicScore": "0.1"}, row]}
 
 
-class Answering(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
-        self._answer(self.path.rsplit("/", 1)[1])
+        self._respond(self.path.rsplit("/", 1)[1])
 
     def do_PUT(self):
-        self._answer("upload")
+        self._respond("upload")
 
-    def _answer(self, name):
+    def _respond(self, name):
         server, body = self.server, self._body()
-        server.asked.append((name, self.headers.get("Authorization", ""), body))
+        server.requests.append((name, self.headers.get("Authorization", ""), body))
         if name == "upload":
             server.uploaded = body
         status, value = (
-            (200, server.submissions()) if name == "ListSubmissions" else server.predicted[name]
+            (200, server.submissions()) if name == "ListSubmissions" else server.responses[name]
         )
         content = json.dumps(value).encode()
         self.send_response(status)
@@ -92,11 +93,11 @@ class Answering(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def kaggle(monkeypatch, tmp_path):
-    """A stand-in that accepts everything, and credentials for it."""
-    server = Kaggle()
+    """A server that accepts everything, and credentials for it."""
+    server = FakeKaggle()
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
-    monkeypatch.setattr(module, "SECONDS_BETWEEN_QUESTIONS", 0.01)
+    monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("KAGGLE_API_TOKEN", raising=False)
@@ -109,7 +110,7 @@ def kaggle(monkeypatch, tmp_path):
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """`main` takes SIGTERM for its process; other tests want it back."""
+    """`main` installs a SIGTERM handler in this process; restore the one before."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -118,12 +119,12 @@ def handlers():
 @pytest.fixture(scope="module")
 def submission(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "submission.csv"
-    write_submission(path, np.arange(28_000) % 10)
+    write_submission(path, (np.arange(28_000) % 10).astype(str))
     return path
 
 
-def ended_with(arguments):
-    """Run a command; return its exit code."""
+def exit_code(arguments):
+    """Run a command in this process and return its exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["tenfold", *arguments])
         with pytest.raises(SystemExit) as ended:
@@ -131,32 +132,38 @@ def ended_with(arguments):
     return ended.value.code
 
 
-def test_it_is_handed_in_and_the_score_comes_back(kaggle, submission):
-    notes = []
-    done = submit(submission, "first try", note=notes.append)
+def test_submit_uploads_the_file_and_returns_the_score(kaggle, submission, caplog):
+    caplog.set_level(logging.INFO, logger="tenfold")
+    done = submit(submission, "first try")
     assert (done.score, done.reference, done.remaining_today) == (0.9961, 77, 3)
     assert kaggle.uploaded == submission.read_bytes()
-    names = [name for name, _, _ in kaggle.asked]
+    names = [name for name, _, _ in kaggle.requests]
     assert names == [
         "GetCompetition", "GetSubmissionLimits", "StartSubmissionUpload", "upload",
         "CreateSubmission", "ListSubmissions", "ListSubmissions",
     ]  # fmt: skip
-    created = json.loads(kaggle.asked[4][2])
+    created = json.loads(kaggle.requests[4][2])
     assert created["submissionDescription"] == "first try"
     assert created["competitionName"] == "digit-recognizer"
-    assert any("waiting" in note for note in notes)
+    assert caplog.messages == [
+        f"submitting {submission} to digit-recognizer (4 left today)",
+        "Kaggle: Successfully submitted",
+        "waiting for the score",
+    ]
 
 
-def test_the_command_compares_with_what_the_run_expected(kaggle, submission, tmp_path, capsys):
+def test_the_command_compares_the_score_with_the_validation_of_the_run(
+    kaggle, submission, tmp_path, capsys
+):
     run = tmp_path / "run"
     run.mkdir()
     (run / "submission.csv").write_bytes(submission.read_bytes())
     expected = {"accuracy": 0.9962, "correct": 9962, "n": 10000, "interval": [0.9948, 0.9972]}
     (run / "run.json").write_text(json.dumps({"validation": expected}))
-    assert ended_with(["submit", str(run / "submission.csv")]) == 0
-    said = capsys.readouterr().out
-    assert "score on the leaderboard: 0.99610" in said
-    assert "the score is inside it" in said
+    assert exit_code(["submit", str(run / "submission.csv")]) == 0
+    output = capsys.readouterr().out
+    assert "score on the leaderboard: 0.99610" in output
+    assert "the score is inside it" in output
     assert json.loads((run / "submitted.json").read_text())["score"] == 0.9961
 
 
@@ -164,40 +171,42 @@ def test_the_command_compares_with_what_the_run_expected(kaggle, submission, tmp
 def test_a_damaged_summary_costs_no_submission(kaggle, submission, tmp_path, capsys, content):
     (tmp_path / "submission.csv").write_bytes(submission.read_bytes())
     (tmp_path / "run.json").write_text(content)
-    assert ended_with(["submit", str(tmp_path / "submission.csv"), "--json"]) == 0
+    assert exit_code(["submit", str(tmp_path / "submission.csv"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["expected"] is None
     assert (tmp_path / "submitted.json").is_file()
 
 
-def test_of_another_file_the_run_expected_nothing(kaggle, submission, tmp_path, capsys):
+def test_another_file_in_the_run_folder_is_not_compared_with_the_run(
+    kaggle, submission, tmp_path, capsys
+):
     (tmp_path / "submission.csv").write_bytes(submission.read_bytes())
     (tmp_path / "other.csv").write_bytes(submission.read_bytes())
     expected = {"accuracy": 0.9962, "interval": [0.9948, 0.9972]}
     (tmp_path / "run.json").write_text(json.dumps({"validation": expected}))
-    assert ended_with(["submit", str(tmp_path / "other.csv")]) == 0
+    assert exit_code(["submit", str(tmp_path / "other.csv")]) == 0
     assert "expected beforehand" not in capsys.readouterr().out
     assert not (tmp_path / "submitted.json").exists()
 
 
-def test_the_score_is_told_though_it_cannot_be_kept(kaggle, submission, tmp_path, capsys):
+def test_the_score_is_printed_even_if_it_cannot_be_saved(kaggle, submission, tmp_path, capsys):
     (tmp_path / "submission.csv").write_bytes(submission.read_bytes())
     (tmp_path / "run.json").write_text('{"validation": null}')
     (tmp_path / "submitted.json").mkdir()
-    assert ended_with(["submit", str(tmp_path / "submission.csv")]) == 2
-    said = capsys.readouterr()
-    assert "score on the leaderboard: 0.99610" in said.out
-    assert "submitted.json: is no ordinary file" in said.err
+    assert exit_code(["submit", str(tmp_path / "submission.csv")]) == 2
+    output = capsys.readouterr()
+    assert "score on the leaderboard: 0.99610" in output.out
+    assert "submitted.json: is no ordinary file" in output.err
 
 
 def test_json_is_alone_on_stdout_whatever_the_client_prints(kaggle, submission, capsys):
-    assert ended_with(["submit", str(submission), "--json"]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["score"] == 0.9961
-    assert "outdated" in said.err
+    assert exit_code(["submit", str(submission), "--json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["score"] == 0.9961
+    assert "outdated" in output.err
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "value", "sentence"),
+    ("name", "status", "value", "message"),
     [
         ("GetCompetition", 200, {**ENTERED, "userHasEntered": False}, "rules are not accepted"),
         (
@@ -209,74 +218,75 @@ def test_json_is_alone_on_stdout_whatever_the_client_prints(kaggle, submission, 
         (
             "GetCompetition",
             404,
-            {"code": 404, "message": "Not SearchResult"},
+            {"code": 404, "message": "Not Found"},
             "no such competition",
         ),
         ("GetCompetition", 403, {"code": 403, "message": "denied"}, "either its name is wrong"),
-        ("GetCompetition", 401, {"code": 401, "message": "who?"}, "expired or was withdrawn"),
+        ("GetCompetition", 401, {"code": 401, "message": "who?"}, "expired or was revoked"),
         ("GetCompetition", 429, {"code": 429, "message": "slow"}, "too many requests"),
         ("GetSubmissionLimits", 200, {"numToday": 5, "numTotal": 9}, "no submission is left today"),
         ("CreateSubmission", 400, {"code": 400, "message": "Bad file"}, "refuses .Bad file"),
-        ("upload", 500, {}, "the upload to Kaggle broke off"),
+        ("upload", 500, {}, "the upload to Kaggle failed"),
     ],
 )
-def test_what_kaggle_refuses_is_a_sentence(kaggle, submission, name, status, value, sentence):
-    kaggle.predicted[name] = (status, value)
-    with pytest.raises(SubmitError, match=sentence):
+def test_each_refusal_has_an_error_message(kaggle, submission, name, status, value, message):
+    kaggle.responses[name] = (status, value)
+    with pytest.raises(SubmitError, match=message):
         submit(submission, "try")
     if name in {"GetCompetition", "GetSubmissionLimits"}:
-        assert not kaggle.uploaded, "nothing may be handed in before all is well"
+        assert not kaggle.uploaded, "nothing may be uploaded before all checks pass"
 
 
-def test_a_file_that_kaggle_cannot_score_is_a_sentence(kaggle, submission):
+def test_a_file_that_kaggle_cannot_score_has_an_error_message(kaggle, submission):
     kaggle.statuses = ["ERROR"]
     with pytest.raises(SubmitError, match="could not score the file"):
         submit(submission, "try")
 
 
-def test_a_team_without_submissions_is_not_told_that_none_is_left(kaggle, submission):
-    kaggle.predicted["GetSubmissionLimits"] = (200, {})
+def test_a_team_without_submissions_may_submit(kaggle, submission):
+    kaggle.responses["GetSubmissionLimits"] = (200, {})
     assert submit(submission, "first").remaining_today is None
 
 
-def test_a_network_that_fails_after_the_file_is_in_loses_nothing(kaggle, submission, monkeypatch):
+def test_a_network_failure_after_the_upload_loses_nothing(kaggle, submission, monkeypatch):
     from kaggle.api.kaggle_api_extended import KaggleApi
     from requests import ConnectionError as Lost
 
     real, failures = KaggleApi.competition_submissions, [Lost("reset"), Lost("reset")]
 
-    def flaky(self, *given, **named):
+    def flaky(self, *args, **kwargs):
         if failures:
             raise failures.pop()
-        return real(self, *given, **named)
+        return real(self, *args, **kwargs)
 
     monkeypatch.setattr(KaggleApi, "competition_submissions", flaky)
     assert submit(submission, "try").score == 0.9961
 
 
-def test_a_score_that_does_not_come_is_said(kaggle, submission, monkeypatch):
-    monkeypatch.setattr(module, "SECONDS_TO_WAIT", 0.05)
+def test_a_score_that_does_not_come_is_logged(kaggle, submission, monkeypatch, caplog):
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.05)
     kaggle.statuses = ["PENDING"]
-    notes = []
-    assert submit(submission, "try", note=notes.append).score is None
-    assert "no score yet" in notes[-1]
+    assert submit(submission, "try").score is None
+    assert "no score yet" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize(
-    ("answers", "sentence"),
+    ("labels", "message"),
     [
-        (np.arange(27_999) % 10, "27,999 answers, expected 28,000"),
-        (np.arange(28_000) % 11, "an answer 10, expected digits"),
+        (np.arange(27_999) % 10, "27,999 predictions, expected 28,000"),
+        (np.arange(28_000) % 11, "the label 10, expected digits"),
     ],
 )
-def test_a_wrong_file_is_not_handed_in(kaggle, tmp_path, answers, sentence):
-    write_submission(tmp_path / "wrong.csv", answers)
-    with pytest.raises(DataError, match=sentence):
+def test_a_wrong_file_is_not_submitted(kaggle, tmp_path, labels, message):
+    write_submission(tmp_path / "wrong.csv", labels.astype(str))
+    with pytest.raises(DataError, match=message):
         submit(tmp_path / "wrong.csv", "try")
-    assert not kaggle.asked
+    assert not kaggle.requests
 
 
-def test_without_credentials_it_says_where_to_get_them(kaggle, submission, monkeypatch, capsys):
+def test_missing_credentials_have_an_error_message_that_names_their_place(
+    kaggle, submission, monkeypatch, capsys
+):
     monkeypatch.delenv("KAGGLE_USERNAME")
     monkeypatch.delenv("KAGGLE_KEY")
     with pytest.raises(SubmitError, match=r"make a token on kaggle.com"):
@@ -284,26 +294,26 @@ def test_without_credentials_it_says_where_to_get_them(kaggle, submission, monke
     assert capsys.readouterr().out == ""
 
 
-def test_an_expired_token_is_told_as_such(kaggle, submission, monkeypatch):
+def test_an_expired_token_has_an_error_message(kaggle, submission, monkeypatch):
     monkeypatch.delenv("KAGGLE_USERNAME")
     monkeypatch.delenv("KAGGLE_KEY")
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_old")
-    kaggle.predicted["IntrospectToken"] = (200, {"active": False})
+    kaggle.responses["IntrospectToken"] = (200, {"active": False})
     with pytest.raises(SubmitError, match="it has expired"):
         submit(submission, "try")
-    kaggle.predicted["IntrospectToken"] = (200, {"active": True, "username": "digit"})
+    kaggle.responses["IntrospectToken"] = (200, {"active": True, "username": "digit"})
     assert submit(submission, "try").score == 0.9961
-    assert kaggle.asked[-1][1] == "Bearer KGAT_old"
+    assert kaggle.requests[-1][1] == "Bearer KGAT_old"
 
 
-def test_a_network_that_is_down_is_a_sentence(kaggle, submission, monkeypatch):
+def test_an_unreachable_server_has_an_error_message(kaggle, submission, monkeypatch):
     nowhere = "http://127.0.0.1:9"
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, nowhere)
     with pytest.raises(SubmitError, match="is the network up"):
         submit(submission, "try")
 
 
-def test_without_the_client_it_names_what_to_install(submission, monkeypatch):
+def test_a_missing_client_has_an_error_message_that_names_the_package(submission, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "kaggle"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "kaggle", None)

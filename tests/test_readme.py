@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tenfold.kaggle import leaderboard_entries
 from tenfold.recipe import Recipe, list_recipes
-from tenfold.report.leaderboard import entries
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -59,5 +59,9 @@ def test_a_recipes_figure_is_the_same_wherever_it_stands(name):
     assert figure
     assert figure[1] in (ROOT / "docs" / "results.md").read_text("utf-8")
     rows = re.findall(rf"^\| .*`{name}`.*--recipe {name}\b.*$", README, re.MULTILINE)
-    rows += [f"{entry.score:g}" for entry in entries() if entry.who.startswith(f"recipe {name}")]
+    rows += [
+        f"{entry.score:g}"
+        for entry in leaderboard_entries()
+        if entry.method.startswith(f"recipe {name}")
+    ]
     assert all(figure[1] in row for row in rows), rows

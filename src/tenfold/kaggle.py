@@ -1,38 +1,44 @@
-"""The last step: handing a submission in, through Kaggle's own client.
+"""Kaggle: submit predictions, and compare a score with those on its leaderboard.
 
-Nothing here speaks Kaggle's protocol; the official client does. What is added is to look before
-leaping, so that a wasted submission or a bare "403" becomes a sentence that says what to do.
+Kaggle's protocol is left to its official client. Added here are checks before the upload, which
+save a wasted submission, and error messages that say what to do in place of a bare "403".
 """
 
 import contextlib
 import io
+import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, TextIO
 
 from tenfold.data import DIGITS, read_submission
 from tenfold.errors import DataError, SubmitError
+from tenfold.metrics import wilson_interval
 
 COMPETITION = "digit-recognizer"
-ROWS = {COMPETITION: 28_000}  # that a competition expects, where we know
+EXPECTED_ROWS = {COMPETITION: 28_000}  # by competition, where known
 INSTALL = "python -m pip install 'tenfold[kaggle]'"
-SECONDS_BETWEEN_QUESTIONS = 3.0
-SECONDS_TO_WAIT = 600.0
+POLL_INTERVAL_S = 3.0
+TIMEOUT_S = 600.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class KaggleResult:
-    """What became of a submission.
+    """What Kaggle returned for a submission.
 
     Attributes:
-        competition: where it was handed in.
-        reference: Kaggle's number for it.
-        message: what was written beside it.
-        score: on the public leaderboard; None while Kaggle has not said.
-        remaining_today: further submissions allowed on this day (UTC); None if Kaggle did not say.
+        competition: its name, as in its address.
+        reference: Kaggle's number of the submission.
+        message: the description stored with it on Kaggle.
+        score: on the public leaderboard; None if it was not scored within ten minutes.
+        remaining_today: further submissions allowed on this day (UTC); None if unknown.
     """
 
     competition: str
@@ -42,72 +48,62 @@ class KaggleResult:
     remaining_today: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON holds it."""
+        """Return the fields as JSON holds them."""
         return asdict(self)
 
 
-def submit(
-    path: Path,
-    message: str,
-    competition: str = COMPETITION,
-    *,
-    note: Callable[[str], None] = lambda _sentence: None,
-) -> KaggleResult:
-    """Check `path` and the way to Kaggle, hand it in, and wait for the score.
+def submit(path: Path, message: str, competition: str = COMPETITION) -> KaggleResult:
+    """Check the file at `path` and the access to Kaggle, upload it, and wait for the score.
 
     Args:
         path: the submission file.
-        message: what is to stand beside it on Kaggle.
-        competition: as in the competition's address.
-        note: is told how it goes.
+        message: the description to store with it on Kaggle.
+        competition: its name, as in its address.
 
     Raises:
-        DataError: the file would not be accepted.
+        DataError: Kaggle would not accept the file.
         SubmitError: the client or the credentials are missing, the rules are not accepted, no
             submission is left today, or Kaggle cannot be reached or refuses.
     """
     _check_file(path, competition)
     client = _client()
     with _translate_errors(competition):
-        _check_entry(client, competition)
-        left = _submissions_left(client, competition)
-        note(
-            f"handing in {path} to {competition}"
-            + ("" if left is None else f" ({left} left today)")
-        )
+        _check_entered(client, competition)
+        remaining = _remaining_submissions(client, competition)
+        left = "" if remaining is None else f" ({remaining} left today)"
+        logger.info(f"submitting {path} to {competition}{left}")
         with _stdout_to_stderr():
             response = client.competition_submit(str(path), message, competition, quiet=True)
         if response.message == client.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-            raise SubmitError("the upload to Kaggle broke off; nothing was handed in, try again")
-        note(f"Kaggle has it: {response.message}")
-        score = _wait_for_score(client, competition, response.ref, note)
-    return KaggleResult(
-        competition, response.ref, message, score, None if left is None else max(0, left - 1)
-    )
+            raise SubmitError("the upload to Kaggle failed; nothing was submitted, try again")
+        logger.info(f"Kaggle: {response.message}")
+        score = _wait_for_score(client, competition, response.ref)
+    remaining_today = None if remaining is None else max(0, remaining - 1)
+    return KaggleResult(competition, response.ref, message, score, remaining_today)
 
 
 def _check_file(path: Path, competition: str) -> None:
     """Read the file as the competition would, before a submission is spent on it."""
     labels = read_submission(path)
-    expected = ROWS.get(competition)
+    expected = EXPECTED_ROWS.get(competition)
     if expected is not None and len(labels) != expected:
         raise DataError(
-            f"{path}: has {len(labels):,} answers, expected {expected:,}, one for each image of "
-            f"{competition}"
+            f"{path}: has {len(labels):,} predictions, expected {expected:,}, one for each image "
+            f"of {competition}"
         )
-    odd = [label for label in labels.tolist() if str(label) not in DIGITS]
-    if competition == COMPETITION and odd:
-        raise DataError(f"{path}: has an answer {odd[0]}, expected digits from 0 to 9")
+    invalid = [label for label in labels.tolist() if str(label) not in DIGITS]
+    if competition == COMPETITION and invalid:
+        raise DataError(f"{path}: has the label {invalid[0]}, expected digits from 0 to 9")
 
 
 def _client() -> Any:
-    """Return the official client, signed in.
+    """Return the official client, authenticated.
 
-    Importing it signs in already, prints what it thinks, and exits where it finds no credentials.
+    Importing it authenticates already, prints advice, and exits where it finds no credentials.
     """
-    said = io.StringIO()  # its advice to those without credentials is long, ours is a sentence
+    output = io.StringIO()  # its advice to those without credentials is replaced by our message
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             from kaggle.api.kaggle_api_extended import KaggleApi  # noqa: PLC0415 - an extra
 
             client = KaggleApi()
@@ -126,8 +122,8 @@ def _client() -> Any:
     return client
 
 
-def _check_entry(client: Any, competition: str) -> None:
-    """Make sure that the competition is there, open, and entered."""
+def _check_entered(client: Any, competition: str) -> None:
+    """Check that the competition exists, takes submissions, and has been entered."""
     from kagglesdk.competitions.types.competition_api_service import (  # noqa: PLC0415 - an extra
         ApiGetCompetitionRequest,
     )
@@ -140,38 +136,36 @@ def _check_entry(client: Any, competition: str) -> None:
         raise SubmitError(f"{competition}: takes no submissions any more")
     if not found.user_has_entered:
         raise SubmitError(
-            f"{competition}: its rules are not accepted yet; do so once in a browser at "
+            f"{competition}: its rules are not accepted yet; accept them once in a browser at "
             f"www.kaggle.com/competitions/{competition}/rules"
         )
 
 
-def _submissions_left(client: Any, competition: str) -> int | None:
-    """Return how many submissions today still allows; None for a team that has none so far."""
+def _remaining_submissions(client: Any, competition: str) -> int | None:
+    """Return how many submissions are left today; None for a team that has none so far."""
     with _stdout_to_stderr():
         limits = client.competition_get_submission_limits(competition)
     if not limits.num_total and not limits.num_allowed_now:
-        return None  # Kaggle counts nothing before a team's first submission
+        return None  # Kaggle reports zeros before a team's first submission
     if not limits.num_allowed_now:
         raise SubmitError(
             f"{competition}: no submission is left today ({limits.num_today} were made); "
-            "the count begins again at midnight UTC"
+            "the count starts again at midnight UTC"
         )
-    left: int = limits.num_allowed_now
-    return left
+    remaining: int = limits.num_allowed_now
+    return remaining
 
 
-def _wait_for_score(
-    client: Any, competition: str, reference: int, note: Callable[[str], None]
-) -> float | None:
-    """Ask until the submission is scored, or for ten minutes."""
-    asked_until = time.monotonic() + SECONDS_TO_WAIT
-    while time.monotonic() < asked_until:
+def _wait_for_score(client: Any, competition: str, reference: int) -> float | None:
+    """Poll until the submission is scored, or for ten minutes."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
         try:
             with _stdout_to_stderr():
-                known = client.competition_submissions(competition)
-        except OSError:  # of the network; what was handed in stays handed in
-            known = []
-        own = [one for one in known if one.ref == reference]
+                submissions = client.competition_submissions(competition)
+        except OSError:  # of the network; the submission is in already
+            submissions = []
+        own = [each for each in submissions if each.ref == reference]
         status = own[0].status.name if own else "PENDING"
         if status == "ERROR":
             reason = own[0].error_description or "no reason given"
@@ -179,9 +173,9 @@ def _wait_for_score(
         if status == "COMPLETE":
             score: str = own[0].public_score
             return float(score) if score else None
-        note("  waiting for the score")
-        time.sleep(SECONDS_BETWEEN_QUESTIONS)
-    note("no score yet; it will stand on the competition's page")
+        logger.info("waiting for the score")
+        time.sleep(POLL_INTERVAL_S)
+    logger.warning("no score yet; the competition's page will show it")
     return None
 
 
@@ -192,26 +186,26 @@ def _stdout_to_stderr() -> contextlib.redirect_stdout[TextIO]:
 
 @contextlib.contextmanager
 def _translate_errors(competition: str) -> Iterator[None]:
-    """Turn what the client raises into sentences that say what to do."""
+    """Turn exceptions of the client's HTTP library into a SubmitError that says what to do."""
     import requests  # noqa: PLC0415 - comes with the extra
 
     try:
         yield
     except requests.HTTPError as error:
         status = None if error.response is None else error.response.status_code
-        raise SubmitError(_advice(status, competition, str(error))) from error
+        raise SubmitError(_http_advice(status, competition, str(error))) from error
     except requests.RequestException as error:
         raise SubmitError(
             f"Kaggle cannot be reached ({type(error).__name__}); is the network up?"
         ) from error
 
 
-def _advice(status: int | None, competition: str, said: str) -> str:
+def _http_advice(status: int | None, competition: str, message: str) -> str:
     match status:
         case 401:
             return (
                 "Kaggle does not accept the credentials (401): the token has expired or was "
-                "withdrawn; make a new one on kaggle.com under Settings, API"
+                "revoked; make a new one on kaggle.com under Settings, API"
             )
         case 403:
             return (
@@ -225,8 +219,97 @@ def _advice(status: int | None, competition: str, said: str) -> str:
                 f"address, such as {COMPETITION}"
             )
         case 429:
-            return (
-                "Kaggle asks for patience (429): too many requests; wait a minute, then try again"
-            )
+            return "Kaggle received too many requests (429); wait a minute, then try again"
         case _:
-            return f"{competition}: Kaggle refuses ({said})"
+            return f"{competition}: Kaggle refuses ({message})"
+
+
+@dataclass(frozen=True)
+class LeaderboardEntry:
+    """A known score on digits like those of the competition, reached without test-label leakage.
+
+    Attributes:
+        method: what reached it.
+        score: accuracy from 0 to 1.
+        images: how many predictions the score counts.
+        source: "published" by its author, or "ours": measured by us (docs/results.md).
+    """
+
+    method: str
+    score: float
+    images: int
+    source: str
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% Wilson interval of the score."""
+        return wilson_interval(round(self.score * self.images), self.images)
+
+
+@dataclass(frozen=True)
+class LeaderboardPosition:
+    """A score among the known ones.
+
+    Attributes:
+        score: accuracy from 0 to 1.
+        above: the known entries that are higher, best first.
+        below: those that are not.
+    """
+
+    score: float
+    above: tuple[LeaderboardEntry, ...]
+    below: tuple[LeaderboardEntry, ...]
+
+    def summary(self) -> str:
+        """Return the position in one sentence, without a full stop."""
+        if self.score > plausible_max():
+            return (
+                f"{self.score:.5g} is above what is known to be possible without test-label "
+                f"leakage: the best published score, {best_published().score}, has a 95% interval "
+                f"that ends at {plausible_max():.5f}"
+            )
+        if not self.above:
+            return f"no known score without test-label leakage is above {self.score:.5g}"
+        higher = self.above[-1]
+        text = f"{self.score:.5g} is below {higher.score:g} ({higher.method})"
+        if self.score >= higher.interval[0]:
+            text += ", but inside its 95% interval"
+        if self.below:
+            text += f", and at or above {self.below[0].score:g} ({self.below[0].method})"
+        return text
+
+
+def leaderboard_entries() -> list[LeaderboardEntry]:
+    """Return the known scores, best first."""
+    text = (resources.files("tenfold") / "leaderboard.toml").read_text("utf-8")
+    entries = [LeaderboardEntry(**entry) for entry in tomllib.loads(text)["entry"]]
+    return sorted(entries, key=lambda entry: -entry.score)
+
+
+def best_published() -> LeaderboardEntry:
+    """Return the published entry with the highest score."""
+    return next(entry for entry in leaderboard_entries() if entry.source == "published")
+
+
+def plausible_max() -> float:
+    """Return the upper end of the 95% interval of the best published score.
+
+    Sampling variance alone does not lift that method's score above it.
+    """
+    return best_published().interval[1]
+
+
+def leaderboard_position(score: float) -> LeaderboardPosition:
+    """Return where `score`, an accuracy from 0 to 1, ranks among the known ones.
+
+    Raises:
+        DataError: it is no such number.
+    """
+    if not 0 <= score <= 1:
+        raise DataError(f"the score is {score:g}, expected an accuracy from 0 to 1 such as 0.9957")
+    entries = leaderboard_entries()
+    return LeaderboardPosition(
+        score,
+        tuple(entry for entry in entries if entry.score > score),
+        tuple(entry for entry in entries if entry.score <= score),
+    )

@@ -136,7 +136,7 @@ def submit_command(
     is_of_run = run.summary.is_file() and submission.resolve() == run.submission.resolve()
     expected = _read_expected(run) if is_of_run else None
     text = message or f"tenfold {run.path.resolve().name}"
-    done = submit(submission, text, competition, note=make_logger(console))
+    done = submit(submission, text, competition)
     if as_json:
         print_json(done.to_json() | {"expected": expected})
     elif done.score is not None:
@@ -147,7 +147,7 @@ def submit_command(
 
 def _tell_score(console: "Console", score: float, expected: dict[str, Any] | None) -> None:
     """Say the score beside the one that was expected, and how one stands with it."""
-    from tenfold.report.leaderboard import standing
+    from tenfold.kaggle import leaderboard_position
 
     say(console, f"score on the leaderboard: {score:.5f}")
     if expected is not None:
@@ -155,10 +155,10 @@ def _tell_score(console: "Console", score: float, expected: dict[str, Any] | Non
         inside = "inside" if low <= score <= high else "outside"
         say(
             console,
-            f"expected beforehand: {expected['accuracy']:.5f}, 95 % interval "
+            f"expected beforehand: {expected['accuracy']:.5f}, 95% interval "
             f"{low:.5f}–{high:.5f}; the score is {inside} it",
         )
-    say(console, standing(score).sentence())
+    say(console, leaderboard_position(score).summary())
 
 
 def _read_expected(run: "RunFolder") -> dict[str, Any] | None:
@@ -180,28 +180,28 @@ def standing_command(
 ) -> None:
     """Place a leaderboard score among the known honest ones."""
     console = make_console(as_json)
-    from tenfold.report.leaderboard import Entry, plausible_max, standing
+    from tenfold.kaggle import LeaderboardEntry, leaderboard_position, plausible_max
 
-    found = standing(score)
+    found = leaderboard_position(score)
     if as_json:
         above, below = (
             [vars(entry) | {"interval": entry.interval} for entry in part]
             for part in (found.above, found.below)
         )
-        sentence = found.sentence()
+        summary = found.summary()
         print_json(
-            {"above": above, "below": below, "beyond": plausible_max(), "sentence": sentence}
+            {"above": above, "below": below, "plausible_max": plausible_max(), "summary": summary}
         )
         return
 
-    def line(entry: Entry) -> str:
+    def line(entry: LeaderboardEntry) -> str:
         low, high = entry.interval
-        return f"  {entry.score:<8g} {low:.4f}–{high:.4f}  {entry.source:10} {entry.who}"
+        return f"  {entry.score:<8g} {low:.4f}–{high:.4f}  {entry.source:10} {entry.method}"
 
-    say(console, "  score    95 % interval")
+    say(console, "  score    95% interval")
     for entry in found.above:
         say(console, line(entry))
     say(console, f"> {score:<8g} {'':13}  this one")
     for entry in found.below:
         say(console, line(entry))
-    say(console, found.sentence())
+    say(console, found.summary())
