@@ -241,3 +241,30 @@ def test_a_variant_that_cannot_work_is_told_beforehand(variant, sentence):
 def test_choices_about_members_that_do_not_fit(choices, sentence):
     with pytest.raises(RecipeError, match=re.escape(sentence)):
         Recipe.load("quick", overrides=choices.split())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "caveat"),
+    [
+        ([], None),
+        (["data.validation=none"], None),
+        (
+            ["training.checkpoint_selection=best", "schedule.name=plateau"],
+            "The held-out images also selected the epoch, the learning rate, so the validation "
+            "score is optimistic.",
+        ),
+        (
+            ["training.patience_epochs=3", "distillation.teacher=some/run"],
+            "The held-out images also selected when to stop, so the validation score is "
+            "optimistic. It is unknown whether the teacher was trained on the held-out images.",
+        ),
+        (
+            ["ensemble.members=2", "data.pseudo_label_threshold=0.9"],
+            "Each held-out image was predicted only by the members that did not train on it. Test "
+            "images were trained on too, with predicted labels that were selected by a confidence "
+            "calibrated on the held-out images.",
+        ),
+    ],
+)
+def test_a_caveat_says_why_validation_may_not_predict_the_test_score(overrides, caveat):
+    assert Recipe.load("lenet5", overrides=overrides).validation_caveat() == caveat

@@ -36,11 +36,7 @@ from tenfold.errors import RecipeError
 from tenfold.files import os_error_message
 from tenfold.formatting import pydantic_message
 
-METADATA_FIELDS: Final = {
-    "name",
-    "description",
-    "benchmark",
-}  # words about a recipe, which change no result
+METADATA_FIELDS: Final = {"name", "description", "benchmark"}  # they change no result
 
 
 class Recipe(ConfigSection):
@@ -110,6 +106,10 @@ class Recipe(ConfigSection):
         """Whether one training of one network on labelled images is all that it asks for."""
         several = self.ensemble.members > 1 or self.distillation.teacher is not None
         return not several and self.data.pseudo_label_threshold is None
+
+    def validation_caveat(self) -> str | None:
+        """Return why the validation score may not predict the test score; None if it should."""
+        return " ".join(_validation_caveats(self)) or None
 
     def to_toml(self) -> str:
         """Write every choice, defaults too, so that the file alone repeats the run."""
@@ -266,6 +266,31 @@ def _nearest(location: Sequence[str | int]) -> str:
     known = list(section.model_fields)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+
+
+def _validation_caveats(recipe: Recipe) -> Iterator[str]:
+    if recipe.ensemble.members > 1:
+        yield "Each held-out image was predicted only by the members that did not train on it."
+    selected = {
+        "the epoch": recipe.training.checkpoint_selection == "best",
+        "the learning rate": recipe.schedule.name == "plateau",
+        "when to stop": recipe.training.patience_epochs is not None,
+    }
+    if names := ", ".join(name for name, is_selected in selected.items() if is_selected):
+        yield f"The held-out images also selected {names}, so the validation score is optimistic."
+    if recipe.data.pseudo_label_threshold is not None:
+        yield (
+            "Test images were trained on too, with predicted labels that were selected by a "
+            "confidence calibrated on the held-out images."
+        )
+    teacher = recipe.distillation.teacher
+    if teacher is not None and teacher not in list_recipes():
+        yield "It is unknown whether the teacher was trained on the held-out images."
+    elif teacher is not None and Recipe.load(teacher).ensemble.members > 1:
+        yield (
+            "Most networks of the teacher were trained on the held-out images, so the validation "
+            "score is optimistic."
+        )
 
 
 def _cross_field_errors(recipe: Recipe) -> list[str]:

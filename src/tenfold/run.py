@@ -20,7 +20,7 @@ from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.report.artifacts import Examples
-from tenfold.report.run_report import validation_caveats, write_report
+from tenfold.report.run_report import write_report
 from tenfold.run_folder import RunFolder
 from tenfold.training.callbacks import Callback, counting
 from tenfold.training.train import begin, learn, pseudo_labelled
@@ -197,8 +197,8 @@ def train_and_evaluate(
         known = held_out.dataset.require_labels()
         expected = evaluate_probabilities(held_out.probabilities, known, held_out.dataset.classes)
         listener.note(f"expected leaderboard score: {expected.score}")
-        if warning := validation_caveats(recipe):
-            listener.note(warning)
+        if caveat := recipe.validation_caveat():
+            listener.note(caveat)
     return Trained(learned.recognizer, expected, learned.train_s)
 
 

@@ -9,7 +9,6 @@ from tenfold.device import Device
 from tenfold.errors import DataError, Interrupted, OutputError, RecipeError
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.report.run_report import validation_caveats
 from tenfold.run_folder import RunFolder
 from tenfold.training.callbacks import NullCallback
 from tenfold.training.distillation import Teacher
@@ -132,9 +131,9 @@ def test_a_teacher_of_several_networks_flatters_and_that_is_said(digits, tmp_pat
     choices = recipe("distillation.teacher=best", "data.validation=0.2")
     learn(digits.select(np.arange(500)), choices, RunFolder(tmp_path / "run"), listener=said)
     assert any("teacher best may have learned from images" in line for line in said.lines)
-    assert (
-        validation_caveats(choices)
-        == "Most networks of the teacher had learned from them, which flatters."
+    assert choices.validation_caveat() == (
+        "Most networks of the teacher were trained on the held-out images, so the validation "
+        "score is optimistic."
     )
 
 

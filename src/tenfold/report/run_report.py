@@ -17,7 +17,7 @@ from tenfold.formatting import duration
 from tenfold.metrics import CALIBRATION_BINS, Evaluation, Score, evaluate_probabilities
 from tenfold.networks.layers import summarize
 from tenfold.preprocessing import Preprocessing
-from tenfold.recipe import Recipe, list_recipes
+from tenfold.recipe import Recipe
 from tenfold.report import figures
 from tenfold.report.artifacts import RunArtifacts
 from tenfold.report.error_analysis import error_analysis, label_issues_section, members_section
@@ -109,8 +109,7 @@ def summary_section(evidence: RunArtifacts) -> Section:
         error = f"{expected.calibration_error:.4f} ({CALIBRATION_BINS} bins)"
         rows.append(("calibration error on them", error))
         section.say(
-            validation_caveats(recipe)
-            or "The images held out chose nothing that changes an answer."
+            recipe.validation_caveat() or "The held-out images were not used for model selection."
         )
     else:
         section.say("No images were held out, so the run cannot foretell its own score.")
@@ -318,35 +317,6 @@ def _expected(evidence: RunArtifacts) -> Evaluation | None:
     if held_out is None or held_out.labels is None:
         return None
     return evaluate_probabilities(held_out.probabilities, held_out.labels, held_out.classes)
-
-
-def validation_caveats(recipe: Recipe) -> str | None:
-    """Say in which way the images held out do not tell what the leaderboard will."""
-    said = []
-    if recipe.ensemble.members > 1:
-        said.append(
-            "Each image held out was judged by the few members that had not learned it, not by the "
-            "ensemble as a whole."
-        )
-    chosen = {
-        "the epoch": recipe.training.checkpoint_selection == "best",
-        "the learning rate": recipe.schedule.name == "plateau",
-        "when to stop": recipe.training.patience_epochs is not None,
-    }
-    if any(chosen.values()):
-        what = ", ".join(name for name, was in chosen.items() if was)
-        said.append(f"The same images chose {what}, which flatters a little.")
-    if recipe.data.pseudo_label_threshold is not None:
-        said.append(
-            "Images to predict were learned from too, by the answers of a first training; which of "
-            "them depends on a confidence that was fitted to the images held out."
-        )
-    teacher = recipe.distillation.teacher
-    if teacher is not None and teacher not in list_recipes():
-        said.append("Whether the teacher had learned from them is not known here.")
-    elif teacher is not None and Recipe.load(teacher).ensemble.members > 1:
-        said.append("Most networks of the teacher had learned from them, which flatters.")
-    return " ".join(said) or None
 
 
 def _read_right(score: Score) -> str:
