@@ -80,7 +80,7 @@ def _check_same_data(out: Path, data: Path) -> None:
     recipe = Recipe.load(run.recipe)
     parts = (labelled, None) if recipe.ensemble.members > 1 else divide(labelled, recipe)
     # A second training learned from more than the file holds: the first tells.
-    source = RunFolder(run.first).data if run.first.exists() else run.data
+    source = RunFolder(run.pseudo_label_stage).data if run.pseudo_label_stage.exists() else run.data
     found = json.loads(source.read_text())
     for name, part in zip(("train", "valid"), parts, strict=True):
         if part is not None and found[name]["sha256"] != part.content_hash():

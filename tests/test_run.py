@@ -10,26 +10,18 @@ from tenfold.data import Dataset
 from tenfold.errors import DataError, Interrupted, OutputError
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.run import run, train
+from tenfold.run import run, train_and_report
 from tenfold.run_folder import RunFolder
-from tenfold.training.callbacks import NullCallback
-from tenfold.training.train import pseudo_labelled
+from tenfold.training.callbacks import Callback
+from tenfold.training.train import pseudo_label
 
 SMALL = ("network.width=6", "training.max_epochs=3", "training.batch_size=64")
 
 
-class Notes(NullCallback):
-    def __init__(self):
-        self.said = []
+class Stop(Callback):
+    """Presses Ctrl-C after the first step."""
 
-    def note(self, sentence):
-        self.said.append(sentence)
-
-
-class Stop(NullCallback):
-    """Presses Ctrl-C at the first moment."""
-
-    def moment(self, moment):
+    def on_step_end(self, state):
         os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -39,39 +31,35 @@ def twice(digits, tmp_path_factory):
     labelled = digits.select(np.arange(1000), "train.csv")
     rest = digits.select(np.arange(1000, 2000), "test.csv")
     recipe = Recipe.load("quick", overrides=[*SMALL, "data.pseudo_label_threshold=0.6"])
-    folder, notes = tmp_path_factory.mktemp("twice") / "run", Notes()
-    score = run(
-        labelled, rest.without_labels(), recipe, folder, truth=rest.label_names(), listener=notes
-    )
-    return labelled, rest, recipe, RunFolder(folder), notes, score
+    folder = tmp_path_factory.mktemp("twice") / "run"
+    score = run(labelled, rest.without_labels(), recipe, folder, test_labels=rest.label_names())
+    return labelled, rest, recipe, RunFolder(folder), score
 
 
 def test_the_second_training_learns_from_sure_answers_too(twice):
-    labelled, rest, _, folder, notes, score = twice
-    first = Recognizer.load(folder.first)
-    extra = pseudo_labelled(first, rest, 0.6)
+    labelled, rest, _, folder, score = twice
+    first = Recognizer.load(folder.pseudo_label_stage)
+    extra = pseudo_label(first, rest, 0.6)
     assert 100 < len(extra) < 1000
     assert extra.classes == labelled.classes
     accuracy = (extra.labels == rest.labels[first.predict_proba(rest).max(axis=1) >= 0.6]).mean()
     assert accuracy > score.accuracy - 0.02
-    assert sum(f"also from the {len(extra)} of 1,000 images" in note for note in notes.said) == 1
     data = folder.data.read_text()
     assert f'"images": {950 + len(extra)}' in data  # a twentieth of the labelled ones is held out
     assert score.n == 1000
 
 
 def test_a_second_run_in_the_same_place_is_refused_and_resuming_repeats_nothing(twice):
-    labelled, rest, recipe, folder, _, score = twice
+    labelled, rest, recipe, folder, score = twice
     with pytest.raises(OutputError, match="already holds a run"):
-        run(labelled, rest.without_labels(), recipe, folder.path, listener=NullCallback())
+        run(labelled, rest.without_labels(), recipe, folder.path)
     before = folder.checkpoint.read_bytes()
     again = run(
         labelled,
         rest.without_labels(),
         recipe,
         folder.path,
-        truth=rest.label_names(),
-        listener=NullCallback(),
+        test_labels=rest.label_names(),
         resume=True,
     )
     assert again == score
@@ -79,25 +67,25 @@ def test_a_second_run_in_the_same_place_is_refused_and_resuming_repeats_nothing(
 
 
 def test_a_longer_second_training_leaves_the_first_as_it_was(twice, tmp_path):
-    labelled, rest, recipe, folder, _, _ = twice
+    labelled, rest, recipe, folder, _ = twice
     copied = RunFolder(tmp_path / "run")
     shutil.copytree(folder.path, copied.path)
-    first = RunFolder(copied.first).checkpoint
+    first = RunFolder(copied.pseudo_label_stage).checkpoint
     before = first.read_bytes()
     longer = recipe.with_overrides({"training": {"max_epochs": 4}})
-    run(labelled, rest.without_labels(), longer, copied.path, listener=NullCallback(), resume=True)
+    run(labelled, rest.without_labels(), longer, copied.path, resume=True)
     assert first.read_bytes() == before
     assert len(copied.history()) == 4
 
 
 def test_a_longer_run_that_is_stopped_keeps_no_answers_of_the_shorter_one(twice, tmp_path):
-    labelled, rest, recipe, folder, _, _ = twice
+    labelled, rest, recipe, folder, _ = twice
     copied = RunFolder(tmp_path / "run")
     shutil.copytree(folder.path, copied.path)
     longer = recipe.with_overrides({"training": {"max_epochs": 40}})
     with pytest.raises(Interrupted):
-        run(labelled, rest.without_labels(), longer, copied.path, listener=Stop(), resume=True)
-    told = ("submission", "predictions", "held_out", "score", "summary", "report")
+        run(labelled, rest.without_labels(), longer, copied.path, callbacks=[Stop()], resume=True)
+    told = ("submission", "predictions", "validation", "score", "summary", "report")
     assert all(getattr(folder, name).exists() for name in told)
     assert not any(getattr(copied, name).exists() for name in told)
 
@@ -106,20 +94,22 @@ def test_other_images_without_truth_leave_no_score(digits, tmp_path):
     labelled, rest = digits.select(np.arange(600)), digits.select(np.arange(600, 900))
     recipe, folder = Recipe.load("quick", overrides=SMALL), RunFolder(tmp_path / "run")
     images, truth = rest.without_labels(), rest.label_names()
-    assert run(labelled, images, recipe, folder.path, truth=truth, listener=NullCallback()).n == 300
+    assert run(labelled, images, recipe, folder.path, test_labels=truth).n == 300
     assert json.loads(folder.summary.read_text())["total_s"] > 0
     others = images.select(np.arange(200), "other.csv")
-    assert run(labelled, others, recipe, folder.path, listener=NullCallback(), resume=True) is None
+    assert run(labelled, others, recipe, folder.path, resume=True) is None
     assert not folder.score.exists()
     assert json.loads(folder.summary.read_text())["total_s"] is None
 
 
 def test_training_on_is_refused_where_answers_would_grow_old(twice):
-    labelled, _, recipe, folder, _, _ = twice
+    labelled, _, recipe, folder, _ = twice
     before = folder.recognizer.read_bytes()
     longer = recipe.with_overrides({"training": {"max_epochs": 4}})
-    with pytest.raises(OutputError, match="holds answers already, expected a run of `tenfold tr"):
-        train(labelled, longer, folder, listener=NullCallback(), resume=True)
+    with pytest.raises(
+        OutputError, match="holds predictions already, expected a run of `tenfold tr"
+    ):
+        train_and_report(labelled, longer, folder, resume=True)
     assert folder.recognizer.read_bytes() == before
 
 
@@ -127,11 +117,11 @@ def test_images_of_another_size_are_found_out_before_anything_is_trained(digits,
     recipe = Recipe.load("quick", overrides=[*SMALL, "data.pseudo_label_threshold=0.6"])
     smaller = Dataset(digits.images[:, 4:24, 4:24].copy(), None, digits.classes, "test.csv")
     with pytest.raises(DataError, match=r"test.csv: images are 20 pixels wide, expected 28"):
-        run(digits, smaller, recipe, tmp_path / "run", listener=NullCallback())
+        run(digits, smaller, recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_confidence_of_one_that_nobody_reaches_adds_nothing(twice, digits):
-    *_, folder, _, _ = twice
-    recognizer = Recognizer.load(folder.first)
-    assert len(pseudo_labelled(recognizer, digits, 1.0)) < len(digits) / 2
+    *_, folder, _ = twice
+    recognizer = Recognizer.load(folder.pseudo_label_stage)
+    assert len(pseudo_label(recognizer, digits, 1.0)) < len(digits) / 2

@@ -1,10 +1,11 @@
-"""The main job on one screen: labelled digits in, a submission and the reasons to believe it out.
+"""The main job on one screen: labelled digits in, a submission and a report out.
 
 Start reading here. Each call below is one station of the way; follow any name one hop down.
 """
 
+import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,242 +14,215 @@ from numpy.typing import NDArray
 from tenfold.data import Dataset, check, write_submission
 from tenfold.errors import DataError, OutputError
 from tenfold.files import path_exists, write_json
-from tenfold.formatting import pluralize
-from tenfold.jobs import LOCAL, Executor
+from tenfold.formatting import ProgressLogger, pluralize
+from tenfold.jobs import LOCAL
 from tenfold.metrics import Evaluation, Score, evaluate_probabilities, score
 from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
-from tenfold.recognizer import Recognizer
 from tenfold.report.artifacts import Examples
 from tenfold.report.run_report import write_report
 from tenfold.run_folder import RunFolder
-from tenfold.training.callbacks import Callback, counting
-from tenfold.training.train import begin, learn, pseudo_labelled
+from tenfold.training.callbacks import Callback
+from tenfold.training.loop import TrainResult
+from tenfold.training.train import pseudo_label, train, write_recipe
 
-
-@dataclass(frozen=True)
-class Trained:
-    """What training leaves: the recognizer, and how it does on the images held out of training.
-
-    Attributes:
-        recognizer: also saved in the run folder.
-        expected: None if the recipe holds no images out.
-        train_s: seconds of training and validation, pauses left out.
-    """
-
-    recognizer: Recognizer
-    expected: Evaluation | None
-    train_s: float
+logger = logging.getLogger(__name__)
 
 
 def run(
-    labelled: Dataset,
-    unlabelled: Dataset,
+    train_set: Dataset,
+    test_set: Dataset,
     recipe: Recipe,
     out: Path,
     *,
-    truth: NDArray[np.str_] | None = None,
-    listener: Callback,
+    test_labels: NDArray[np.str_] | None = None,
+    callbacks: Sequence[Callback] = (),
     resume: bool = False,
-    executor: str | Executor = LOCAL,
+    executor: str = LOCAL,
 ) -> Score | None:
-    """Do the main job, leave the run folder `out`, and return the score where truth is known.
+    """Do the main job, leave the run folder `out`, and return the score where labels are known.
 
     Args:
-        labelled: what to learn from.
-        unlabelled: what to answer.
+        train_set: labelled images.
+        test_set: the images to predict.
         recipe: every choice.
         out: the run folder.
-        truth: the right answers by name, str [N], in the order of `unlabelled`; read once, when
-            the submission is written, and by nothing else.
-        listener: is told how it goes.
-        resume: go on with the run in `out`.
+        test_labels: the names of the right labels, str [N], in the order of `test_set`; read once,
+            when the submission is written, and by nothing else.
+        callbacks: called while it trains.
+        resume: continue the run in `out`.
         executor: where the members of an ensemble train: "local", "ray" or "ray://host:port".
 
     Raises:
         TenfoldError: with a sentence, see `tenfold.errors`.
         Interrupted: stopped by the user, state saved.
     """
-    started = time.perf_counter()
-    folder = RunFolder(out)
-    resumed = not folder.is_free
+    started, folder = time.perf_counter(), RunFolder(out)
+    resumed = not folder.is_empty
     if not resume:
-        folder.check_is_free()
-    _check_sizes(labelled, unlabelled)
+        folder.check_is_empty()
+    _check_sizes(train_set, test_set)
 
-    extra = _pseudo_labels(
-        labelled, unlabelled, recipe, folder, listener=listener, executor=executor
+    pseudo_labelled = _pseudo_labels(train_set, test_set, recipe, folder, callbacks, executor)
+    result, validation = check_and_train(
+        train_set, recipe, folder, test_set, pseudo_labelled, callbacks, executor
     )
-    trained = train_and_evaluate(
-        labelled,
-        recipe,
-        folder,
-        listener=listener,
-        resume=True,
-        unlabelled=unlabelled,
-        extra=extra,
-        executor=executor,
+    recognizer = result.recognizer
+    probabilities, member_predictions = recognizer.predictor().predict_members(
+        test_set, on_progress=ProgressLogger(logger, "images")
     )
-
-    recognizer, tell = trained.recognizer, counting(listener.note)
-    probabilities, votes = recognizer.predictor().predict_members(unlabelled, on_progress=tell)
-    names = recognizer.decode_labels(probabilities.argmax(axis=1))
-    write_submission(folder.submission, names)
-    listener.note(f"{pluralize(len(names), 'answer')} written to {folder.submission} and read back")
-    total_s = None if resumed else time.perf_counter() - started
-    _write_summary(folder, recipe, trained, total_s)
-
-    judged = unlabelled if truth is None else unlabelled.with_labels(truth, recognizer.classes)
-    answers = Predictions.from_probabilities(
-        judged,
+    predictions = Predictions.from_probabilities(
+        test_set if test_labels is None else test_set.with_labels(test_labels, recognizer.classes),
         probabilities,
         classes=recognizer.classes,
-        member_predictions=votes,
-        dataset_sha256=judged.content_hash(),
+        member_predictions=member_predictions,
+        dataset_sha256=test_set.content_hash(),
     )
-    answers.save(folder.predictions)
-    achieved = None if truth is None else score(answers.predicted, judged.require_labels())
-    if achieved is None:
+    write_submission(folder.submission, predictions.predicted, recognizer.classes)
+    written = pluralize(len(predictions), "prediction")
+    logger.info("%s written to %s (verified)", written, folder.submission)
+    total_s = None if resumed else time.perf_counter() - started
+    _write_summary(folder, recipe, result, validation, total_s)
+
+    predictions.save(folder.predictions)
+    test_score = None
+    if predictions.labels is None:
         folder.score.unlink(missing_ok=True)  # of other images, before
     else:
-        write_json(folder.score, achieved.to_json())
-    write_report(out, note=listener.note)
-    return achieved
+        test_score = score(predictions.predicted, predictions.labels)
+        write_json(folder.score, test_score.to_json())
+    write_report(out)
+    return test_score
 
 
-def train(
-    labelled: Dataset,
+def train_and_report(
+    train_set: Dataset,
     recipe: Recipe,
     folder: RunFolder,
     *,
-    listener: Callback,
+    callbacks: Sequence[Callback] = (),
     resume: bool = False,
-    executor: str | Executor = LOCAL,
-) -> Trained:
-    """Do the part of the main job before prediction, and report on it.
+    executor: str = LOCAL,
+) -> TrainResult:
+    """Do the part of the main job before prediction, and write its report.
 
     Args:
-        labelled: what to learn from; a part of it is held out, as the recipe says.
-        recipe: every choice.
+        train_set: labelled images; a part of them is held out, as the recipe says.
         folder: where everything goes.
-        listener: is told how it goes.
-        resume: go on with the run in `folder`.
-        executor: where the members of an ensemble train, as for `run`.
+        recipe, callbacks, resume, executor: as for `run`.
 
     Raises:
-        OutputError: `folder` holds answers, which those of a longer training would not be.
+        OutputError: `folder` holds predictions, which those of a longer training would not be.
         TenfoldError: as `run`.
     """
     started = time.perf_counter()
-    if resume and path_exists(folder.submission):
+    if not resume:
+        folder.check_is_empty()
+    elif path_exists(folder.submission):
         raise OutputError(
-            f"{folder.path}: holds answers already, expected a run of `tenfold train`; go on with "
-            "`tenfold run`, which answers anew"
+            f"{folder.path}: holds predictions already, expected a run of `tenfold train`; "
+            "continue it with `tenfold run`, which predicts again"
         )
-    resumed = not folder.is_free
-    trained = train_and_evaluate(
-        labelled, recipe, folder, listener=listener, resume=resume, executor=executor
+    resumed = not folder.is_empty
+    result, validation = check_and_train(
+        train_set, recipe, folder, callbacks=callbacks, executor=executor
     )
-    _write_summary(folder, recipe, trained, None if resumed else time.perf_counter() - started)
-    write_report(folder.path, note=listener.note)
-    return trained
+    total_s = None if resumed else time.perf_counter() - started
+    _write_summary(folder, recipe, result, validation, total_s)
+    write_report(folder.path)
+    return result
 
 
-def train_and_evaluate(
-    labelled: Dataset,
+def check_and_train(
+    train_set: Dataset,
     recipe: Recipe,
     folder: RunFolder,
-    *,
-    listener: Callback,
-    resume: bool = False,
-    unlabelled: Dataset | None = None,
-    extra: Dataset | None = None,
-    executor: str | Executor = LOCAL,
-) -> Trained:
-    """Check, split, fit, and judge by the images held out.
+    test_set: Dataset | None = None,
+    pseudo_labelled: Dataset | None = None,
+    callbacks: Sequence[Callback] = (),
+    executor: str = LOCAL,
+) -> tuple[TrainResult, Evaluation | None]:
+    """Check the data, train or resume, and evaluate on the images held out.
 
     Args:
-        labelled: what to learn from; a part of it is held out, as the recipe says.
-        recipe: every choice.
-        folder: where everything goes.
-        listener: is told how it goes.
-        resume: go on with the run in `folder`.
-        unlabelled: what will be predicted; checked for overlap with `labelled`, never learned.
-        extra: images to learn from besides, with the labels that a first training gave them.
-        executor: where the members of an ensemble train, as for `run`.
+        test_set: the images to predict, checked for overlap with `train_set`; never trained on.
+        pseudo_labelled: more images to train on, labelled by a first training.
+        train_set, recipe, folder, callbacks, executor: as for `train_and_report`.
     """
-    findings = check(labelled, unlabelled)
-    for line in findings.lines():
-        listener.note(line)
-
-    learned = learn(
-        labelled,
+    report = check(train_set, test_set)
+    for line in report.lines():
+        logger.info("%s", line)
+    result = train(
+        train_set,
         recipe,
         folder,
-        resume=resume,
-        extra=extra,
-        checks=findings.to_json(),
-        listener=listener,
+        resume=True,
+        pseudo_labelled=pseudo_labelled,
+        checks=report.to_json(),
+        callbacks=callbacks,
         executor=executor,
     )
-    Examples.of(labelled).save(folder.examples)
-    expected = None
-    if (held_out := learned.held_out) is not None:
-        known = held_out.dataset.require_labels()
-        expected = evaluate_probabilities(held_out.probabilities, known, held_out.dataset.classes)
-        listener.note(f"expected leaderboard score: {expected.score}")
-        if caveat := recipe.validation_caveat():
-            listener.note(caveat)
-    return Trained(learned.recognizer, expected, learned.train_s)
+    Examples.of(train_set).save(folder.examples)
+    held_out = result.validation
+    if held_out is None or held_out.labels is None:
+        return result, None
+    validation = evaluate_probabilities(held_out.probabilities, held_out.labels, held_out.classes)
+    logger.info("predicted leaderboard score: %s", validation.score)
+    if caveat := recipe.validation_caveat():
+        logger.info("%s", caveat)
+    return result, validation
 
 
-def _check_sizes(labelled: Dataset, unlabelled: Dataset) -> None:
-    if unlabelled.image_size != labelled.image_size:
+def _check_sizes(train_set: Dataset, test_set: Dataset) -> None:
+    if test_set.image_size != train_set.image_size:
         raise DataError(
-            f"{unlabelled.name}: images are {unlabelled.image_size} pixels wide, "
-            f"expected {labelled.image_size} as in {labelled.name}"
+            f"{test_set.name}: images are {test_set.image_size} pixels wide, "
+            f"expected {train_set.image_size} as in {train_set.name}"
         )
 
 
 def _write_summary(
-    folder: RunFolder, recipe: Recipe, trained: Trained, total_s: float | None
+    folder: RunFolder,
+    recipe: Recipe,
+    result: TrainResult,
+    validation: Evaluation | None,
+    total_s: float | None,
 ) -> None:
-    expected = trained.expected
     summary = {
         "recipe": recipe.name,
         "seed": recipe.seed,
-        "validation": None if expected is None else expected.score.to_json(),
-        "train_s": trained.train_s,
+        "validation": None if validation is None else validation.score.to_json(),
+        "train_s": result.train_s,
         "total_s": total_s,
     }
     write_json(folder.summary, summary)
 
 
 def _pseudo_labels(
-    labelled: Dataset,
-    unlabelled: Dataset,
+    train_set: Dataset,
+    test_set: Dataset,
     recipe: Recipe,
     folder: RunFolder,
-    *,
-    listener: Callback,
-    executor: str | Executor,
+    callbacks: Sequence[Callback],
+    executor: str,
 ) -> Dataset | None:
-    """Train a first time, if the recipe asks for it, and return what is then surely answered."""
-    confidence = recipe.data.pseudo_label_threshold
-    if confidence is None:
+    """Train a first time, if the recipe asks for it, and return what is predicted confidently."""
+    threshold = recipe.data.pseudo_label_threshold
+    if threshold is None:
         return None
-    begin(folder, recipe)
-    first_folder = RunFolder(folder.first)
-    if path_exists(first_folder.recipe):
-        # A longer second training goes on from here; its images are those of the first as it was.
-        length = Recipe.load(first_folder.recipe).training.max_epochs
+    write_recipe(folder, recipe)
+    stage = RunFolder(folder.pseudo_label_stage)
+    if path_exists(stage.recipe):
+        # A longer second training is resumed from here; its images are those of the first as it was.
+        length = Recipe.load(stage.recipe).training.max_epochs
         recipe = recipe.with_overrides({"training": {"max_epochs": length}})
-    first = train_and_evaluate(
-        labelled, recipe, first_folder, listener=listener, resume=True, executor=executor
+    first, _ = check_and_train(train_set, recipe, stage, callbacks=callbacks, executor=executor)
+    pseudo_labelled = pseudo_label(first.recognizer, test_set, threshold)
+    logger.info(
+        "training again, now also on the %s of %s test images that the first training predicts "
+        "with at least %g confidence",
+        f"{len(pseudo_labelled):,}",
+        f"{len(test_set):,}",
+        threshold,
     )
-    extra = pseudo_labelled(first.recognizer, unlabelled, confidence)
-    listener.note(
-        f"learning again, now also from the {len(extra):,} of {len(unlabelled):,} images to "
-        f"predict whose first answers were at least {confidence:g} sure"
-    )
-    return extra
+    return pseudo_labelled

@@ -1,4 +1,4 @@
-"""The folder that a run leaves, and that of an experiment: every name in them."""
+"""What lies in the folder of a run, and in that of a search or comparison: every name, once."""
 
 import csv
 import io
@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tenfold.errors import ExperimentError, OutputError, RecognizerError
-from tenfold.files import exclusive_lock, path_exists, write_json, write_text
+from tenfold.files import check_format, exclusive_lock, path_exists, write_json, write_text
+
+
+RUN_FORMAT: Final = "tenfold-run-2"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder that one training leaves: every name in it, said once."""
+    """The folder that one training leaves: every name in it."""
 
     path: Path
 
@@ -26,12 +29,12 @@ class RunFolder:
 
     @property
     def environment(self) -> Path:
-        """Machine, versions, precision and threads that the run had."""
+        """Format of the folder, and device, versions, precision and threads of the run."""
         return self.path / "environment.json"
 
     @property
     def data(self) -> Path:
-        """Fingerprints of the data and what the checks found."""
+        """Content hashes of the data, and what the checks found."""
         return self.path / "data.json"
 
     @property
@@ -55,7 +58,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise RecognizerError(
                 f"{self.metrics}: is missing or damaged, expected an object for each epoch; "
-                "without the folder that it is in, --resume trains that network anew"
+                "without the folder that it is in, --resume trains that network again"
             ) from error
 
     @property
@@ -70,7 +73,7 @@ class RunFolder:
 
     @property
     def recognizer(self) -> Path:
-        """The recognizer that the run kept."""
+        """The trained recognizer."""
         return self.path / "recognizer.safetensors"
 
     @property
@@ -80,54 +83,69 @@ class RunFolder:
 
     @property
     def elapsed(self) -> Path:
-        """Of an ensemble: the seconds that its training took, in all its sittings."""
+        """Of an ensemble: the seconds that its training took, in all sessions."""
         return self.members / "elapsed.json"
 
     @property
-    def held_out(self) -> Path:
-        """What was said of the images held out; in an ensemble by those that held them out."""
-        return self.path / "held-out.safetensors"
+    def validation(self) -> Path:
+        """Predictions for the validation images; in an ensemble by members that held them out."""
+        return self.path / "validation.safetensors"
 
     @property
     def predictions(self) -> Path:
-        """What was said of the images to predict."""
+        """Predictions for the test images."""
         return self.path / "predictions.safetensors"
 
     @property
     def teacher(self) -> Path:
-        """The run folder of the recognizer that this one learned from, if it was trained for it."""
+        """The run folder of the teacher, if it was trained for this run."""
         return self.path / "teacher"
 
     @property
-    def first(self) -> Path:
-        """The run folder of the first training, where a second one learned from its answers."""
-        return self.path / "first"
+    def pseudo_label_stage(self) -> Path:
+        """The run folder of the first training, whose predictions became pseudo-labels."""
+        return self.path / "pseudo-label-stage"
+
+    def check_format(self) -> None:
+        """Make sure that the run, if there is one, was written in this version's format.
+
+        Raises:
+            RecognizerError: an older or newer version of tenfold wrote it.
+        """
+        if not path_exists(self.environment):
+            return
+        try:
+            environment = json.loads(self.environment.read_text("utf-8"))
+        except (OSError, ValueError):
+            return  # damaged: whoever reads it says so
+        if isinstance(environment, dict):
+            check_format(self.path, str(environment.get("format", "tenfold-run-1")), RUN_FORMAT)
 
     @property
-    def is_free(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing was trained here, not even in part."""
-        parts = (self.checkpoint, self.recognizer, self.members, self.teacher, self.first)
+        parts = (self.checkpoint, self.recognizer, self.members, self.teacher, self.pseudo_label_stage)
         return not any(path_exists(part) for part in parts)
 
-    def check_is_free(self) -> None:
+    def check_is_empty(self) -> None:
         """Make sure that nothing was trained here.
 
         Raises:
             OutputError: something was.
         """
-        if not self.is_free:
+        if not self.is_empty:
             raise OutputError(
-                f"{self.path}: already holds a run, expected an empty folder, or --resume to go "
-                "on with that run"
+                f"{self.path}: already holds a run, expected an empty folder, or --resume to "
+                "continue that run"
             )
 
     def remove_stale_outputs(self) -> None:
-        """Remove what was said and told by a recognizer that is about to be replaced."""
+        """Remove the outputs of a recognizer that is about to be replaced."""
         for path in (
             self.submission,
-            self.submitted,
+            self.kaggle_result,
             self.predictions,
-            self.held_out,
+            self.validation,
             self.score,
             self.summary,
             self.report,
@@ -136,7 +154,7 @@ class RunFolder:
 
     @property
     def submission(self) -> Path:
-        """What the competition takes."""
+        """The predictions as the competition takes them."""
         return self.path / "submission.csv"
 
     @property
@@ -146,27 +164,27 @@ class RunFolder:
 
     @property
     def score(self) -> Path:
-        """Accuracy against known truth, where there was any."""
+        """Accuracy against the test labels, where they are known."""
         return self.path / "score.json"
 
     @property
-    def submitted(self) -> Path:
-        """What became of `submission` on Kaggle."""
-        return self.path / "submitted.json"
+    def kaggle_result(self) -> Path:
+        """The score of `submission` on Kaggle."""
+        return self.path / "kaggle.json"
 
     @property
     def examples(self) -> Path:
-        """A few images of each class that was learned, for the pictures."""
+        """A few training images of each class, for the figures."""
         return self.path / "examples.safetensors"
 
     @property
     def report(self) -> Path:
-        """The page that tells the story of the run."""
+        """The report of the run."""
         return self.path / "report.html"
 
     @property
     def figures(self) -> Path:
-        """Every picture as PNG."""
+        """Every figure as PNG."""
         return self.path / "figures"
 
 
@@ -214,7 +232,7 @@ class ExperimentFolder:
 
     @property
     def figures(self) -> Path:
-        """Every picture as PNG."""
+        """Every figure as PNG."""
         return self.path / "figures"
 
     def read(self) -> dict[str, Any] | None:
@@ -275,7 +293,7 @@ def _is_sound(settings: Any) -> bool:
     )
 
 
-def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write rows as CSV, whole or not at all; None becomes an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

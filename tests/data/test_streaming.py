@@ -110,7 +110,7 @@ def numbered(request, digits_csv, tmp_path):
             import pyarrow.parquet
 
             table = pyarrow.csv.read_csv(io.BytesIO(text))
-            pyarrow.parquet.write_table(table, path, row_group_size=130)
+            pyarrow.parquet.write_csv(table, path, row_group_size=130)
         else:
             path.write_bytes(gzip.compress(text) if request.param == "csv.gz" else text)
         return path
@@ -149,7 +149,7 @@ def test_parquet_is_read_like_csv(digits_csv, tmp_path, whole):
 
     table = pyarrow.csv.read_csv(digits_csv / "test.csv")
     path = tmp_path / "test.parquet"
-    pyarrow.parquet.write_table(table, path, row_group_size=130)
+    pyarrow.parquet.write_csv(table, path, row_group_size=130)
     np.testing.assert_array_equal(joined(chunks(path)), whole)
     found = parts(path, 3)
     assert [part.start for part in found] == [0, 2, 4]
@@ -220,7 +220,7 @@ def test_parquet_with_other_things_in_it(tmp_path, values, sentence):
 
     columns = {f"pixel{at}": [200, 0, 7] for at in range(3)} | {"pixel3": values}
     path = tmp_path / "bad.parquet"
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    pyarrow.parquet.write_csv(pyarrow.table(columns), path)
     with pytest.raises(DataError, match=sentence):
         list(chunks(path))
 
@@ -241,7 +241,7 @@ def test_parquet_with_odd_row_numbers(tmp_path, ids, sentence):
 
     columns = {"id": ids} | {f"pixel{at}": [200, 0, 7] for at in range(4)}
     path = tmp_path / "bad.parquet"
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    pyarrow.parquet.write_csv(pyarrow.table(columns), path)
     with pytest.raises(DataError, match=sentence):
         list(chunks(path))
 
@@ -259,7 +259,7 @@ def test_a_parquet_file_damaged_in_the_middle(digits_csv, tmp_path):
 
     path = tmp_path / "test.parquet"
     table = pyarrow.csv.read_csv(digits_csv / "test.csv")
-    pyarrow.parquet.write_table(table, path, compression="zstd")
+    pyarrow.parquet.write_csv(table, path, compression="zstd")
     content = bytearray(path.read_bytes())
     content[1000 : len(content) // 2] = b"x" * (len(content) // 2 - 1000)
     path.write_bytes(content)

@@ -43,28 +43,28 @@ GRADIENTS = """
 import sys, torch
 from pathlib import Path
 import torch.nn.functional as F
-from tenfold.device import Machine
+from tenfold.device import Device
 from tenfold.networks import build
 from tenfold.recipe import Recipe
-from tenfold.training.distributed import Together
+from tenfold.training.distributed import init_process_group
 
-together, machine = Together.detect(), Machine.detect("fp32")
-with together.joined(machine):
+device = Device.detect("fp32")
+with init_process_group(device) as group:
     recipe = Recipe.load("quick", overrides=["network.width=4"])
-    network = machine.place(build(recipe.network, image_size=24, n_classes=10, seed=0))
-    network = together.convert_sync_batchnorm(network).train()
+    network = device.to_device(build(recipe.network, image_size=24, n_classes=10, seed=0))
+    network = group.convert_sync_batchnorm(network).train()
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(64, 1, 24, 24, generator=generator)
     labels = torch.randint(0, 10, (64,), generator=generator)
-    mine = together.share(64)
-    called = together.wrapped(network)  # must live until gradients are averaged
-    F.cross_entropy(called(images[mine]), labels[mine]).backward()
+    shard = group.shard(64)
+    model = group.wrap_ddp(network)  # must live until gradients are averaged
+    F.cross_entropy(model(images[shard]), labels[shard]).backward()
     found = {name: value.grad for name, value in network.named_parameters()}
     found |= {name: value for name, value in network.named_buffers() if value.is_floating_point()}
-    if together.leads:
+    if group.is_main_process:
         from safetensors.torch import save_file
         save_file({name: value.contiguous() for name, value in found.items()}, sys.argv[1])
-    del called
+    del model
 threads = [each.read_text().strip() for each in Path("/proc/self/task").glob("*/comm")]
 assert not [name for name in threads if "gloo" in name], threads  # some abort at exit
 """
@@ -109,19 +109,19 @@ def test_two_processes_train_like_one_and_go_on_where_they_stopped(digits_csv, a
     assert (out / "report.html").is_file()
 
 
-def test_a_batch_that_cannot_be_shared_is_a_sentence(digits_csv, tmp_path):
+def test_a_batch_that_cannot_be_divided_error_message(digits_csv, tmp_path):
     more = ("--set", "training.batch_size=63")
     done = train(digits_csv, tmp_path / "run", *more, processes=2)
     assert done.returncode != 0
     assert "training.batch_size is 63, expected a multiple of the 2 processes" in done.stderr
 
 
-def test_shares_make_the_batch():
-    shares = [ProcessGroup(rank, 3).share(12) for rank in range(3)]
-    assert [list(range(12))[share] for share in shares] == [[0, 1, 2, 3], [4, 5, 6, 7],
+def test_shards_make_the_batch():
+    shards = [ProcessGroup(rank, 3).shard(12) for rank in range(3)]
+    assert [list(range(12))[shard] for shard in shards] == [[0, 1, 2, 3], [4, 5, 6, 7],
                                                            [8, 9, 10, 11]]  # fmt: skip
     with pytest.raises(RecipeError, match="expected a multiple of the 3 processes"):
-        ProcessGroup(0, 3).check(10, "quick")
+        ProcessGroup(0, 3).check_batch_size(10, "quick")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
-"""What a step learns from: a function of seed and step, whoever asks for which part."""
+"""What a step learns from: a function of seed and step, whichever process asks."""
 
 import numpy as np
 import pytest
 import torch
 
+from tenfold.data import Dataset
 from tenfold.device import Device
 from tenfold.preprocessing import identity_grid
 from tenfold.recipe import Recipe
+from tenfold.training.distributed import ProcessGroup
 from tenfold.training.loader import DeviceLoader
 
 RECIPE = Recipe.load(
@@ -19,79 +21,106 @@ RECIPE = Recipe.load(
 )
 
 
+CPU = Device(torch.device("cpu"), "fp32")
+FIRST = torch.arange(64)
+ALONE = ProcessGroup()
+
+
+def loader_of(digits, recipe=RECIPE, group=ALONE):
+    return DeviceLoader(digits, recipe, CPU, group)
+
+
 @pytest.fixture
-def batches(digits):
-    return DeviceLoader(digits, RECIPE, Device(torch.device("cpu"), "fp32"))
+def loader(digits):
+    return loader_of(digits)
 
 
-def test_an_epoch_shows_every_image_once_and_each_another_order(batches, digits):
-    first, second = (torch.cat(batches.of_epoch(epoch)) for epoch in (0, 1))
-    assert len(first) == len(first.unique()) == batches.steps_per_epoch * 64 == 1984
+def test_an_epoch_shows_every_image_once_and_each_another_order(digits):
+    """Without augmentation, and with each image's own number as its label."""
+    numbered = Dataset(
+        digits.images, np.arange(len(digits)), tuple(map(str, range(len(digits)))), "numbered"
+    )
+    loader = loader_of(numbered)
+    first, second = (torch.cat([batch.labels for batch in loader.epoch(epoch)]) for epoch in (0, 1))
+    assert len(first) == len(first.unique()) == loader.steps_per_epoch * 64 == 1984
     assert not torch.equal(first, second)
-    again = DeviceLoader(digits, RECIPE, Device(torch.device("cpu"), "fp32"))
-    assert torch.equal(torch.cat(again.of_epoch(1)), second)
+    again = [batch.labels for batch in loader_of(numbered).epoch(1)]
+    assert torch.equal(torch.cat(again), second)
 
 
-def test_a_share_is_that_part_of_the_batch(batches):
-    chosen = batches.of_epoch(0)[0]
-    images, labels = batches.seen(chosen, 5)
-    mine, its = batches.seen(chosen, 5, slice(32, 64))
-    assert torch.equal(mine, images[32:])
-    assert torch.equal(its, labels[32:])
+def test_an_epoch_can_be_resumed_in_the_middle(loader, digits):
+    whole = list(loader.epoch(1))[20:]
+    rest = list(loader_of(digits).epoch(1, skip=20))
+    assert len(rest) == len(whole) == 11
+    for one, other in zip(whole, rest, strict=True):
+        assert torch.equal(one.inputs, other.inputs)
+        assert torch.equal(one.targets, other.targets)
 
 
-def test_a_share_of_mixed_images_is_that_part_of_the_batch_too(digits):
+def test_a_shard_is_that_part_of_the_batch(loader, digits):
+    whole = loader.batch(FIRST, 5)
+    shard = loader_of(digits, group=ProcessGroup(1, 2)).batch(FIRST, 5)
+    assert torch.equal(shard.inputs, whole.inputs[32:])
+    assert torch.equal(shard.targets, whole.targets[32:])
+    assert torch.equal(shard.images, whole.images[32:])
+    assert torch.equal(shard.grid(24), whole.grid(24)[32:])
+
+
+def test_a_shard_of_mixed_images_is_that_part_of_the_batch_too(digits):
     recipe = RECIPE.with_overrides({"augmentation": {"mixup": 0.5}})
-    batches = DeviceLoader(digits, recipe, Device(torch.device("cpu"), "fp32"))
-    chosen = batches.of_epoch(0)[0]
-    images, wanted = batches.seen(chosen, 5)
-    mine, its = batches.seen(chosen, 5, slice(32, 64))
-    assert torch.equal(mine, images[32:])
-    assert torch.equal(its, wanted[32:])
-    _, next_ = batches.seen(chosen, 6)
-    assert not torch.equal(wanted, next_)
-    _, last = batches.seen(chosen, batches.total_steps)
-    faded = 0.5 * (1 - RECIPE.augmentation.strength_decay)
-    assert 0.8 * faded < 1 - last.amax(dim=1).min() < 1.01 * faded
+    loader = loader_of(digits, recipe)
+    whole = loader.batch(FIRST, 5)
+    shard = loader_of(digits, recipe, ProcessGroup(1, 2)).batch(FIRST, 5)
+    assert torch.equal(shard.inputs, whole.inputs[32:])
+    assert torch.equal(shard.targets, whole.targets[32:])
+    assert not torch.equal(whole.targets, loader.batch(FIRST, 6).targets)
+    last = loader.batch(FIRST, loader.total_steps).targets
+    left = 0.5 * (1 - RECIPE.augmentation.strength_decay)
+    assert 0.8 * left < 1 - last.amax(dim=1).min() < 1.01 * left
 
 
-def test_images_are_small_at_first(batches):
-    chosen = batches.of_epoch(0)[0]
-    half = batches.total_steps // 2
-    sizes = [batches.seen(chosen, step)[0].shape[-1] for step in (0, half - 1, half + 1)]
+def test_the_label_of_a_mixture_is_that_of_the_larger_part(digits):
+    recipe = RECIPE.with_overrides({"augmentation": {"mixup": 0.5}})
+    mixed, plain = (loader_of(digits, each).batch(FIRST, 0) for each in (recipe, RECIPE))
+    assert torch.equal(mixed.labels, plain.labels)
+
+
+def test_images_are_small_at_first(loader):
+    half = loader.total_steps // 2
+    sizes = [loader.batch(FIRST, step).inputs.shape[-1] for step in (0, half - 1, half + 1)]
     assert sizes == [20, 20, 24]
 
 
-def test_augmentation_fades(batches):
+def test_augmentation_decays(loader):
     def strength(step):
-        warp = batches.warp(1000, step, None)
-        return float((warp - identity_grid(28, warp.device)).abs().mean())
+        grid = loader.batch(torch.arange(1000), step).grid(None)
+        return float((grid - identity_grid(28, grid.device)).abs().mean())
 
-    fade = RECIPE.augmentation.strength_decay
-    last = strength(batches.total_steps)
-    assert last / strength(0) == pytest.approx(1 - fade, rel=0.15)
+    left = 1 - RECIPE.augmentation.strength_decay
+    assert strength(loader.total_steps) / strength(0) == pytest.approx(left, rel=0.15)
 
 
-def test_strokes_change_anew_at_each_step_and_less_towards_the_end(batches):
-    chosen = torch.arange(1000)
-    first, again, next_ = (batches.stroke_width_jitter(chosen, step) for step in (0, 0, 1))
+def test_strokes_change_anew_at_each_step_and_less_towards_the_end(loader, digits):
+    rows = torch.arange(1000)
+    first, again, next_ = (loader.batch(rows, step).images for step in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, next_)
+    plain = torch.from_numpy(digits.images[:1000]).float()
 
     def change(step):
-        apart = (batches.stroke_width_jitter(chosen, step).float() - batches.images[:1000]).abs()
-        return apart[::2].mean(), apart[1::2].mean()
+        difference = (loader.batch(rows, step).images.float() - plain).abs()
+        return difference[::2].mean(), difference[1::2].mean()
 
-    (written, scanned), (written_last, scanned_last) = change(0), change(batches.total_steps)
+    (dilated, blurred), (dilated_last, blurred_last) = change(0), change(loader.total_steps)
     left = 1 - RECIPE.augmentation.strength_decay
-    assert written_last / written == pytest.approx(left, rel=0.15)
-    assert scanned_last / scanned < left + 0.25  # its blur and its edge stay
+    assert dilated_last / dilated == pytest.approx(left, rel=0.15)
+    assert blurred_last / blurred < left + 0.25  # the blur and the soft edge stay
 
 
 def test_pixels_are_standardized_by_the_images_learned(digits):
     plain = Recipe.load("surma", overrides=["preprocessing.standardize=true"])
-    found = DeviceLoader(digits, plain, Device(torch.device("cpu"), "fp32")).preprocessing
+    found = loader_of(digits, plain).preprocessing
     assert found.mean == pytest.approx(digits.images.mean() / 255)
     assert found.std == pytest.approx(digits.images.std() / 255)
     flat = type(digits)(np.zeros((4, 8, 8), np.uint8), np.arange(4), digits.classes, "flat")
-    assert DeviceLoader(flat, plain, Device(torch.device("cpu"), "fp32")).preprocessing.std == 1
+    assert loader_of(flat, plain).preprocessing.std == 1

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.numpy import load_file
 
 from tenfold.data import split
+from tenfold.device import Device
 from tenfold.errors import (
     DataError,
     Interrupted,
@@ -20,9 +21,14 @@ from tenfold.errors import (
 )
 from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
+from tenfold.recognizer import Recognizer
 from tenfold.run_folder import RunFolder
-from tenfold.training.callbacks import Epoch, NullCallback
-from tenfold.training.loop import Trainer, best_epoch, fit
+from tenfold.training import checkpoint
+from tenfold.training.callbacks import Callback, EpochMetrics
+from tenfold.training.distributed import ProcessGroup
+from tenfold.training.loop import fit_network, train_step
+from tenfold.training.state import TrainState
+from tenfold.training.train import fit as fit_and_calibrate
 
 SMALL = ["network.width=4", "training.max_epochs=2", "training.batch_size=64"]
 # What `quick` chooses for its own network and others cannot take.
@@ -46,31 +52,34 @@ def same(one, other):
     return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
 
 
-class StopAfter(NullCallback):
+def fit(train_set, valid_set, recipe, *, out=None, callbacks=(), teacher=None, checks=None):
+    """Train one network, in the run folder `out` if there is one, and return the recognizer."""
+    folder = None if out is None else RunFolder(out)
+    return fit_network(
+        train_set, valid_set, recipe,
+        folder=folder, callbacks=callbacks, teacher=teacher, checks=checks,
+    ).recognizer  # fmt: skip
+
+
+class StopAfter(Callback):
     """Sends this process a signal once `steps` steps are done."""
 
     def __init__(self, steps, number=signal.SIGINT):
         self.steps, self.number = steps, number
 
-    def moment(self, moment):
-        if moment.step >= self.steps:
+    def on_step_end(self, state):
+        if state.step >= self.steps:
             os.kill(os.getpid(), self.number)
 
 
-class Steps(NullCallback):
-    """Remembers how many steps were done at each moment."""
+class Steps(Callback):
+    """Remembers how many steps were done at each call."""
 
     def __init__(self):
         self.steps = []
 
-    def moment(self, moment):
-        self.steps.append(moment.step)
-
-
-@pytest.fixture
-def every_moment(monkeypatch):
-    """Tell the listener after every step, not a few times a second."""
-    monkeypatch.setattr("tenfold.training.loop.SECONDS_BETWEEN_MOMENTS", 0)
+    def on_step_end(self, state):
+        self.steps.append(state.step)
 
 
 @pytest.mark.parametrize("mixup", [0, 0.4])
@@ -78,7 +87,7 @@ def test_it_learns_real_digits(parts, mixup):
     choices = ("network.width=8", "training.max_epochs=4", f"augmentation.mixup={mixup}")
     recognizer = fit(*parts, recipe(*choices))
     answers = recognizer.predict(parts[1])
-    assert (answers == parts[1].label_names()).mean() > 0.9
+    assert (answers == parts[1].labels).mean() > 0.9
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_other_ones(parts):
@@ -112,7 +121,6 @@ def test_a_run_folder_holds_everything(parts, tmp_path):
 
 @pytest.mark.parametrize("name", ["adamw", "muon", "rmsprop", "sgd"])
 @pytest.mark.parametrize("steps", [7, 25, 30])
-@pytest.mark.usefixtures("every_moment")
 def test_a_stopped_run_goes_on_to_the_same_weights(parts, tmp_path, name, steps):
     """25 steps are one epoch: the stop falls within epochs and right between them."""
     momentum = 0 if name == "adamw" else 0.6
@@ -120,9 +128,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(parts, tmp_path, name, steps)
                      "optimizer.learning_rate=0.003", "network.dropout=0.3")  # fmt: skip
     whole = fit(*parts, choices, out=tmp_path / "whole")
     with pytest.raises(Interrupted, match=f"stopped after step {steps} of 50, saved in "):
-        fit(*parts, choices, out=tmp_path / "parts", listener=StopAfter(steps))
+        fit(*parts, choices, out=tmp_path / "parts", callbacks=[StopAfter(steps)])
     seen = Steps()
-    resumed = fit(*parts, choices, out=tmp_path / "parts", resume=True, listener=seen)
+    resumed = fit(*parts, choices, out=tmp_path / "parts", callbacks=[seen])
     assert seen.steps[0] == steps + 1  # it went on, and did not begin anew
     assert same(weights(whole), weights(resumed))
     one, other = (
@@ -131,38 +139,35 @@ def test_a_stopped_run_goes_on_to_the_same_weights(parts, tmp_path, name, steps)
     assert same(one, other)
 
 
-@pytest.mark.usefixtures("every_moment")
 def test_a_run_killed_between_the_last_step_and_the_end_of_its_epoch_goes_on(
     parts, tmp_path, monkeypatch
 ):
     """The checkpoint of a finished epoch's last step, without the epoch's row."""
     monkeypatch.setattr("tenfold.training.checkpoint.CHECKPOINT_INTERVAL_S", 0)
-    monkeypatch.setattr("tenfold.training.checkpoint.CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr("tenfold.training.checkpoint.MAX_CHECKPOINT_FRACTION", 1e9)
     whole = fit(*parts, recipe(), out=tmp_path / "whole")
 
     def killed(*_):
         raise SystemError("as if the power failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tenfold.training.loop.validate", killed)
+        patch.setattr("tenfold.training.loop._evaluate", killed)
         with pytest.raises(SystemError):
             fit(*parts, recipe(), out=tmp_path / "parts")
-    resumed = fit(*parts, recipe(), out=tmp_path / "parts", resume=True)
+    resumed = fit(*parts, recipe(), out=tmp_path / "parts")
     assert same(weights(whole), weights(resumed))
 
 
-@pytest.mark.usefixtures("every_moment")
 def test_sigterm_saves_as_well(parts, tmp_path):
     with pytest.raises(Interrupted):
-        fit(*parts, recipe(), out=tmp_path, listener=StopAfter(3, signal.SIGTERM))
+        fit(*parts, recipe(), out=tmp_path, callbacks=[StopAfter(3, signal.SIGTERM)])
     assert RunFolder(tmp_path).checkpoint.exists()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-@pytest.mark.usefixtures("every_moment")
 def test_without_a_folder_ctrl_c_is_what_it_always_is(parts):
     with pytest.raises(KeyboardInterrupt):
-        fit(*parts, recipe(), listener=StopAfter(3))
+        fit(*parts, recipe(), callbacks=[StopAfter(3)])
 
 
 def test_a_finished_run_can_be_extended(parts, tmp_path):
@@ -170,44 +175,42 @@ def test_a_finished_run_can_be_extended(parts, tmp_path):
     constant = [*PLAIN, "schedule.name=constant", "augmentation.strength_decay=0"]
     long = fit(*parts, recipe(*constant, "training.max_epochs=3"), out=tmp_path / "long")
     fit(*parts, recipe(*constant), out=tmp_path / "short")
-    extended = fit(
-        *parts, recipe(*constant, "training.max_epochs=3"), out=tmp_path / "short", resume=True
-    )
+    extended = fit(*parts, recipe(*constant, "training.max_epochs=3"), out=tmp_path / "short")
     assert same(weights(long), weights(extended))
 
 
 def test_resuming_a_finished_run_changes_nothing(parts, tmp_path):
-    once = fit(*parts, recipe(), out=tmp_path)
+    once = fit_and_calibrate(*parts, recipe(), out=tmp_path)
     before = RunFolder(tmp_path).recognizer.read_bytes()
-    again = fit(*parts, recipe(), out=tmp_path, resume=True)
+    again = fit_and_calibrate(*parts, recipe(), out=tmp_path, resume=True)
     assert same(weights(once), weights(again))
     assert RunFolder(tmp_path).recognizer.read_bytes() == before
 
 
 def test_resuming_what_never_began_begins(parts, tmp_path):
-    fit(*parts, recipe(), out=tmp_path, resume=True)
+    fit_and_calibrate(*parts, recipe(), out=tmp_path, resume=True)
     assert RunFolder(tmp_path).recognizer.exists()
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(parts, tmp_path):
     fit(*parts, recipe(), out=tmp_path)
     with pytest.raises(OutputError, match=r"already holds a run, expected .* --resume"):
-        fit(*parts, recipe(), out=tmp_path)
+        fit_and_calibrate(*parts, recipe(), out=tmp_path)
 
 
 def test_resuming_with_other_choices_or_data_is_refused(parts, tmp_path, digits):
     fit(*parts, recipe(), out=tmp_path)
     with pytest.raises(RecognizerError, match="a run that differs in recipe"):
-        fit(*parts, recipe("optimizer.learning_rate=0.1"), out=tmp_path, resume=True)
+        fit(*parts, recipe("optimizer.learning_rate=0.1"), out=tmp_path)
     with pytest.raises(RecognizerError, match="a run that differs in training data"):
-        fit(*split(digits, 0.2, seed=1), recipe(), out=tmp_path, resume=True)
+        fit(*split(digits, 0.2, seed=1), recipe(), out=tmp_path)
     with pytest.raises(RecipeError, match="max_epochs is 1, but the run is already in epoch 2"):
-        fit(*parts, recipe("training.max_epochs=1"), out=tmp_path, resume=True)
+        fit(*parts, recipe("training.max_epochs=1"), out=tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "replace"])
-def test_a_damaged_checkpoint_is_a_sentence(parts, tmp_path, damage):
-    fit(*parts, recipe(), out=tmp_path)
+def test_a_damaged_checkpoint_error_message(parts, tmp_path, damage):
+    fit(*parts, recipe(), out=tmp_path).save(tmp_path / "other.safetensors")
     path = RunFolder(tmp_path).checkpoint
     content = bytearray(path.read_bytes())
     if damage == "cut":
@@ -215,10 +218,10 @@ def test_a_damaged_checkpoint_is_a_sentence(parts, tmp_path, damage):
     elif damage == "flip":
         content[-100] ^= 1
     else:
-        content = bytearray(RunFolder(tmp_path).recognizer.read_bytes())
+        content = bytearray((tmp_path / "other.safetensors").read_bytes())
     path.write_bytes(content)
     with pytest.raises(RecognizerError, match=r"checkpoint.safetensors"):
-        fit(*parts, recipe(), out=tmp_path, resume=True)
+        fit(*parts, recipe(), out=tmp_path)
 
 
 def test_early_stopping_stops_and_the_best_epoch_is_kept(parts, tmp_path):
@@ -226,7 +229,8 @@ def test_early_stopping_stops_and_the_best_epoch_is_kept(parts, tmp_path):
     choices = recipe(
         *PLAIN, "optimizer.learning_rate=1e-9", "schedule.name=constant",
         "training.ema_decay=none",
-        "training.patience_epochs=2", "training.max_epochs=50", "training.checkpoint_selection=best",
+        "training.patience_epochs=2", "training.max_epochs=50",
+        "training.checkpoint_selection=best",
     )  # fmt: skip
     recognizer = fit(*parts, choices, out=tmp_path)
     rows = RunFolder(tmp_path).history()
@@ -239,13 +243,22 @@ def test_early_stopping_stops_and_the_best_epoch_is_kept(parts, tmp_path):
 
 
 def epoch(number, accuracy, loss):
-    return Epoch(number, 1, 0.5, loss, accuracy, 1e-3, 100, 1, 1, number)
+    return EpochMetrics(number, 1, 0.5, loss, accuracy, 1e-3, 100, 1, 1, number)
 
 
-def test_among_equal_accuracies_the_lower_loss_is_kept():
-    history = [epoch(1, 0.9, 0.5), epoch(2, 0.95, 0.4), epoch(3, 0.95, 0.3), epoch(4, 0.9, 0.2)]
-    assert best_epoch(history, "best") == 3
-    assert best_epoch(history, "last") == 4
+@pytest.mark.parametrize(("selection", "expected"), [("best", 3), ("last", 4)])
+def test_among_equal_accuracies_the_lower_loss_is_best(parts, selection, expected):
+    state = new_state(parts, recipe(f"training.checkpoint_selection={selection}"))
+    state.history = [
+        epoch(1, 0.9, 0.5), epoch(2, 0.95, 0.4), epoch(3, 0.95, 0.3), epoch(4, 0.9, 0.2)
+    ]  # fmt: skip
+    assert state.best_epoch() == expected
+
+
+def new_state(parts, recipe):
+    """The state before the first step."""
+    device = Device.detect(recipe.training.precision)
+    return TrainState.create(recipe, parts[0], device, ProcessGroup())
 
 
 def test_training_on_every_row_needs_no_validation(digits):
@@ -254,42 +267,43 @@ def test_training_on_every_row_needs_no_validation(digits):
     assert len(recognizer.predict(digits)) == len(digits)
 
 
-def test_divergence_is_a_sentence(parts):
+def test_divergence_error_message(parts):
     choices = recipe(*PLAIN, "optimizer.name=sgd", "optimizer.learning_rate=10", "network.name=mlp",
                      "network.width=none", "optimizer.momentum=0.99")  # fmt: skip
     with pytest.raises(RecipeError, match=r"diverged in epoch .* lower optimizer.learning_rate"):
         fit(*parts, choices)
 
 
-def test_weights_that_the_last_step_spoilt_are_not_kept(parts, tmp_path, monkeypatch):
-    """The loss of that step was still a number."""
-    real = Trainer.step
+class SpoilWeights(Callback):
+    """Makes a weight infinite after the last step of the first epoch."""
 
-    def spoil(self, chosen):
-        real(self, chosen)
-        if self.state.step == self.batches.steps_per_epoch:
-            next(self.state.network.parameters()).data[0] = float("nan")
+    def on_step_end(self, state):
+        if state.step == state.loader.steps_per_epoch:
+            next(state.model.parameters()).data[0] = float("nan")
 
-    monkeypatch.setattr(Trainer, "step", spoil)
+
+def test_weights_that_the_last_step_spoilt_are_not_kept(parts, tmp_path):
+    """The loss of that step was still finite."""
+    choices = recipe("training.ema_decay=none", "training.checkpoint_selection=best")
     with pytest.raises(RecipeError, match="diverged in epoch 1 "):
-        fit(*parts, recipe("training.ema_decay=none"), out=tmp_path)
+        fit(*parts, choices, out=tmp_path, callbacks=[SpoilWeights()])
     assert not RunFolder(tmp_path).recognizer.exists()
 
 
-def test_a_recognizer_from_memory_answers_as_one_from_a_file(parts):
+def test_a_recognizer_from_memory_predicts_as_one_from_a_file(parts):
     recognizer = fit(*parts, recipe())
     member, before = recognizer.members[0], recognizer.content_hash()
     assert not any(module.training for module in member.model.modules())
-    member.predict_proba(torch.from_numpy(parts[1].images[:200]))
+    member.model(member.preprocessing(torch.from_numpy(parts[1].images[:200])))
     assert recognizer.content_hash() == before
 
 
-def test_data_that_cannot_be_trained_on_is_a_sentence(parts, digits):
+def test_data_that_cannot_be_trained_on_error_messages(parts, digits):
     with pytest.raises(DataError, match="has no labels"):
         fit(parts[0].without_labels(), parts[1], recipe())
     with pytest.raises(DataError, match="has 1 images, expected at least 2"):
         fit(digits.select(np.array([0])), parts[1], recipe())
-    with pytest.raises(DataError, match="has no images, expected some to judge by"):
+    with pytest.raises(DataError, match="has no images, expected validation images"):
         fit(parts[0], parts[1].select(np.arange(0)), recipe())
     with pytest.raises(RecipeError, match="holds images out for validation, but none were given"):
         fit(digits, None, recipe())
@@ -313,17 +327,16 @@ def test_it_trains_outside_the_main_thread(parts):
 def test_both_precisions_learn(parts, precision):
     recognizer = fit(*parts, recipe(f"training.precision={precision}", "network.width=8",
                                     "training.max_epochs=4"))  # fmt: skip
-    assert (recognizer.predict(parts[1]) == parts[1].label_names()).mean() > 0.9
+    assert (recognizer.predict(parts[1]) == parts[1].labels).mean() > 0.9
 
 
-@pytest.mark.usefixtures("every_moment")
 def test_the_table_of_epochs_is_whole_after_a_stop(parts, tmp_path):
     """All that is not a time must be equal, the learning rate of the last step included."""
     fit(*parts, recipe(), out=tmp_path / "whole")
     for steps in (10, 25, 30):
         with pytest.raises(Interrupted):
-            fit(*parts, recipe(), out=tmp_path / "parts", resume=True, listener=StopAfter(steps))
-    fit(*parts, recipe(), out=tmp_path / "parts", resume=True)
+            fit(*parts, recipe(), out=tmp_path / "parts", callbacks=[StopAfter(steps)])
+    fit(*parts, recipe(), out=tmp_path / "parts")
     tables = [
         [
             {key: value for key, value in row.items() if not key.endswith("_s")}
@@ -338,7 +351,7 @@ def test_the_table_of_epochs_is_whole_after_a_stop(parts, tmp_path):
 def test_a_kill_between_checkpoint_and_table_loses_no_row(parts, tmp_path):
     fit(*parts, recipe(), out=tmp_path)
     RunFolder(tmp_path).metrics.unlink()
-    fit(*parts, recipe(), out=tmp_path, resume=True)
+    fit(*parts, recipe(), out=tmp_path)
     assert [row["epoch"] for row in RunFolder(tmp_path).history()] == [1, 2]
 
 
@@ -351,7 +364,7 @@ def test_a_run_that_stopped_early_stays_stopped(parts, tmp_path):
     fit(*parts, recipe(*choices, "training.max_epochs=30"), out=tmp_path)
     epochs = len(RunFolder(tmp_path).history())
     assert 3 <= epochs < 30
-    fit(*parts, recipe(*choices, "training.max_epochs=40"), out=tmp_path, resume=True)
+    fit(*parts, recipe(*choices, "training.max_epochs=40"), out=tmp_path)
     assert len(RunFolder(tmp_path).history()) == epochs
 
 
@@ -369,12 +382,12 @@ def test_choices_that_cannot_work_leave_no_folder(parts, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_small_images_come_first_and_then_the_size_that_prediction_sees(parts, monkeypatch):
+def test_small_images_come_first_and_then_the_size_of_prediction(parts, monkeypatch):
     seen = []
     real = Preprocessing.__call__
 
-    def watch(self, images, warp=None):
-        result = real(self, images, warp)
+    def watch(self, images, grid=None):
+        result = real(self, images, grid)
         seen.append(result.shape[-1])
         return result
 
@@ -390,21 +403,55 @@ def test_small_images_come_first_and_then_the_size_that_prediction_sees(parts, m
     assert recognizer.members[0].preprocessing.size == 24
 
 
-def test_a_step_learns_with_smoothed_labels_and_tells_the_plain_loss(parts):
+def test_a_step_learns_from_smoothed_labels_and_records_the_plain_loss(parts):
     choices = recipe("training.label_smoothing=0.3", "training.ema_decay=0.9", *PLAIN)
-    trainer = Trainer(*parts, choices, None, NullCallback())
-    chosen = trainer.batches.of_epoch(0)[0]
-    seen, labels = trainer.batches.seen(chosen, 0)
-    twin = copy.deepcopy(trainer.state.network)
-    with trainer.device.autocast():
-        logits = twin(seen).float()
-    F.cross_entropy(logits, labels, label_smoothing=0.3).backward()
-    trainer.step(chosen)
+    state = new_state(parts, choices)
+    batch = next(state.loader.epoch(0))
+    twin = copy.deepcopy(state.model)
+    with state.device.autocast():
+        logits = twin(batch.inputs).float()
+    F.cross_entropy(logits, batch.labels, label_smoothing=0.3).backward()
+    train_step(state.model, state, batch)
     expected = [weight.grad for weight in twin.parameters()]
-    got = [weight.grad for weight in trainer.state.network.parameters()]
+    got = [weight.grad for weight in state.model.parameters()]
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other)
-    told, _, count = trainer.state.sums[0].tolist()
-    assert told / count == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
-    now = next(trainer.state.network.parameters())
-    assert not torch.equal(next(trainer.state.average.parameters()), now)
+    loss_sum, _, count = state.metrics[0].tolist()
+    plain = F.cross_entropy(logits, batch.labels).item()
+    assert loss_sum / count == pytest.approx(plain, rel=1e-4)
+    now = next(state.model.parameters())
+    assert not torch.equal(next(state.ema_model.parameters()), now)
+
+
+def test_a_checkpoint_of_another_network_names_the_tensor_and_both_shapes(parts, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.save_checkpoint(path, new_state(parts, recipe()))
+    with pytest.raises(
+        RecognizerError, match=r"conv1\.0\.weight has the shape \[4, 1, 4, 4\], expected .* \[8,"
+    ):
+        checkpoint.load_checkpoint(path, new_state(parts, recipe("network.width=8")))
+
+
+def test_hooks_are_called_in_order_and_teardown_always(parts):
+    calls = []
+
+    class Recorder(Callback):
+        def __getattribute__(self, name):
+            if name.startswith("on_") or name == "teardown":
+                calls.append(name)
+            return super().__getattribute__(name)
+
+    fit(*parts, recipe("training.max_epochs=1"), callbacks=[Recorder()])
+    assert calls == [
+        "on_train_begin", *["on_step_end"] * 25, "on_epoch_end", "on_train_end", "teardown"
+    ]  # fmt: skip
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        fit(*parts, recipe(), callbacks=[StopAfter(2), Recorder()])
+    assert calls == ["on_train_begin", "on_step_end", "on_step_end", "on_interrupt", "teardown"]
+
+
+def test_an_interrupted_run_leaves_a_recognizer_of_the_epochs_so_far(parts, tmp_path):
+    with pytest.raises(Interrupted):
+        fit(*parts, recipe(), out=tmp_path, callbacks=[StopAfter(40)])
+    assert (Recognizer.load(tmp_path).predict(parts[1]) == parts[1].labels).mean() > 0.5

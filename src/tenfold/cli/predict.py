@@ -142,7 +142,7 @@ def submit_command(
     elif done.score is not None:
         _tell_score(console, done.score, expected)
     if is_of_run:
-        write_json(run.submitted, done.to_json())
+        write_json(run.kaggle_result, done.to_json())
 
 
 def _tell_score(console: "Console", score: float, expected: dict[str, Any] | None) -> None:

@@ -40,7 +40,7 @@ from tenfold.jobs import (
 )
 from tenfold.metrics import McNemarResult, mcnemar
 from tenfold.report.experiment_report import write_compare_page
-from tenfold.run_folder import ExperimentFolder, write_table
+from tenfold.run_folder import ExperimentFolder, write_csv
 from tenfold.training.console import NullDisplay, Standing, StatusDisplay, add_resume_hint
 
 FEWEST = 500  # images that a method learns from, however small the budget
@@ -346,7 +346,7 @@ class _Comparison:
 
     def _write(self, found: ComparisonResult) -> None:
         told = [entry.to_json() for entry in found.entries]
-        write_table(self.folder.table, COLUMNS, [row_of(one) for one in told])
+        write_csv(self.folder.table, COLUMNS, [row_of(one) for one in told])
         pairs = [
             {"methods": [told[one]["method"], told[other]["method"]], **vars(pair)}
             for (one, other), pair in found.pairs.items()

@@ -24,7 +24,7 @@ from tenfold.formatting import format_value, pluralize
 from tenfold.jobs import LOCAL, SKIPPED, Executor, Job, JobCallback, JobFailure, run_jobs
 from tenfold.recipe import Recipe
 from tenfold.report.experiment_report import write_search_page
-from tenfold.run_folder import ExperimentFolder, write_table
+from tenfold.run_folder import ExperimentFolder, write_csv
 from tenfold.training.console import NullDisplay, Standing, StatusDisplay, add_resume_hint
 
 BEST_SHOWN = 8
@@ -373,7 +373,7 @@ def write_search_files(
         [*_facts(entry), *map(format_value, values_of(entry.drawn, dimensions).values())]
         for entry in entries
     ]
-    write_table(folder.table, [*COLUMNS, *places], rows)
+    write_csv(folder.table, [*COLUMNS, *places], rows)
     write_json(
         folder.settings, {**about, "trials": [_told(entry, dimensions) for entry in entries]}
     )

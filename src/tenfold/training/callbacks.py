@@ -1,33 +1,42 @@
-"""How training is told: a live bar on a terminal, plain sparse lines elsewhere, or nothing."""
+"""Callbacks: what happens beside training, at fixed points of the loop.
 
+    Callback      the hooks, which do nothing
+    CallbackList  several as one, in order
+    MetricsLog    metrics.jsonl and steps.jsonl in the run folder
+    TensorBoard   event files in the run folder
+    JobReporter   progress of a job, sent to the process that started it
+
+Checkpoints are in `tenfold.training.checkpoint`, progress bars in `tenfold.training.console`.
+"""
+
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from torch import Tensor, nn
-
-from tenfold.formatting import format_duration
+from tenfold.files import write_text
 from tenfold.run_folder import RunFolder
 
-# A log file gets a line an epoch and, in long epochs, one in this many seconds: enough to see
-# that it lives, and no file of 200,000 lines.
-LOG_INTERVAL_S = 4.0
+if TYPE_CHECKING:
+    from tenfold.training.state import TrainState
+
+PROGRESS_INTERVAL_S = 0.2
+METRICS_INTERVAL_S = 10.0
+MAX_HISTOGRAM_WEIGHTS = 100_000  # of a layer go into its histogram; millions would take seconds
+IMAGES_SHOWN = 32
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What one epoch brought; a row of `metrics.jsonl`.
+class EpochMetrics:
+    """Metrics of one epoch; a row of `metrics.jsonl`.
 
     Attributes:
         epoch: counted from 1.
         train_loss, train_accuracy: mean over the epoch's augmented batches, weights moving; the
-            loss in nats, without label smoothing and what a teacher says.
-        valid_loss, valid_accuracy: of the kept weights (the average, if there is one); None
-            without validation images.
+            loss in nats, without label smoothing and distillation.
+        valid_loss, valid_accuracy: of the weights that are kept (the moving average, if there is
+            one); None without validation images.
         learning_rate: of the epoch's last step.
         images_per_s: training alone.
         train_s, valid_s: seconds spent on each in this epoch.
@@ -48,7 +57,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class IntervalMetrics:
-    """What a few steps in a row brought; a row of `steps.jsonl`.
+    """Metrics of a few steps in a row; a row of `steps.jsonl`.
 
     Attributes:
         step: the last of them, counted from 1.
@@ -70,216 +79,247 @@ class StepProgress:
 
     Attributes:
         step, total_steps: steps done and planned.
-        stage: which part is running: "epoch 3/7".
+        phase: what is running: "epoch 3/7".
         accuracy: on the epoch's training batches so far.
         images_per_s: training speed of this epoch so far.
-        seconds_left: estimate for the remaining steps; None while it would be a guess.
+        eta_s: estimated seconds for the remaining steps; None while it would be a guess.
     """
 
     step: int
     total_steps: int
-    stage: str
+    phase: str
     accuracy: float
     images_per_s: float
-    seconds_left: float | None
+    eta_s: float | None
 
 
-class Callback(Protocol):
-    """Who is told how training goes."""
+@dataclass(frozen=True)
+class Status:
+    """The state of a search or a comparison.
 
-    def note(self, sentence: str) -> None:
-        """Take one sentence about something that happened."""
+    Attributes:
+        line: the whole of it in one line.
+        header, rows: the same as a table.
+    """
 
-    def moment(self, moment: StepProgress) -> None:
-        """Take the state within an epoch; called several times a second at most."""
-
-    def epoch(self, epoch: Epoch, max_epochs: int) -> None:
-        """Take a finished epoch."""
-
-    def close(self) -> None:
-        """Training is over or broke off; leave the terminal tidy."""
+    line: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
-class NullCallback:
-    """A listener that says nothing: what the Python API uses unless told otherwise."""
+class TrainingProgress(Protocol):
+    """What the hooks are given: `TrainState` for one network, or the progress of an ensemble."""
 
-    def note(self, sentence: str) -> None:
-        """Drop it."""
+    @property
+    def history(self) -> Sequence[EpochMetrics]:
+        """The finished epochs."""
 
-    def moment(self, moment: StepProgress) -> None:
-        """Drop it."""
+    @property
+    def intervals(self) -> Sequence[IntervalMetrics]:
+        """The finished intervals of a few steps each."""
 
-    def epoch(self, epoch: Epoch, max_epochs: int) -> None:
-        """Drop it."""
+    @property
+    def max_epochs(self) -> int:
+        """How many epochs are planned."""
 
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class JobReporter(NullCallback):
-    """Sends the moments of training as messages: to the process that waits for this one."""
-
-    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        self._tell = tell
-
-    def moment(self, moment: StepProgress) -> None:
-        """Send it."""
-        self._tell({"moment": asdict(moment)})
+    def progress(self) -> StepProgress:
+        """Return how far training is; on a GPU this waits for the running step."""
 
 
-class Lines:
-    """Plain lines for log files and pipes."""
+class Callback:
+    """Hooks at fixed points of training and of experiments; each does nothing by default."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last_line = time.monotonic()
+    def on_train_begin(self, state: "TrainState") -> None:
+        """Before the first step of this process, after a checkpoint was loaded."""
 
-    def note(self, sentence: str) -> None:
-        """Print it."""
-        self._print(sentence)
+    def on_step_end(self, state: TrainingProgress) -> None:
+        """After each step: only cheap or rare work belongs here."""
 
-    def moment(self, moment: StepProgress) -> None:
-        """Print a line if nothing was printed for a while."""
-        if time.monotonic() - self._last_line >= LOG_INTERVAL_S:
-            self._print(f"  {_moment_line(moment)}")
+    def on_epoch_end(self, state: "TrainState") -> None:
+        """After each epoch, validation included."""
 
-    def epoch(self, epoch: Epoch, max_epochs: int) -> None:
-        """Print one line."""
-        self._print(_epoch_line(epoch, max_epochs))
+    def on_interrupt(self, state: "TrainState") -> None:
+        """Training stops between two steps, because the user asked for it."""
 
-    def close(self) -> None:
-        """Nothing is open."""
+    def on_train_end(self, state: "TrainState") -> None:
+        """After the last epoch."""
 
-    def _print(self, line: str) -> None:
-        self._last_line = time.monotonic()
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def on_status(self, status: Status) -> None:
+        """A search or a comparison made progress; called whenever anything changes."""
+
+    def teardown(self) -> None:
+        """Last of all, whether training ended or failed: release what is open."""
 
 
-class Bar(Lines):
-    """A live bar, with a line that stays for each epoch."""
+class CallbackList(Callback):
+    """Several callbacks as one, called in order."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._progress = Progress(
-            BarColumn(bar_width=24), TextColumn("{task.description}"), console=console,
-            transient=True, auto_refresh=False,
-        )  # fmt: skip
-        self._task = self._progress.add_task("", total=None)
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        self._callbacks = list(callbacks)
 
-    def moment(self, moment: StepProgress) -> None:
-        """Move the bar."""
-        self._progress.start()
-        self._progress.update(
-            self._task,
-            completed=moment.step,
-            total=moment.total_steps,
-            description=_moment_line(moment),
-            refresh=True,
-        )
+    def on_train_begin(self, state: "TrainState") -> None:
+        """Call all of them."""
+        for callback in self._callbacks:
+            callback.on_train_begin(state)
 
-    def close(self) -> None:
-        """Take the bar away."""
-        self._progress.stop()
+    def on_step_end(self, state: TrainingProgress) -> None:
+        """Call all of them."""
+        for callback in self._callbacks:
+            callback.on_step_end(state)
 
+    def on_epoch_end(self, state: "TrainState") -> None:
+        """Call all of them."""
+        for callback in self._callbacks:
+            callback.on_epoch_end(state)
 
-def listener(console: Console) -> Callback:
-    """Choose by where `console` writes: a bar on a terminal, lines elsewhere."""
-    return Bar(console) if console.is_terminal else Lines(console)
+    def on_interrupt(self, state: "TrainState") -> None:
+        """Call all of them."""
+        for callback in self._callbacks:
+            callback.on_interrupt(state)
 
+    def on_train_end(self, state: "TrainState") -> None:
+        """Call all of them."""
+        for callback in self._callbacks:
+            callback.on_train_end(state)
 
-def counting(note: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Return what tells `note`, every few seconds, how many images are answered."""
-    told_at = time.monotonic()
+    def on_status(self, status: Status) -> None:
+        """Call all of them."""
+        for callback in self._callbacks:
+            callback.on_status(status)
 
-    def tell(done: int, images: int) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at >= LOG_INTERVAL_S:
-            told_at = time.monotonic()
-            note(f"  {done:,} of {images:,} images answered")
-
-    return tell
+    def teardown(self) -> None:
+        """Call all of them."""
+        for callback in self._callbacks:
+            callback.teardown()
 
 
-def _moment_line(moment: StepProgress) -> str:
-    left = "" if moment.seconds_left is None else f"  {format_duration(moment.seconds_left)} left"
-    return (
-        f"{moment.stage}  accuracy {moment.accuracy:.4f}  {moment.images_per_s:,.0f} images/s{left}"
-    )
+class Throttle:
+    """Tells when something that is possible at every step is due again.
+
+    Args:
+        interval_s: seconds between two times.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the interval has passed; if so, it starts anew."""
+        due = time.monotonic() - self._last >= self.interval_s
+        if due:
+            self.restart()
+        return due
+
+    def restart(self) -> None:
+        """Count from now."""
+        self._last = time.monotonic()
 
 
-def _epoch_line(epoch: Epoch, max_epochs: int) -> str:
-    validation = (
-        f"validation {epoch.valid_accuracy:.4f} (loss {epoch.valid_loss:.4f})  "
-        if epoch.valid_accuracy is not None
-        else ""
-    )
-    return (
-        f"epoch {epoch.epoch:{len(str(max_epochs))}}/{max_epochs}  {validation}"
-        f"training {epoch.train_accuracy:.4f} (loss {epoch.train_loss:.4f})  "
-        f"{epoch.images_per_s:,.0f} images/s  {format_duration(epoch.elapsed_s)}"
-    )
+class JobReporter(Callback):
+    """Sends progress to the process that started this job, a few times a second.
+
+    Args:
+        emit: sends JSON values.
+    """
+
+    def __init__(self, emit: Callable[[dict[str, Any]], None]) -> None:
+        self._emit = emit
+        self._throttle = Throttle(PROGRESS_INTERVAL_S)
+
+    def on_step_end(self, state: TrainingProgress) -> None:
+        """Send {"step_progress": …} if it is due."""
+        if self._throttle.is_due():
+            self._emit({"step_progress": asdict(state.progress())})
 
 
-_TAGS = {
-    "loss/training": "train_loss",
-    "loss/validation": "valid_loss",
-    "accuracy/training": "train_accuracy",
-    "accuracy/validation": "valid_accuracy",
-    "learning rate": "learning_rate",
-    "images per second": "images_per_s",
-}
+class MetricsLog(Callback):
+    """Writes `metrics.jsonl`, a row an epoch, and `steps.jsonl`, a row every few steps.
 
+    Both are written from the state, so after a resume they hold what the checkpoint held.
 
-MOST_WEIGHTS = 100_000  # of a layer go into its histogram; millions would take seconds
-IMAGES_SHOWN = 32
+    Args:
+        folder: the run folder.
+    """
 
-
-class TensorBoard:
-    """Writes each epoch to `tensorboard/` in the run folder; does nothing without a folder."""
-
-    def __init__(self, folder: RunFolder | None, epochs_done: int) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._epochs_done = epochs_done
+        self._throttle = Throttle(METRICS_INTERVAL_S)
+
+    def on_train_begin(self, state: "TrainState") -> None:
+        """Write what was resumed: a kill may have come between checkpoint and tables."""
+        if state.step:
+            self._write(state)
+
+    def on_step_end(self, state: TrainingProgress) -> None:
+        """Keep the table of steps fresh in long epochs."""
+        if self._throttle.is_due():
+            self._write(state)
+
+    def on_epoch_end(self, state: "TrainState") -> None:
+        """Write both tables."""
+        self._write(state)
+
+    def on_interrupt(self, state: "TrainState") -> None:
+        """Write both tables."""
+        self._write(state)
+
+    def _write(self, state: TrainingProgress) -> None:
+        for path, rows in (
+            (self._folder.metrics, state.history),
+            (self._folder.steps, state.intervals),
+        ):
+            write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+        self._throttle.restart()
+
+
+class TensorBoard(Callback):
+    """Writes scalars, histograms and the first batch to `tensorboard/` in the run folder.
+
+    Args:
+        folder: the run folder.
+    """
+
+    TAGS: Mapping[str, str] = {
+        "loss/training": "train_loss",
+        "loss/validation": "valid_loss",
+        "accuracy/training": "train_accuracy",
+        "accuracy/validation": "valid_accuracy",
+        "learning rate": "learning_rate",
+        "images per second": "images_per_s",
+    }
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
         self._writer: Any = None
 
-    def __enter__(self) -> Self:
-        if self._folder is not None:
-            # A second to import: not for those who keep no files.
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+    def on_train_begin(self, state: "TrainState") -> None:
+        """Open the event file and add the first batch as the network sees it."""
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - a second to import
 
-            # What a killed run wrote after its last checkpoint is purged: it will come again.
-            self._writer = SummaryWriter(
-                str(self._folder.tensorboard), purge_step=self._epochs_done + 1
-            )
-        return self
+        # What a killed run wrote after its last checkpoint is purged: it will come again.
+        purge_step = len(state.history) + 1
+        self._writer = SummaryWriter(str(self._folder.tensorboard), purge_step=purge_step)
+        if not state.is_finished():
+            images = state.loader.first_batch().inputs[:IMAGES_SHOWN].float().cpu()
+            low, high = images.min(), images.max()
+            scaled = (images - low) / (high - low + 1e-12)
+            self._writer.add_images("what the network sees", scaled, 0)
 
-    def show(self, look: Callable[[], Tensor]) -> None:
-        """Add what `look` returns, images as the network sees them: float [N, 1, S, S]."""
-        if self._writer is None:
-            return
-        images = look()[:IMAGES_SHOWN].float().cpu()
-        low, high = images.min(), images.max()
-        self._writer.add_images("what the network sees", (images - low) / (high - low + 1e-12), 0)
-
-    def write(self, row: Epoch, network: nn.Module) -> None:
-        """Add one finished epoch: its scalars, and histograms of the weights of `network`."""
-        if self._writer is None:
-            return
-        for name, weights in network.named_parameters():
+    def on_epoch_end(self, state: "TrainState") -> None:
+        """Add the epoch's scalars, and histograms of the weights."""
+        row = state.history[-1]
+        for name, weights in state.model.named_parameters():
             values = weights.detach().float().cpu().flatten()
-            stride = -(-len(values) // MOST_WEIGHTS)
+            stride = -(-len(values) // MAX_HISTOGRAM_WEIGHTS)
             self._writer.add_histogram(name, values[::stride].numpy(), row.epoch)
-        for tag, name in _TAGS.items():
+        for tag, name in self.TAGS.items():
             value = getattr(row, name)
             if value is not None:
                 self._writer.add_scalar(tag, value, row.epoch)
         self._writer.flush()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def teardown(self) -> None:
+        """Close the event file."""
         if self._writer is not None:
             self._writer.close()

@@ -1,125 +1,98 @@
-"""The state of a training run between two steps, and its way to disk and back.
+"""The run folder while training fills it: checkpoints, the best model, and whose run it is.
 
-Randomness is a function of seed and step (see `batches.derive_seed`) and the learning rate of step and
-history, so weights, optimizer, step and history are all there is.
+    save_checkpoint, load_checkpoint   the state of training, to disk and back
+    Checkpoint     a callback that saves the state
+    BestModel      a callback that keeps the recognizer of the best epoch
+    RunIdentity    what must be equal for a run to be resumed
 """
 
 import copy
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tenfold.data.dataset import Dataset
 from tenfold.device import Device
-from tenfold.errors import RecognizerError
-from tenfold.files import (
-    load_arrays,
-    output_folder,
-    path_exists,
-    save_arrays,
-    write_json,
-    write_text,
-)
-from tenfold.formatting import pluralize
+from tenfold.errors import RecipeError, RecognizerError
+from tenfold.files import load_arrays, output_folder, path_exists, save_arrays, write_json, write_text
 from tenfold.recipe import METADATA_FIELDS, Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.run_folder import RunFolder
-from tenfold.training import checkpoint
-from tenfold.training.callbacks import Epoch, IntervalMetrics
+from tenfold.run_folder import RUN_FORMAT, RunFolder
+from tenfold.training.callbacks import (
+    Callback,
+    EpochMetrics,
+    IntervalMetrics,
+    TrainingProgress,
+)
+from tenfold.training.state import TrainState
 
-FORMAT = "tenfold-checkpoint-2"
-
-
-@dataclass
-class State:
-    """All that changes while training runs.
-
-    Attributes:
-        network: the one that is trained.
-        average: its moving average, or None.
-        optimizer: with its moments.
-        step: steps done.
-        history: finished epochs.
-        stretches: finished stretches of a few steps.
-        sums: float64 [2, 3] of the running epoch and the running stretch: loss times images,
-            correct answers, images.
-        train_s: seconds of training in the running epoch.
-    """
-
-    network: nn.Module
-    average: nn.Module | None
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    history: list[Epoch] = field(default_factory=list)
-    intervals: list[IntervalMetrics] = field(default_factory=list)
-    sums: Tensor = field(default_factory=lambda: torch.zeros(2, 3, dtype=torch.float64))
-    train_s: float = 0.0
+FORMAT = "tenfold-checkpoint-3"
+# A checkpoint within an epoch is due after this many seconds, or later where saving is slow:
+# at most a twentieth of the time goes into it.
+CHECKPOINT_INTERVAL_S = 10.0
+MAX_CHECKPOINT_FRACTION = 0.05
 
 
-def save(path: Path, state: State, identity: Mapping[str, Any]) -> None:
-    """Write `state` whole or not at all. `identity` says whose run it is.
+def save_checkpoint(path: Path, state: TrainState) -> None:
+    """Write `state` whole or not at all.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    about = {
-        "identity": dict(identity),
-        "step": state.step,
-        "train_s": state.train_s,
-        "history": [asdict(epoch) for epoch in state.history],
-        "stretches": [asdict(stretch) for stretch in state.intervals],
-    }
-    tensors = {
-        name: tensor.detach().cpu().contiguous().numpy() for name, tensor in _tensors(state).items()
-    }
-    save_arrays(path, tensors, FORMAT, about)
-
-
-def restore(path: Path, state: State, identity: Mapping[str, Any]) -> None:
-    """Bring `state`, freshly built, to where the checkpoint at `path` left off.
-
-    Raises:
-        RecognizerError: the file is damaged, or belongs to another run than `identity`.
-    """
-    arrays, about = load_arrays(path, FORMAT)
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    for key, value in identity.items():
-        if about["identity"].get(key) != value:
-            raise RecognizerError(
-                f"{path}: belongs to a run that differs in {key}, expected the same to go on "
-                "(only training.max_epochs may change)"
-            )
-    _restore_optimizer(state.optimizer, tensors)
-    with torch.no_grad():
-        for name, target in _tensors(state).items():
-            if not name.startswith("optimizer."):
-                target.copy_(tensors[name])
-    state.step = about["step"]
-    state.train_s = about["train_s"]
-    state.history = [Epoch(**row) for row in about["history"]]
-    state.intervals = [IntervalMetrics(**row) for row in about["stretches"]]
-
-
-def _tensors(state: State) -> dict[str, Tensor]:
-    """Name every tensor of the state; they share memory with it."""
-    tensors = {"sums": state.sums}
-    tensors |= {f"network.{name}": t for name, t in state.network.state_dict().items()}
-    if state.average is not None:
-        tensors |= {f"average.{name}": t for name, t in state.average.state_dict().items()}
+    tensors = state.tensors()
     for index, moments in state.optimizer.state_dict()["state"].items():
         for name, value in moments.items():
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = value
-    return tensors
+    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+    metadata = {
+        "step": state.step,
+        "train_s": state.train_s,
+        "history": [asdict(epoch) for epoch in state.history],
+        "intervals": [asdict(interval) for interval in state.intervals],
+    }
+    save_arrays(path, arrays, FORMAT, metadata)
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def load_checkpoint(path: Path, state: TrainState) -> None:
+    """Bring `state`, freshly built, to where the checkpoint at `path` left off.
+
+    Raises:
+        RecognizerError: the file is damaged, or of another network.
+        RecipeError: the recipe is shorter than what was trained already.
+    """
+    arrays, metadata = load_arrays(path, FORMAT)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    _load_optimizer(state.optimizer, tensors)
+    with torch.no_grad():
+        for name, target in state.tensors().items():
+            found = tensors.get(name)
+            if found is None or found.shape != target.shape:
+                there = "is missing" if found is None else f"has the shape {list(found.shape)}"
+                raise RecognizerError(
+                    f"{path}: the tensor {name} {there}, expected the shape {list(target.shape)}"
+                )
+            target.copy_(found)
+    state.step = metadata["step"]
+    state.train_s = metadata["train_s"]
+    state.history = [EpochMetrics(**row) for row in metadata["history"]]
+    state.intervals = [IntervalMetrics(**row) for row in metadata["intervals"]]
+    begun = -(-state.step // state.loader.steps_per_epoch)
+    if begun > state.max_epochs:
+        problem = (
+            f"training.max_epochs is {state.max_epochs}, but the run is already in epoch {begun}; "
+            "expected at least that to resume"
+        )
+        raise RecipeError(state.recipe.name, [problem])
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -134,175 +107,222 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, T
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
-# A checkpoint within an epoch is due after this many seconds, or later where saving is slow:
-# at most a twentieth of the time goes into it.
-CHECKPOINT_INTERVAL_S = 10.0
-CHECKPOINT_SHARE = 0.05
-
-
-class RunWriter:
-    """Keeps checkpoint, metrics and recognizer; without a folder, the recognizer in memory.
+class Checkpoint(Callback):
+    """Saves the state after each epoch, every few seconds in between, and on an interrupt.
 
     Args:
-        out: the run folder, made if need be; None keeps no files.
-        recipe: of the run.
-        train: the images that are learned.
-        valid: the images held out, or None.
-        teacher: whom the run learns from besides, or None.
-
-    Raises:
-        OutputError: the folder cannot be written to.
+        folder: the run folder.
     """
 
-    def __init__(
-        self,
-        out: Path | None,
-        recipe: Recipe,
-        train: Dataset,
-        valid: Dataset | None,
-        teacher: Recognizer | None = None,
-    ) -> None:
-        self.folder = None if out is None else RunFolder(output_folder(out))
-        self._recipe, self._train, self._valid = recipe, train, valid
-        self._identity = {} if out is None else _identity(recipe, train, valid, teacher)
-        self._in_memory: Recognizer | None = None
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.checkpoint
         self._saved_at, self._save_s = time.monotonic(), 0.0
 
-    def restore(self, state: State, *, resume: bool) -> bool:
-        """Bring `state` to where the folder's checkpoint left off; say whether there was one.
+    def on_step_end(self, state: TrainingProgress) -> None:
+        """Save if the last checkpoint is old enough; this is not counted as training time."""
+        interval_s = max(CHECKPOINT_INTERVAL_S, self._save_s / MAX_CHECKPOINT_FRACTION)
+        if time.monotonic() - self._saved_at >= interval_s:
+            assert isinstance(state, TrainState)
+            state.lap()
+            self._save(state)
+            state.start_clock()
 
-        Raises:
-            OutputError: the folder holds a run, and `resume` is not wanted.
-            RecognizerError: the checkpoint is damaged or of another run.
-        """
-        if self.folder is None:
-            return False
-        if not resume:
-            self.folder.check_is_free()
-        if not self.folder.checkpoint.exists():
-            return False
-        checkpoint.restore(self.folder.checkpoint, state, self._identity)
-        self._write_metrics(state)  # a kill may have come between the two files
-        return True
+    def on_epoch_end(self, state: TrainState) -> None:
+        """Save."""
+        self._save(state)
 
-    def describe(self, device: Device, checks: Mapping[str, Any] | None) -> None:
-        """Write what the run is made of: recipe, machine, data.
+    def on_interrupt(self, state: TrainState) -> None:
+        """Save."""
+        self._save(state)
 
-        Raises:
-            RecognizerError: the folder holds what was made of something else.
-        """
-        if self.folder is None:
-            return
-        self._check_same(self.folder)
-        valid = None if self._valid is None else _facts(self._valid)
-        data = {"train": _facts(self._train), "valid": valid, "checks": checks}
-        if path_exists(self.folder.recipe) and _choices(
-            Recipe.load(self.folder.recipe)
-        ) != _choices(self._recipe):
-            self.folder.remove_stale_outputs()  # a longer run has others
-        write_text(self.folder.recipe, self._recipe.to_toml())
-        write_json(self.folder.environment, device.to_json())
-        write_json(self.folder.data, data)
-
-    def _check_same(self, folder: RunFolder) -> None:
-        """Make sure that what is about to be replaced was made by the same choices, of the same."""
-        if not (path_exists(folder.recognizer) or path_exists(folder.members)):
-            return
-        if path_exists(folder.recipe):
-            before = Recipe.load(folder.recipe)
-            if _fixed(before) != _fixed(self._recipe):
-                raise RecognizerError(
-                    f"{folder.path}: holds a run by another recipe, expected the one that it began "
-                    "with (only training.max_epochs and the number of several members may change)"
-                )
-            if (before.ensemble.members == 1) != (self._recipe.ensemble.members == 1):
-                raise RecognizerError(
-                    f"{folder.path}: holds a run of {pluralize(before.ensemble.members, 'network')}, "
-                    f"not {self._recipe.ensemble.members}: whether there are several is settled "
-                    "when a run begins, expected another folder"
-                )
-        if path_exists(folder.data) and _learned(folder.data) != self._train.content_hash():
-            raise RecognizerError(
-                f"{folder.path}: holds a run that learned from other images than "
-                f"{self._train.name}, expected the same to go on with it"
-            )
-
-    def keep(self, recognizer: Recognizer) -> None:
-        """Hold on to `recognizer` as the one that the run leaves, so far."""
-        if self.folder is None:
-            self._in_memory = copy.deepcopy(recognizer)
-            for member in self._in_memory.members:
-                member.model.eval()  # as it is when it comes from a file
-        else:
-            recognizer.save(self.folder.recognizer)
-
-    def kept(self) -> Recognizer:
-        """Return the recognizer that was kept last."""
-        if self.folder is not None:
-            return Recognizer.load(self.folder.recognizer)
-        assert self._in_memory is not None
-        return self._in_memory
-
-    def save(self, state: State) -> None:
-        """Write the checkpoint, then the table of epochs made from it."""
-        if self.folder is None:
-            return
+    def _save(self, state: TrainState) -> None:
         started = time.monotonic()
-        checkpoint.save(self.folder.checkpoint, state, self._identity)
-        self._write_metrics(state)
+        save_checkpoint(self._path, state)
         self._saved_at = time.monotonic()
         self._save_s = self._saved_at - started
 
-    def is_save_due(self) -> bool:
-        """Tell whether the last checkpoint is old enough for another within the epoch."""
-        interval = max(CHECKPOINT_INTERVAL_S, self._save_s / CHECKPOINT_SHARE)
-        return time.monotonic() - self._saved_at >= interval
 
-    def _write_metrics(self, state: State) -> None:
-        assert self.folder is not None
-        for path, rows in (
-            (self.folder.metrics, state.history),
-            (self.folder.steps, state.intervals),
-        ):
-            write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+class BestModel(Callback):
+    """Keeps the recognizer that training returns: of the best epoch, or of the last.
+
+    The last needs no copy: it is the state. The best is also kept in the run folder, for a
+    process that resumes.
+
+    Args:
+        folder: the run folder; None keeps it in memory alone.
+    """
+
+    def __init__(self, folder: RunFolder | None) -> None:
+        self._folder = folder
+        self._best: Recognizer | None = None
+
+    def on_epoch_end(self, state: TrainState) -> None:
+        """Keep a copy if this epoch is the best so far."""
+        selection = state.recipe.training.checkpoint_selection
+        if selection == "best" and state.best_epoch() == state.epoch:
+            self._best = _copy(state.recognizer())
+            if self._folder is not None:
+                self._best.save(self._folder.recognizer)
+
+    def on_interrupt(self, state: TrainState) -> None:
+        """Leave the recognizer of the epochs so far, which can be used meanwhile."""
+        if state.history and self._folder is not None:
+            self.result(state).save(self._folder.recognizer)
+
+    def result(self, state: TrainState) -> Recognizer:
+        """Return the recognizer that is kept, in evaluation mode; it has no temperature yet."""
+        if state.recipe.training.checkpoint_selection == "last":
+            return _copy(state.recognizer())
+        if self._best is None:  # trained before this process was started
+            assert self._folder is not None
+            self._best = Recognizer.load(self._folder.recognizer)
+        return self._best
+
+
+def _copy(recognizer: Recognizer) -> Recognizer:
+    """Return a copy that training does not change any more, as it would come from its file."""
+    copied = copy.deepcopy(recognizer)
+    for member in copied.members:
+        member.model.eval()
+    return copied
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What must be equal for a run to be resumed.
+
+    Attributes:
+        recipe: every choice but the length and the number of members, as JSON values.
+        is_ensemble: whether it trains several networks.
+        train_sha256: content hash of the images that are trained on.
+        valid_sha256: of the validation images; None without.
+        teacher_sha256: of the weights of the teacher; None without.
+    """
+
+    recipe: Mapping[str, Any]
+    is_ensemble: bool
+    train_sha256: str
+    valid_sha256: str | None
+    teacher_sha256: str | None
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        train_set: Dataset,
+        valid_set: Dataset | None = None,
+        teacher: Recognizer | None = None,
+    ) -> "RunIdentity":
+        """Describe the run that is about to begin or to be resumed."""
+        return cls(
+            recipe=_fixed_fields(recipe),
+            is_ensemble=recipe.ensemble.members > 1,
+            train_sha256=train_set.content_hash(),
+            valid_sha256=None if valid_set is None else valid_set.content_hash(),
+            teacher_sha256=None if teacher is None else teacher.content_hash(),
+        )
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> "RunIdentity":
+        """Read what identifies the run in `folder`.
+
+        Raises:
+            RecognizerError: a file is missing or damaged.
+            RecipeError: the recipe is damaged.
+        """
+        recipe = Recipe.load(folder.recipe)
+        try:
+            data = json.loads(folder.data.read_text("utf-8"))
+            valid = data["valid"]
+            return cls(
+                recipe=_fixed_fields(recipe),
+                is_ensemble=recipe.ensemble.members > 1,
+                train_sha256=data["train"]["sha256"],
+                valid_sha256=None if valid is None else valid["sha256"],
+                teacher_sha256=data["teacher_sha256"],
+            )
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise RecognizerError(
+                f"{folder.data}: is missing or damaged, expected what the run was trained on"
+            ) from error
+
+    def check(self, folder: RunFolder) -> None:
+        """Make sure that what was trained in `folder`, if anything, is this run.
+
+        Raises:
+            RecognizerError: it is another one, of another version of tenfold, or damaged.
+        """
+        folder.check_format()
+        trained = (folder.checkpoint, folder.recognizer, folder.members)
+        if not any(map(path_exists, trained)) or not path_exists(folder.recipe):
+            return
+        before = RunIdentity.read(folder)
+        if before.is_ensemble != self.is_ensemble:
+            found, wanted = (
+                "several networks" if each.is_ensemble else "one network"
+                for each in (before, self)
+            )
+            raise RecognizerError(
+                f"{folder.path}: holds a run of {found}, and {wanted} cannot resume it; expected "
+                "another folder"
+            )
+        names = {
+            "recipe": "recipe",
+            "train_sha256": "training data",
+            "valid_sha256": "validation data",
+            "teacher_sha256": "teacher",
+        }
+        for attribute, name in names.items():
+            if getattr(before, attribute) != getattr(self, attribute):
+                raise RecognizerError(
+                    f"{folder.path}: holds a run that differs in {name}, expected the same to "
+                    "resume it (only training.max_epochs and the number of several members may "
+                    "change), or another folder"
+                )
+
+
+def write_metadata(
+    folder: RunFolder,
+    recipe: Recipe,
+    device: Device,
+    train_set: Dataset,
+    valid_set: Dataset | None = None,
+    teacher: Recognizer | None = None,
+    checks: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what the run is made of: recipe, environment, data.
+
+    What a shorter run left of predictions and reports is removed: they would not fit any more.
+
+    Raises:
+        RecognizerError: the folder holds another run, see `RunIdentity.check`.
+        OutputError: a file cannot be written.
+    """
+    identity = RunIdentity.of(recipe, train_set, valid_set, teacher)
+    identity.check(folder)
+    output_folder(folder.path)
+    if path_exists(folder.recipe) and _choices(Recipe.load(folder.recipe)) != _choices(recipe):
+        folder.remove_stale_outputs()
+    write_text(folder.recipe, recipe.to_toml())
+    write_json(folder.environment, {"format": RUN_FORMAT, **device.to_json()})
+    data = {
+        "train": _facts(train_set),
+        "valid": None if valid_set is None else _facts(valid_set),
+        "teacher_sha256": identity.teacher_sha256,
+        "checks": checks,
+    }
+    write_json(folder.data, data)
 
 
 def _choices(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude=METADATA_FIELDS)
 
 
-def _fixed(recipe: Recipe) -> dict[str, Any]:
-    """Return all choices that a run keeps when it goes on."""
+def _fixed_fields(recipe: Recipe) -> dict[str, Any]:
+    """Return all choices that a run keeps when it is resumed."""
     choices = _choices(recipe)
     del choices["training"]["max_epochs"], choices["ensemble"]["members"]
     return choices
-
-
-def _learned(path: Path) -> str:
-    """Return the fingerprint of the images that a run learned from.
-
-    Raises:
-        RecognizerError: the file does not tell it.
-    """
-    try:
-        found: str = json.loads(path.read_text("utf-8"))["train"]["sha256"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise RecognizerError(f"{path}: is damaged, expected what the run learned from") from error
-    return found
-
-
-def _identity(
-    recipe: Recipe, train: Dataset, valid: Dataset | None, teacher: Recognizer | None
-) -> dict[str, Any]:
-    """Say what must be equal for a run to go on: all choices but the length, and the data."""
-    choices = _choices(recipe)
-    del choices["training"]["max_epochs"]
-    return {
-        "recipe": choices,
-        "training data": train.content_hash(),
-        "validation data": None if valid is None else valid.content_hash(),
-        "teacher": None if teacher is None else teacher.content_hash(),
-    }
 
 
 def _facts(dataset: Dataset) -> dict[str, Any]:

@@ -1,60 +1,66 @@
-"""Distillation: a small network learns what a good recognizer says of the very same pictures.
+"""Distillation: a small network learns the probabilities that a better recognizer gives.
 
 G. Hinton, O. Vinyals and J. Dean, 'Distilling the knowledge in a neural network',
-arXiv 1503.02531. Teacher and student see an image under the same random warp, each at its own
-size and zoom (L. Beyer et al., 'Knowledge distillation: a good teacher is patient and
+arXiv 1503.02531. Teacher and student see an image under the same random distortion, each at its
+own size and zoom (L. Beyer et al., 'Knowledge distillation: a good teacher is patient and
 consistent', arXiv 2106.05237).
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tenfold.config import DistillationConfig
 from tenfold.device import Device
 from tenfold.networks.layers import fuse_conv_bn
 from tenfold.recognizer import Recognizer
+from tenfold.training.loader import Batch
 
 
 class Teacher:
-    """A trained recognizer that is asked about augmented images.
+    """A trained recognizer whose probabilities are targets.
 
     Args:
         recognizer: one network or several.
-        machine: where to compute.
-        temperature: divides the logarithms of its probabilities, and the student's logits; above
-            1 it tells more of what else a digit might have been.
+        device: where to compute.
+        config: its temperature divides the logarithms of the teacher's probabilities, and the
+            student's logits; its weight is that of this loss against the one of the labels.
     """
 
-    def __init__(self, recognizer: Recognizer, device: Device, temperature: float) -> None:
+    def __init__(
+        self, recognizer: Recognizer, device: Device, config: DistillationConfig
+    ) -> None:
         self._members = [
             replace(member, model=device.to_device(fuse_conv_bn(member.model)))
             for member in recognizer.members
         ]
-        self._machine, self._temperature = device, temperature
+        self._device, self._config = device, config
 
     @torch.no_grad()
-    def says(self, images: Tensor, warp: Callable[[int | None], Tensor | None]) -> Tensor:
-        """Return softened probabilities, float32 [N, classes].
-
-        Args:
-            images: uint8 [N, S, S].
-            warp: gives the batch's sampling grid for a size of view, as `augment.warp` does.
-        """
-        seen = [
-            member.preprocessing(images, warp(member.preprocessing.size))
+    def soft_targets(self, batch: Batch) -> Tensor:
+        """Return softened probabilities of the batch's images, float32 [N, classes]."""
+        inputs = [
+            member.preprocessing(batch.images, batch.grid(member.preprocessing.size))
             for member in self._members
         ]
-        with self._machine.autocast():
-            votes = [member.model(view) for member, view in zip(self._members, seen, strict=True)]
-        mean = torch.stack([logits.float().softmax(dim=1) for logits in votes]).mean(dim=0)
-        return (mean.clamp_min(1e-12).log() / self._temperature).softmax(dim=1)
+        with self._device.autocast():
+            outputs = [
+                member.model(each) for member, each in zip(self._members, inputs, strict=True)
+            ]
+        mean = torch.stack([logits.float().softmax(dim=1) for logits in outputs]).mean(dim=0)
+        return (mean.clamp_min(1e-12).log() / self._config.temperature).softmax(dim=1)
 
-    def loss(self, logits: Tensor, said: Tensor) -> Tensor:
-        """Return the cross-entropy of the student's softened answers with what was `said`.
+    def loss(self, logits: Tensor, soft_targets: Tensor) -> Tensor:
+        """Return the cross-entropy of the student's softened predictions with `soft_targets`.
 
-        Times the temperature squared, which keeps gradients at the size of the plain loss's.
+        Times the temperature squared, which keeps gradients at the size of the labels' loss.
         """
-        return F.cross_entropy(logits / self._temperature, said) * self._temperature**2
+        temperature = self._config.temperature
+        return F.cross_entropy(logits / temperature, soft_targets) * temperature**2
+
+    def distill(self, labels_loss: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the weighted mean of `labels_loss` and the loss against the teacher."""
+        teacher_loss = self.loss(logits, self.soft_targets(batch))
+        return torch.lerp(labels_loss, teacher_loss, self._config.weight)

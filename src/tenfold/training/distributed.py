@@ -1,17 +1,18 @@
 """Several processes that train one network together, as `torchrun` starts them.
 
-    torchrun --nproc-per-node 2 -m tenfold train train.csv --out runs/together
+    torchrun --nproc-per-node 2 -m tenfold train train.csv --out runs/distributed
 
-Every process holds all images and takes its share of each batch; gradients are averaged, and batch
+Every process holds all images and takes its shard of each batch; gradients are averaged, and batch
 normalisation counts over the whole batch, so the result is that of one process with the same batch,
-within rounding. The first process, the leader, validates, keeps and tells; the others are silent.
-Alone, all of this does nothing.
+within rounding. The main process, rank 0, validates, saves and prints; the others are silent.
+With one process, all of this does nothing.
 """
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,119 +23,118 @@ from tenfold.device import Device
 from tenfold.errors import RecipeError
 from tenfold.jobs.job import rank_and_world_size
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that train one network.
+    """The processes that train one network; `init_process_group` makes it.
 
     Attributes:
-        rank: which of them this is, counted from 0.
-        count: how many there are.
+        rank: of this process, from 0.
+        world_size: how many processes there are.
     """
 
     rank: int = 0
-    count: int = 1
-
-    @classmethod
-    def detect(cls) -> "ProcessGroup":
-        """Read from the environment what torchrun says.
-
-        Raises:
-            TenfoldError: it makes no sense.
-        """
-        return cls(*rank_and_world_size())
+    world_size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process keeps and tells; alone it does."""
+    def is_main_process(self) -> bool:
+        """Whether this process validates, saves and prints."""
         return self.rank == 0
 
-    @contextmanager
-    def joined(self, device: Device) -> Iterator[None]:
-        """Meet the others, and part at the end."""
-        if self.count == 1:
-            yield
-            return
-        # Loaded later, it would keep the group for ever as a default argument, and a group whose
-        # threads live when Python ends aborts its process now and then: PyTorch issue 190489.
-        import torch.distributed.nn.functional  # noqa: PLC0415 - alone it is not needed
+    @property
+    def seed_suffix(self) -> tuple[int, ...]:
+        """What tells this process's dropout from that of the others; nothing for a single one."""
+        return (self.rank,) if self.world_size > 1 else ()
 
-        if device.torch_device.type == "cuda":
-            torch.cuda.set_device(device.torch_device)
-        dist.init_process_group("nccl" if device.torch_device.type == "cuda" else "gloo")
-        try:
-            yield
-        finally:
-            gc.collect()  # what was wrapped holds the group too, and itself in a circle
-            dist.destroy_process_group()
-
-    def check(self, batch_size: int, name: str) -> None:
-        """Make sure that a batch can be shared equally.
+    def check_batch_size(self, batch_size: int, recipe: str) -> None:
+        """Make sure that a batch can be divided equally.
 
         Raises:
-            RecipeError: it cannot.
+            RecipeError: it cannot; `recipe` names it.
         """
-        if batch_size % self.count:
+        if batch_size % self.world_size:
             problem = (
-                f"training.batch_size is {batch_size}, expected a multiple of the {self.count} "
-                "processes that share each batch"
+                f"training.batch_size is {batch_size}, expected a multiple of the "
+                f"{self.world_size} processes that share each batch"
             )
-            raise RecipeError(name, [problem])
+            raise RecipeError(recipe, [problem])
 
-    def share(self, batch: int) -> slice:
-        """Return which images of a batch are this process's."""
-        each = batch // self.count
-        return slice(self.rank * each, (self.rank + 1) * each)
+    def shard(self, batch_size: int) -> slice:
+        """Return which images of a batch belong to this process."""
+        size = batch_size // self.world_size
+        return slice(self.rank * size, (self.rank + 1) * size)
 
-    def convert_sync_batchnorm(self, network: nn.Module) -> nn.Module:
-        """Let the batch normalisation of `network` count over all processes' images."""
-        if self.count > 1:
-            for layer in list(network.modules()):
+    def convert_sync_batchnorm(self, model: nn.Module) -> nn.Module:
+        """Let the batch normalisation of `model` count over all processes' images."""
+        if self.world_size > 1:
+            for layer in list(model.modules()):
                 for name, child in list(layer.named_children()):
                     if type(child) is nn.BatchNorm2d:
-                        setattr(layer, name, SyncBatchNorm2d.like(child))
-        return network
+                        setattr(layer, name, SyncBatchNorm2d.convert(child))
+        return model
 
-    def wrapped(self, network: nn.Module) -> nn.Module:
-        """Return what to call in training: gradients are averaged on the way back."""
-        if self.count == 1:
-            return network
-        return DistributedDataParallel(network, broadcast_buffers=False)
+    def wrap_ddp(self, model: nn.Module) -> nn.Module:
+        """Return what to call in training: gradients are averaged in the backward pass."""
+        if self.world_size == 1:
+            return model
+        return DistributedDataParallel(model, broadcast_buffers=False)
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """Add up over all processes, in place."""
-        if self.count > 1:
+        if self.world_size > 1:
             dist.all_reduce(values)
         return values
 
-    def any(self, flag: bool, device: Device) -> bool:
-        """Tell whether any process says so: all stop at the same step, or none."""
-        if self.count == 1:
+    def any_rank(self, flag: bool, device: Device) -> bool:
+        """Whether `flag` is set in any process: all stop at the same step, or none."""
+        if self.world_size == 1:
             return flag
-        return bool(self.sum(torch.tensor(float(flag), device=device.torch_device)).item())
+        return bool(self.all_reduce(torch.tensor(float(flag), device=device.torch_device)).item())
 
-    def leaders(self, content: bytes, device: Device) -> bytes:
-        """Return the leader's `content` to every process."""
-        if self.count == 1:
-            return content
-        length = torch.tensor(len(content), device=device.torch_device)
-        dist.broadcast(length, 0)
-        values = torch.frombuffer(bytearray(content or b"\0"), dtype=torch.uint8)
-        if not self.leads:
-            values = torch.empty(max(1, int(length)), dtype=torch.uint8)
-        values = values.to(device.torch_device)
-        dist.broadcast(values, 0)
-        return bytes(values.cpu().numpy().tobytes())[: int(length)]
+    def broadcast(self, value: T) -> T:
+        """Return the main process's `value` in every process."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+
+@contextmanager
+def init_process_group(device: Device) -> Iterator[ProcessGroup]:
+    """Join the processes that torchrun started, and leave them at the end.
+
+    Raises:
+        TenfoldError: what torchrun says in the environment makes no sense.
+    """
+    group = ProcessGroup(*rank_and_world_size())
+    if group.world_size == 1:
+        yield group
+        return
+    # Loaded later, it would keep the group for ever as a default argument, and a group whose
+    # threads live when Python ends aborts its process now and then: PyTorch issue 190489.
+    import torch.distributed.nn.functional  # noqa: PLC0415 - a single process does not need it
+
+    if device.torch_device.type == "cuda":
+        torch.cuda.set_device(device.torch_device)
+    dist.init_process_group("nccl" if device.torch_device.type == "cuda" else "gloo")
+    try:
+        yield group
+    finally:
+        gc.collect()  # the wrapped model holds the group too, and itself in a circle
+        dist.destroy_process_group()
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation whose statistics are those of all processes' images together.
+    """Batch normalisation with the statistics of all processes' images together.
 
     PyTorch's own for this, `SyncBatchNorm`, runs on GPUs alone. In evaluation it is the plain one.
     """
 
     @classmethod
-    def like(cls, layer: nn.BatchNorm2d) -> "SyncBatchNorm2d":
+    def convert(cls, layer: nn.BatchNorm2d) -> "SyncBatchNorm2d":
         """Return one with the very parameters and statistics of `layer`."""
         made = cls(layer.num_features, layer.eps, layer.momentum)
         made.weight, made.bias = layer.weight, layer.bias

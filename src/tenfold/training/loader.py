@@ -1,10 +1,11 @@
-"""Batches: which images a step learns from, and how they look to the network.
+"""The loader: the batches of a run, augmented, from images that all stay on the device.
 
-All of it is a function of the recipe's seed and the step, so that a resumed run sees what the
+Everything is a function of the recipe's seed and the step, so that a resumed run sees what the
 uninterrupted one would have seen.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from tenfold.device import Device
 from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
 from tenfold.training import augment
+from tenfold.training.distributed import ProcessGroup
 
-# Streams of random numbers that must not touch.
+# Streams of random numbers that must not overlap.
 ORDER, AUGMENTATION, DROPOUT, STROKES, MIXING = range(5)
 
 
@@ -25,87 +27,117 @@ def derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from: this process's shard of the batch.
+
+    Attributes:
+        inputs: as the network sees them, float32 [n, 1, s, s].
+        targets: labels, int64 [n], or probabilities, float32 [n, classes], with mixup.
+        images: before preprocessing, uint8 [n, S, S], strokes changed; for a teacher.
+        grid: draws the batch's sampling grid again, for another size of input.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    images: Tensor
+    grid: Callable[[int | None], Tensor | None]
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels, int64 [n]; of a mixture, that of the larger part."""
+        return self.targets if self.targets.ndim == 1 else self.targets.argmax(dim=1)
+
+
 class DeviceLoader:
     """The batches of a run.
 
     Args:
-        train: labelled images; they stay on the machine's device, all of them.
+        train_set: labelled images; all of them are kept on the device.
         recipe: of one network.
-        machine: where to compute.
+        device: where to compute.
+        group: the processes that share each batch.
+
+    Attributes:
+        preprocessing: of the network, with mean and standard deviation of `train_set`.
+        batch_size: of the recipe, or all images if there are fewer.
+        steps_per_epoch, total_steps: images that do not fill a batch wait for the next epoch.
     """
 
-    def __init__(self, train: Dataset, recipe: Recipe, device: Device) -> None:
-        self.images = device.from_numpy(train.images)
-        self.preprocessing = _preprocessing(recipe, train)
-        self.size = min(recipe.training.batch_size, len(train))
-        self.steps_per_epoch = len(train) // self.size  # the rest waits for the next order
+    def __init__(
+        self, train_set: Dataset, recipe: Recipe, device: Device, group: ProcessGroup
+    ) -> None:
+        self.preprocessing = _preprocessing(recipe, train_set)
+        self.batch_size = min(recipe.training.batch_size, len(train_set))
+        self.steps_per_epoch = len(train_set) // self.batch_size
         self.total_steps = self.steps_per_epoch * recipe.training.max_epochs
-        self._labels = device.from_numpy(train.require_labels())
-        self._classes = len(train.classes)
-        self._recipe, self._device = recipe, device.torch_device
+        self._images = device.from_numpy(train_set.images)
+        self._labels = device.from_numpy(train_set.require_labels())
+        self._n_classes = len(train_set.classes)
+        self._recipe, self._group, self._device = recipe, group, device.torch_device
         self._generator = torch.Generator(device.torch_device)
 
-    def of_epoch(self, epoch: int) -> tuple[Tensor, ...]:
-        """Return the rows of each batch of an epoch, in a new order: int64 [size] each."""
-        self._generator.manual_seed(derive_seed(self._recipe.seed, ORDER, epoch))
-        order = torch.randperm(len(self.images), generator=self._generator, device=self._device)
-        return torch.split(order, self.size)[: self.steps_per_epoch]
+    def epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch in a new order, less the first `skip`."""
+        self._seed(ORDER, epoch)
+        order = torch.randperm(len(self._images), generator=self._generator, device=self._device)
+        batches = torch.split(order, self.batch_size)[: self.steps_per_epoch]
+        for index, indices in enumerate(batches[skip:], start=skip):
+            yield self.batch(indices, epoch * self.steps_per_epoch + index)
 
-    def seen(self, chosen: Tensor, step: int, mine: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Return what the network sees of `mine` of the images at `chosen`, and what to answer.
+    def first_batch(self) -> Batch:
+        """Return the first images of the training set as the first step would see them."""
+        return self.batch(torch.arange(self.batch_size, device=self._device), step=0)
+
+    def batch(self, indices: Tensor, step: int) -> Batch:
+        """Augment and preprocess the images at `indices`.
 
         Args:
-            chosen: int64 [size], rows of the images.
+            indices: int64 [batch_size], rows of the images.
             step: decides on augmentation and, early in a run, on a smaller size.
-            mine: the share of the batch that is wanted.
-
-        Returns:
-            float32 [n, 1, s, s]; labels, int64 [n], or probabilities, float32 [n, classes], where
-            `augmentation.mixup` lays one image over another.
         """
-        sizes, until = (
-            self._recipe.training.progressive_sizes,
-            self._recipe.training.progressive_fraction,
-        )
-        preprocessing = self.preprocessing
-        if (stage := int(len(sizes) * step / self.total_steps / until)) < len(sizes):
-            preprocessing = replace(preprocessing, size=sizes[stage])
-        mixing = self._recipe.augmentation.mixup > 0
-        part = slice(None) if mixing else mine  # an image may be mixed with one of another share
-        warp = self.warp(len(chosen), step, preprocessing.size, part)
-        images = preprocessing(self.stroke_width_jitter(chosen, step, part), warp)
-        labels = self._labels[chosen[part]]
-        if not mixing:
-            return images, labels
-        self._generator.manual_seed(derive_seed(self._recipe.seed, MIXING, step))
         augmentation = self._recipe.augmentation.at(step / self.total_steps)
-        images, wanted = augment.mixed(augmentation, images, labels, self._classes, self._generator)
-        return images[mine], wanted[mine]
+        mixes = self._recipe.augmentation.mixup > 0
+        shard = self._group.shard(len(indices))
+        part = slice(None) if mixes else shard  # an image may be mixed with one of another shard
 
-    def stroke_width_jitter(self, chosen: Tensor, step: int, mine: slice = slice(None)) -> Tensor:
-        """Return `mine` of the images at `chosen`, their strokes changed: uint8 [n, S, S]."""
-        self._generator.manual_seed(derive_seed(self._recipe.seed, STROKES, step))
-        augmentation = self._recipe.augmentation.at(step / self.total_steps)
-        return augment.stroke_width_jitter(augmentation, self.images[chosen], self._generator)[mine]
+        def grid(size: int | None) -> Tensor | None:
+            self._seed(AUGMENTATION, step)
+            count, image_size = len(indices), self._images.shape[-1]
+            drawn = augment.sampling_grid(
+                augmentation, count, image_size, self._generator, output_size=size
+            )
+            return None if drawn is None else drawn[part]
 
-    def warp(
-        self, count: int, step: int, seen_size: int | None, mine: slice = slice(None)
-    ) -> Tensor | None:
-        """Draw a step's augmentation for `count` images, and return that of `mine`.
+        self._seed(STROKES, step)
+        images = augment.stroke_width_jitter(
+            augmentation, self._images[indices], self._generator
+        )[part]
+        preprocessing = replace(self.preprocessing, size=self._input_size(step))
+        inputs, targets = preprocessing(images, grid(preprocessing.size)), self._labels[indices[part]]
+        if mixes:
+            self._seed(MIXING, step)
+            inputs, targets = augment.mixup(
+                augmentation, inputs, targets, self._n_classes, self._generator
+            )
+            inputs, targets, images = inputs[shard], targets[shard], images[shard]
+        return Batch(inputs, targets, images, grid)
 
-        It is the same for whatever size is to be seen.
-        """
-        self._generator.manual_seed(derive_seed(self._recipe.seed, AUGMENTATION, step))
-        augmentation = self._recipe.augmentation.at(step / self.total_steps)
-        size = self.images.shape[-1]
-        warp = augment.warp(augmentation, count, size, self._generator, seen_size=seen_size)
-        return None if warp is None else warp[mine]
+    def _input_size(self, step: int) -> int | None:
+        """Return the size that the network sees at `step`; small ones come first."""
+        training = self._recipe.training
+        sizes = training.progressive_sizes
+        stage = int(len(sizes) * step / self.total_steps / training.progressive_fraction)
+        return sizes[stage] if stage < len(sizes) else self.preprocessing.size
+
+    def _seed(self, stream: int, counter: int) -> None:
+        self._generator.manual_seed(derive_seed(self._recipe.seed, stream, counter))
 
 
-def _preprocessing(recipe: Recipe, train: Dataset) -> Preprocessing:
-    choices = recipe.preprocessing
-    plain = Preprocessing(zoom=choices.zoom, size=choices.size, alignment=choices.alignment)
-    if not choices.standardize:
+def _preprocessing(recipe: Recipe, train_set: Dataset) -> Preprocessing:
+    config = recipe.preprocessing
+    plain = Preprocessing(zoom=config.zoom, size=config.size, alignment=config.alignment)
+    if not config.standardize:
         return plain
-    mean, std = train.pixel_mean_and_std()
+    mean, std = train_set.pixel_mean_and_std()
     return replace(plain, mean=mean / 255, std=std / 255 or 1.0)

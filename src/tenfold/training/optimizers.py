@@ -1,4 +1,4 @@
-"""From a recipe's words to PyTorch's optimizers, and the one that PyTorch lacks."""
+"""Optimizers: from the recipe to PyTorch's, Muon, and the moving average of the weights."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -11,50 +11,52 @@ from tenfold.config import OptimizerConfig
 
 # K. Jordan's coefficients: five terms of a polynomial that pulls every singular value towards 1.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-NEWTON_SCHULZ_STEPS = 3  # as airbench has it; the singular values end between about 0.7 and 1.2
+NEWTON_SCHULZ_STEPS = 3  # as in airbench; the singular values end between about 0.7 and 1.2
 
 
-def build(choices: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """Make the optimizer of `network`.
+def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Make the optimizer of `model`; each group keeps its "initial_lr" for `set_lr`.
 
     Weight decay spares biases and normalisation: pulling a scale towards zero regularises
     nothing. RMSprop smooths by 0.9 with epsilon 1e-8, as Keras and both articles have it.
     """
-    groups = _groups(network, choices)
-    rate, momentum = choices.learning_rate, choices.momentum
-    match choices.name:
+    groups = _param_groups(model, config)
+    lr, momentum = config.learning_rate, config.momentum
+    match config.name:
         case "adamw":
-            return torch.optim.AdamW(groups, lr=rate, fused=True)
+            return torch.optim.AdamW(groups, lr=lr, fused=True)
         case "muon":
-            return Muon(groups, lr=rate, filter_momentum=momentum)
+            return Muon(groups, lr=lr, muon_momentum=momentum)
         case "rmsprop":
-            return torch.optim.RMSprop(groups, lr=rate, alpha=0.9, eps=1e-8, momentum=momentum)
+            return torch.optim.RMSprop(groups, lr=lr, alpha=0.9, eps=1e-8, momentum=momentum)
         case "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
+            return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every group; filters under Muon have a multiple of it."""
+def set_lr(optimizer: torch.optim.Optimizer, multiplier: float) -> None:
+    """Set the learning rate of every group to `multiplier` times its initial one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["lr_scale"]
+        group["lr"] = group["initial_lr"] * multiplier
 
 
-def _groups(network: nn.Module, choices: OptimizerConfig) -> list[dict[str, Any]]:
+def _param_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Return matrices with weight decay, vectors without and, for Muon, the filters last."""
     filters: list[nn.Parameter] = []
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
-    for weight in network.parameters():
-        if choices.name == "muon" and weight.ndim == 4 and weight.shape[1] > 1:
+    for weight in model.parameters():
+        if config.name == "muon" and weight.ndim == 4 and weight.shape[1] > 1:
             filters.append(weight)
         else:
             (matrices if weight.ndim > 1 else vectors).append(weight)
-    times = choices.muon_learning_rate / choices.learning_rate
+    lr = config.learning_rate
     groups = [
-        {"params": matrices, "weight_decay": choices.weight_decay, "lr_scale": 1.0},
-        {"params": vectors, "weight_decay": 0.0, "lr_scale": 1.0},
+        {"params": matrices, "weight_decay": config.weight_decay, "initial_lr": lr},
+        {"params": vectors, "weight_decay": 0.0, "initial_lr": lr},
     ]
     if filters:
-        groups.append({"params": filters, "weight_decay": 0.0, "lr_scale": times})
+        lr = config.muon_learning_rate
+        groups.append({"params": filters, "weight_decay": 0.0, "initial_lr": lr})
     return groups
 
 
@@ -69,14 +71,14 @@ class Muon(torch.optim.AdamW):
     nothing to make orthogonal, and stays with AdamW. `torch.optim.Muon` takes matrices alone.
 
     Args:
-        groups: those with "lr_scale" other than 1 hold the filters.
-        lr: the peak for everything else.
-        filter_momentum: what is left of a filter's old momentum at each step.
+        groups: the last one holds the filters.
+        lr: of groups that have none of their own.
+        muon_momentum: what is left of a filter's old momentum at each step.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, filter_momentum: float) -> None:
+    def __init__(self, groups: list[dict[str, Any]], lr: float, muon_momentum: float) -> None:
         super().__init__(groups, lr=lr, fused=True)
-        self._momentum = filter_momentum
+        self._momentum = muon_momentum
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -88,24 +90,24 @@ class Muon(torch.optim.AdamW):
         loss: float | None = super().step(closure)
         for weight, gradient in zip(filters["params"], gradients, strict=True):
             if gradient is not None:
-                self._move(weight, gradient, filters["lr"])
+                self._update_filter(weight, gradient, filters["lr"])
         return loss
 
-    def _move(self, weight: Tensor, gradient: Tensor, rate: float) -> None:
+    def _update_filter(self, weight: Tensor, gradient: Tensor, lr: float) -> None:
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
             state["step"] = torch.zeros(())  # AdamW looks for one when a state is loaded
         momentum = state["momentum"].mul_(self._momentum).add_(gradient)
-        ahead = gradient.add(momentum, alpha=self._momentum)  # Nesterov's
+        nesterov = gradient.add(momentum, alpha=self._momentum)
         weight.mul_(len(weight) ** 0.5 / weight.norm())
         # channels_last memory is [out, k, k, in]: read that way, the matrix needs no copy.
-        matrix = orthogonal(ahead.permute(0, 2, 3, 1).flatten(1))
+        matrix = newton_schulz(nesterov.permute(0, 2, 3, 1).flatten(1))
         out, inputs, height, width = weight.shape
-        weight.sub_(matrix.view(out, height, width, inputs).permute(0, 3, 1, 2), alpha=rate)
+        weight.sub_(matrix.view(out, height, width, inputs).permute(0, 3, 1, 2), alpha=lr)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def newton_schulz(matrix: Tensor) -> Tensor:
     """Return roughly the nearest matrix with singular values of 1: float32 [rows, columns]."""
     a, b, c = NEWTON_SCHULZ
     is_wide = matrix.shape[0] <= matrix.shape[1]
@@ -118,20 +120,22 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def move(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move `average` a little towards `network`: weights and batch statistics alike.
+def update_ema(ema_model: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the exponential moving average towards `model`: weights and batch statistics alike.
 
-    The first steps move faster, so that the average does not remember the random start.
+    The average generalises better than the last weights. Its first steps move faster, so that it
+    does not remember the random start. `torch.optim.swa_utils.AveragedModel` copies the weights
+    at its first step in place of averaging, so it is not used here.
 
     Args:
-        average: changed in place.
-        network: as it is after this step.
+        ema_model: changed in place.
+        model: as it is after this step.
         decay: what is left of the old average at each step, once warm.
         step: counted from 0.
     """
     weight = 1 - min(decay, (1 + step) / (10 + step))
     targets, sources = [], []
-    for target, source in zip(_tensors(average), _tensors(network), strict=True):
+    for target, source in zip(_tensors(ema_model), _tensors(model), strict=True):
         if target.is_floating_point():
             targets.append(target)
             sources.append(source)
@@ -140,6 +144,6 @@ def move(average: nn.Module, network: nn.Module, decay: float, step: int) -> Non
     torch._foreach_lerp_(targets, sources, weight)
 
 
-def _tensors(network: nn.Module) -> Iterator[Tensor]:
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
     """Yield weights and statistics; `state_dict` would take ten times as long, at every step."""
-    return chain(network.parameters(), network.buffers())
+    return chain(model.parameters(), model.buffers())

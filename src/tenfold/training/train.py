@@ -1,292 +1,247 @@
-"""Learning by a whole recipe: one network or several, calibrated on the images held out."""
+"""Training by a whole recipe: one network or several, calibrated on the images held out.
 
+    train         what the command line calls: leaves a run folder
+    fit           the same for Python
+    pseudo_label  the test images that a recognizer is confident of, with its predictions
+"""
+
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from tenfold.data.dataset import Dataset
-from tenfold.data.splits import fold, split_rows
+from tenfold.data.splits import train_valid_rows
 from tenfold.errors import RecipeError
 from tenfold.files import output_folder, path_exists, write_text
-from tenfold.jobs import LOCAL, Executor
+from tenfold.jobs import LOCAL
 from tenfold.metrics import log_loss
-from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe, list_recipes
 from tenfold.recognizer import Recognizer, apply_temperature
 from tenfold.run_folder import RunFolder
-from tenfold.training.callbacks import Callback, NullCallback
-from tenfold.training.loop import fit
+from tenfold.training.callbacks import Callback
+from tenfold.training.console import progress_on_stderr
+from tenfold.training.ensemble import train_ensemble
+from tenfold.training.loop import TrainResult, fit_network, fit_single
+
+logger = logging.getLogger(__name__)
+
+TEMPERATURE_BOUNDS: Final = (0.05, 20.0)
+# With fewer images a few lucky predictions without an error would make it confident of all.
+MIN_CALIBRATION_IMAGES: Final = 100
 
 
-def learn(
+def train(
     labelled: Dataset,
     recipe: Recipe,
     folder: RunFolder,
     *,
     resume: bool = False,
-    extra: Dataset | None = None,
+    pseudo_labelled: Dataset | None = None,
     checks: Mapping[str, Any] | None = None,
-    listener: Callback | None = None,
-    executor: str | Executor = LOCAL,
-) -> "TrainResult":
+    callbacks: Sequence[Callback] = (),
+    executor: str = LOCAL,
+) -> TrainResult:
     """Train what the recipe asks for, on the part of `labelled` that it does not hold out.
 
     Args:
         labelled: labelled images.
         recipe: every choice.
         folder: the run folder to leave.
-        resume: go on with the run in `folder`; finished members are kept.
-        extra: images to learn from besides, never held out: see `pseudo_labelled`.
+        resume: continue the run in `folder`; finished members are kept.
+        pseudo_labelled: more images to train on, never held out: see `pseudo_label`.
         checks: what the checks of the data found, kept in `data.json`.
-        listener: is told how it goes.
+        callbacks: called besides those that write the run folder.
         executor: where the members of an ensemble train: "local", "ray" or "ray://host:port".
 
+    Returns:
+        The calibrated recognizer, and its predictions for the images held out.
+
     Raises:
-        TenfoldError: as `tenfold.training.loop.fit`; and JobError for a member that failed.
+        TenfoldError: as `tenfold.training.loop.fit_network`; and JobError for a member that failed.
         Interrupted: Ctrl-C or SIGTERM, with everything saved.
     """
-    listener = NullCallback() if listener is None else listener
     if not resume:
-        folder.check_is_free()
-    if executor != LOCAL and recipe.ensemble.members == 1:
-        listener.note("one network is trained here: --executor is for ensembles")
+        folder.check_is_empty()
     if recipe.ensemble.members > 1:
-        from tenfold.training.ensemble import train_ensemble  # noqa: PLC0415
-
-        raw = train_ensemble(
+        result = train_ensemble(
             labelled,
             recipe,
             folder,
-            extra=extra,
+            pseudo_labelled=pseudo_labelled,
             checks=checks,
-            listener=listener,
+            callbacks=callbacks,
             executor=executor,
         )
     else:
-        teacher = _teacher(labelled, recipe, folder, listener)
-        raw = fit_single(
+        if executor != LOCAL:
+            logger.info("one network trains in this process: --executor is for ensembles")
+        result = fit_single(
             labelled,
             recipe,
             folder,
-            teacher=teacher,
-            extra=extra,
+            teacher=_teacher(labelled, recipe, folder, callbacks),
+            pseudo_labelled=pseudo_labelled,
             checks=checks,
-            listener=listener,
+            callbacks=callbacks,
         )
-    if raw.held_out is None:
-        return raw
-    found = raw.held_out
-    recognizer = fit_temperature(
-        raw.recognizer, found.probabilities, found.dataset.require_labels()
+    result = calibrated(result)
+    result.recognizer.save(folder.recognizer)
+    if result.validation is not None:
+        result.validation.save(folder.validation)
+    return result
+
+
+def fit(
+    train_set: Dataset,
+    valid_set: Dataset | None = None,
+    recipe: Recipe | str | Path = "quick",
+    *,
+    out: Path | str | None = None,
+    resume: bool = False,
+    verbose: bool = False,
+) -> Recognizer:
+    """Train a calibrated recognizer by any recipe: the Python API.
+
+    Args:
+        train_set: labelled images.
+        valid_set: labelled images to validate and calibrate on; None holds out a part of
+            `train_set` as the recipe says. An ensemble always divides `train_set`.
+        recipe: a Recipe, the name of one, or a TOML file.
+        out: the run folder to leave; None leaves no files.
+        resume: continue the run in `out`.
+        verbose: show progress on stderr: a live bar on a terminal, plain lines elsewhere.
+
+    Raises:
+        TenfoldError: as `train`; a RecipeError if a `valid_set` is given to a recipe that trains
+            several networks.
+        Interrupted: Ctrl-C or SIGTERM, with everything saved in `out`.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    if valid_set is not None and not recipe.is_single_model:
+        problem = "trains several networks, which divide train_set themselves; expected no valid_set"
+        raise RecipeError(recipe.name, [problem])
+    folder = None if out is None else RunFolder(Path(out))
+    if folder is not None and not resume:
+        folder.check_is_empty()
+    with TemporaryDirectory() as scratch, progress_on_stderr(verbose) as callbacks:
+        if valid_set is not None:
+            result = calibrated(
+                fit_network(train_set, valid_set, recipe, folder=folder, callbacks=callbacks)
+            )
+            if folder is not None:
+                result.recognizer.save(folder.recognizer)
+        elif folder is None and recipe.is_single_model:
+            result = calibrated(fit_single(train_set, recipe, callbacks=callbacks))
+        else:
+            where = folder or RunFolder(Path(scratch))
+            result = train(train_set, recipe, where, resume=True, callbacks=callbacks)
+    return result.recognizer
+
+
+def calibrated(result: TrainResult) -> TrainResult:
+    """Return `result` with the temperature that suits its validation images."""
+    validation = result.validation
+    if validation is None or validation.labels is None:
+        return result
+    temperature = fit_temperature(validation.probabilities, validation.labels)
+    return replace(
+        result,
+        recognizer=replace(result.recognizer, temperature=temperature),
+        validation=replace(
+            validation, probabilities=apply_temperature(validation.probabilities, temperature)
+        ),
     )
-    recognizer.save(folder.recognizer)
-    probabilities = apply_temperature(found.probabilities, recognizer.temperature)
-    Predictions.from_probabilities(
-        found.dataset, probabilities, indices=found.rows, dataset_sha256=labelled.content_hash()
-    ).save(folder.held_out)
-    held_out = replace(found, probabilities=probabilities)
-    return replace(raw, recognizer=recognizer, held_out=held_out)
 
 
-def pseudo_labelled(recognizer: Recognizer, unlabelled: Dataset, confidence: float) -> Dataset:
-    """Return the images that `recognizer` is at least so sure of, labelled with its answers.
+def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Return the temperature with the lowest log loss on validation images.
+
+    C. Guo, G. Pleiss, Y. Sun and K. Weinberger, 'On calibration of modern neural networks', ICML
+    2017: dividing the logits by a single number is enough, and changes no prediction.
+
+    Args:
+        probabilities: float32 [N, classes], of a recognizer with temperature 1.
+        labels: int64 [N].
+
+    Returns:
+        A number from 0.05 to 20; 1, which leaves probabilities alone, for under 100 images or
+        without an error on them: then only certainty itself would be likely enough.
+    """
+    if len(labels) < MIN_CALIBRATION_IMAGES or (probabilities.argmax(axis=1) == labels).all():
+        return 1.0
+
+    def loss(log_temperature: float) -> float:
+        return log_loss(apply_temperature(probabilities, float(np.exp(log_temperature))), labels)
+
+    bounds = tuple(np.log(TEMPERATURE_BOUNDS))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+
+
+def pseudo_label(recognizer: Recognizer, test_set: Dataset, threshold: float) -> Dataset:
+    """Return the images that `recognizer` is at least so confident of, labelled by it.
 
     D.-H. Lee, 'Pseudo-Label: the simple and efficient semi-supervised learning method', 2013.
     """
-    probabilities = recognizer.predict_proba(unlabelled)
-    sure = np.flatnonzero(probabilities.max(axis=1) >= confidence)
-    labels = probabilities[sure].argmax(axis=1).astype(np.int64)
-    name = f"{unlabelled.name} (pseudo-labels)"
-    return Dataset(unlabelled.images[sure], labels, recognizer.classes, name)
+    probabilities = recognizer.predict_proba(test_set)
+    confident = np.flatnonzero(probabilities.max(axis=1) >= threshold)
+    labels = probabilities[confident].argmax(axis=1).astype(np.int64)
+    name = f"{test_set.name} (pseudo-labels)"
+    return Dataset(test_set.images[confident], labels, recognizer.classes, name)
+
+
+def write_recipe(folder: RunFolder, recipe: Recipe) -> None:
+    """Write the recipe before a first training in a subfolder: resuming looks for it."""
+    if not (path_exists(folder.pseudo_label_stage) or path_exists(folder.teacher)):
+        output_folder(folder.path)
+        write_text(folder.recipe, recipe.to_toml())
 
 
 def _teacher(
-    labelled: Dataset, recipe: Recipe, folder: RunFolder, listener: Callback
+    labelled: Dataset, recipe: Recipe, folder: RunFolder, callbacks: Sequence[Callback]
 ) -> Recognizer | None:
-    """Return whom the recipe wants to learn from: trained now, if it names a recipe."""
-    wanted = recipe.distillation.teacher
-    if wanted is None:
+    """Return the teacher that the recipe asks for: trained now, if it names a recipe."""
+    name = recipe.distillation.teacher
+    if name is None:
         return None
-    trained = wanted in list_recipes()
-    teacher = (
-        _train_teacher(labelled, wanted, recipe, folder, listener)
-        if trained
-        else Recognizer.load(wanted)
-    )
-    training, validation = divide(labelled, recipe)
-    if validation is not None and teacher.provenance.get("learned") != training.content_hash():
-        listener.note(
-            f"teacher {wanted} may have learned from images that are held out here: what is "
-            "expected from them may flatter a little"
+    if name in list_recipes():
+        teacher = _train_teacher(labelled, name, recipe, folder, callbacks)
+    else:
+        teacher = Recognizer.load(name)
+    train_rows, valid_rows = train_valid_rows(labelled, recipe.data, recipe.split_seed)
+    train_sha256 = labelled.select(train_rows).content_hash()
+    if valid_rows is not None and teacher.provenance.get("train_sha256") != train_sha256:
+        logger.warning(
+            "teacher %s may have been trained on validation images: their score may be too high",
+            name,
         )
     return teacher
 
 
 def _train_teacher(
-    labelled: Dataset, wanted: str, recipe: Recipe, folder: RunFolder, listener: Callback
-) -> Recognizer:
-    listener.note(f"training the teacher first, by recipe {wanted}")
-    of_teacher = Recipe.load(wanted, seed=recipe.seed)
-    if recipe.data.validation is not None:
-        of_teacher = of_teacher.with_overrides({"data": _division(recipe)})
-    if of_teacher.distillation.teacher is not None:
-        problem = f"distillation.teacher {wanted} has a teacher of its own, expected one without"
-        raise RecipeError(recipe.name, [problem])
-    begin(folder, recipe)
-    return learn(
-        labelled, of_teacher, RunFolder(folder.teacher), resume=True, listener=listener
-    ).recognizer
-
-
-def begin(folder: RunFolder, recipe: Recipe) -> None:
-    """Name the recipe in a folder where another training comes first: resuming looks for it."""
-    if not (path_exists(folder.first) or path_exists(folder.teacher)):
-        output_folder(folder.path)
-        write_text(folder.recipe, recipe.to_toml())
-
-
-def _division(recipe: Recipe) -> dict[str, Any]:
-    """Return what decides which images are held out."""
-    about = recipe.data.model_dump(include={"validation", "fold"})
-    return {**about, "split_seed": recipe.split_seed}
-
-
-@dataclass(frozen=True)
-class HeldOutPredictions:
-    """Labelled images judged by networks that did not learn from them.
-
-    Attributes:
-        dataset: the images.
-        rows: int64 [N], where each stands among all labelled images.
-        probabilities: float32 [N, classes]; in an ensemble the mean over the members that held
-            an image out, which are far fewer than all.
-    """
-
-    dataset: Dataset
-    rows: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a recipe made of labelled images.
-
-    Attributes:
-        recognizer: calibrated, once it comes from `tenfold.training.train.learn`.
-        held_out: None if the recipe holds nothing out.
-        history: the epochs of the network, or of the first member.
-        train_s: seconds of training and validation; pauses left out.
-    """
-
-    recognizer: Recognizer
-    held_out: HeldOutPredictions | None
-    history: Sequence[Mapping[str, Any]]
-    train_s: float
-
-
-def fit_single(
     labelled: Dataset,
+    name: str,
     recipe: Recipe,
     folder: RunFolder,
-    *,
-    listener: Callback,
-    teacher: Recognizer | None = None,
-    extra: Dataset | None = None,
-    checks: Mapping[str, Any] | None = None,
-) -> "TrainResult":
-    """Train one network in `folder`, going on with what is there; it is not calibrated yet.
-
-    The arguments are those of `tenfold.training.train.learn`; `teacher` is whom the network learns
-    from besides.
-    """
-    training, validation = divide(labelled, recipe)
-    if validation is not None:
-        listener.note(f"learning from {len(training):,}, held out {len(validation):,} to judge by")
-    kept = fit(
-        training if extra is None else training.concat(extra),
-        validation,
-        recipe,
-        out=folder.path,
-        resume=True,  # `learn` has looked whether it may
-        teacher=teacher,
-        checks=checks,
-        listener=listener,
-    )
-    recognizer = replace(kept, temperature=1.0)  # a resumed run may have had one already
-    held_out = None
-    if validation is not None:
-        _, rows = rows_of(labelled, recipe)
-        held_out = HeldOutPredictions(validation, rows, recognizer.predict_proba(validation))
-    history = folder.history()
-    return TrainResult(recognizer, held_out, history, history[-1]["elapsed_s"])
-
-
-def divide(labelled: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
-    """Return the images to learn from and those held out, as a recipe for one network says."""
-    if recipe.data.validation is None:
-        return labelled, None
-    train, valid = rows_of(labelled, recipe)
-    return (
-        labelled.select(train, f"{labelled.name} (training part)"),
-        labelled.select(valid, f"{labelled.name} (validation part)"),
-    )
-
-
-def rows_of(labelled: Dataset, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows to learn from and those held out, by a recipe that holds some out."""
-    data, seed = recipe.data, recipe.split_seed
-    assert data.validation is not None
-    if data.fold is None:
-        return split_rows(labelled, data.validation, seed)
-    assert data.folds is not None
-    return fold(labelled, data.folds, data.fold, seed)
-
-
-def fit_worker_rank(labelled: Dataset, recipe: Recipe) -> None:
-    """Be one of several processes that train one network, but not the one that keeps it."""
-    training, validation = divide(labelled, recipe)
-    fit(training, validation, recipe)
-
-
-COLDEST, HOTTEST = 0.05, 20.0
-# With fewer images a lucky handful without a mistake would make the recognizer sure of all.
-FEWEST_IMAGES = 100
-
-
-def fit_temperature(
-    recognizer: Recognizer, probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+    callbacks: Sequence[Callback],
 ) -> Recognizer:
-    """Return `recognizer` with the temperature that held-out images want.
-
-    Args:
-        recognizer: any temperature that it has is replaced.
-        probabilities: float32 [N, classes], said of the images without a temperature.
-        labels: the truth, int64 [N].
-    """
-    return replace(recognizer, temperature=best_temperature(probabilities, labels))
-
-
-def best_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the temperature that makes the truth of held-out images most likely.
-
-    Args:
-        probabilities: float32 [N, classes], as an untempered recognizer gives them.
-        labels: the truth, int64 [N].
-
-    Returns:
-        A number from 0.05 to 20; 1, which leaves probabilities alone, for under 100 images or
-        without a mistake on them: then only certainty itself would be likely enough.
-    """
-    if len(labels) < FEWEST_IMAGES or (probabilities.argmax(axis=1) == labels).all():
-        return 1.0
-
-    def loss(log_temperature: float) -> float:
-        tempered = apply_temperature(probabilities, float(np.exp(log_temperature)))
-        return log_loss(tempered, labels)
-
-    bounds = (np.log(COLDEST), np.log(HOTTEST))
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    logger.info("training the teacher first, by recipe %s", name)
+    teacher_recipe = Recipe.load(name, seed=recipe.seed)
+    if recipe.data.validation is not None:
+        split = recipe.data.model_dump(include={"validation", "fold"})
+        split["split_seed"] = recipe.split_seed
+        teacher_recipe = teacher_recipe.with_overrides({"data": split})
+    if teacher_recipe.distillation.teacher is not None:
+        problem = f"distillation.teacher {name} has a teacher of its own, expected one without"
+        raise RecipeError(recipe.name, [problem])
+    write_recipe(folder, recipe)
+    result = train(
+        labelled, teacher_recipe, RunFolder(folder.teacher), resume=True, callbacks=callbacks
+    )
+    return result.recognizer
