@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tenfold.metrics import score
     from tenfold.recipe import Recipe
     from tenfold.recognizer import Recognizer, evaluate
-    from tenfold.training.loop import fit
+    from tenfold.training.train import fit
 
 __version__ = "0.1.0"
 
@@ -31,7 +31,7 @@ _HOMES = {
     "TenfoldError": "tenfold.errors",
     "check": "tenfold.data",
     "evaluate": "tenfold.recognizer",
-    "fit": "tenfold.training.loop",
+    "fit": "tenfold.training.train",
     "kaggle_split": "tenfold.data",
     "mnist": "tenfold.data",
     "read": "tenfold.data",

@@ -13,8 +13,8 @@ from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, RecipeError
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
-from tenfold.training.loop import fit
-from tenfold.training.train import divide, fit_temperature
+from tenfold.training.loop import fit_single
+from tenfold.training.train import calibrated
 
 
 class DigitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -52,12 +52,7 @@ class DigitClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, labels = np.unique(_column(y), return_inverse=True)
         names = tuple(str(value) for value in self.classes_)
         dataset = Dataset(_images(X), labels.astype(np.int64), names, "X")
-        train, valid = divide(dataset, recipe)
-        recognizer = fit(train, valid, recipe)
-        if valid is not None:
-            said = recognizer.predict_proba(valid)
-            recognizer = fit_temperature(recognizer, said, valid.require_labels())
-        self.recognizer_: Recognizer = recognizer
+        self.recognizer_: Recognizer = calibrated(fit_single(dataset, recipe)).recognizer
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:

@@ -207,9 +207,11 @@ def save_arrays(
 
     header = {"format": format, "metadata": json.dumps(metadata)}
     header["sha256"] = checksum(header["metadata"], arrays)
+    # One entry: safetensors writes several in random order, and equal content shall be equal bytes.
+    entry = {"tenfold": json.dumps(header)}
     with atomic_path(path) as temporary:
         try:
-            save_file(dict(arrays), temporary, header)
+            save_file(dict(arrays), temporary, entry)
         except SafetensorError as error:  # it wraps a full disk, among others
             raise OSError(str(error)) from error
 
@@ -226,7 +228,7 @@ def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dic
         raise RecognizerError(f"{path}: there is no such file, expected one that tenfold saved")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            entry = (file.metadata() or {}).get("tenfold", "{}")
             # A copy owns its memory: the file may be replaced while the arrays are in use.
             arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
@@ -234,6 +236,7 @@ def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dic
             f"{path}: is damaged, or was not saved by tenfold ({error}), expected {format!r} as a "
             "safetensors file"
         ) from error
+    header = json.loads(entry)
     check_format(path, header.get("format", "no format"), format)
     metadata = header.get("metadata", "")
     if header.get("sha256") != checksum(metadata, arrays):

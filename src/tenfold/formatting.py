@@ -2,7 +2,10 @@
 
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LOG_INTERVAL_S = 4.0  # a log of hours stays readable, and shows soon that it is alive
 
@@ -58,3 +61,22 @@ class ProgressLogger:
         self._logged_at = time.monotonic()
         of_total = "" if total is None else f" of {total:,}"
         self._logger.info("%s%s %s", f"{done:,}", of_total, self._unit)
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints messages on a rich console as they are, however long, above any live bar or table.
+
+    Args:
+        console: where to print.
+    """
+
+    def __init__(self, console: "Console") -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message; a warning is marked as one."""
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            message = f"warning: {message}"
+        self._console.print(message, highlight=False, markup=False, soft_wrap=True)

@@ -12,7 +12,6 @@ from typing import Any, Final
 from tenfold.errors import ExperimentError, OutputError, RecognizerError
 from tenfold.files import check_format, exclusive_lock, path_exists, write_json, write_text
 
-
 RUN_FORMAT: Final = "tenfold-run-2"
 
 
@@ -124,7 +123,13 @@ class RunFolder:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was trained here, not even in part."""
-        parts = (self.checkpoint, self.recognizer, self.members, self.teacher, self.pseudo_label_stage)
+        parts = (
+            self.checkpoint,
+            self.recognizer,
+            self.members,
+            self.teacher,
+            self.pseudo_label_stage,
+        )
         return not any(path_exists(part) for part in parts)
 
     def check_is_empty(self) -> None:

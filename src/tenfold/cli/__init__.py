@@ -1,11 +1,12 @@
 """The command line: parse, call, print, exit code.
 
-No other room decides an exit code, but for the process of a job.
+No other package decides an exit code, but for the process of a job.
 Heavy imports stand inside the commands: `tenfold --help` must not wait for torch.
 """
 
 import errno
 import io
+import logging
 import os
 import signal
 import sys
@@ -14,13 +15,13 @@ from pathlib import Path
 import typer
 
 from tenfold.cli import experiment, inspect, predict, train
-from tenfold.cli.common import app, drop
+from tenfold.cli.common import app, detach
 from tenfold.errors import Interrupted, TenfoldError
 from tenfold.files import os_error_message
 
 __all__ = ["app", "experiment", "inspect", "main", "predict", "train"]
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main() -> None:
@@ -31,21 +32,23 @@ def main() -> None:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
         if code == Interrupted.exit_code:  # typer keeps Ctrl-C to itself and returns this
-            print_error("interrupted", code)
+            _print_error("interrupted", code)
     except (TenfoldError, Interrupted) as error:
-        code = print_error(str(error), error.exit_code)
+        code = _print_error(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        code = print_error("interrupted", Interrupted.exit_code)
+        code = _print_error("interrupted", Interrupted.exit_code)
     except BrokenPipeError:  # as in `tenfold recipes | head -1`: nobody reads on, which is fine
-        drop(sys.stdout)
+        detach(sys.stdout)
         code = 0
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in _CANNOT_WRITE:
             raise  # a bug of ours, to be seen as one
-        drop(sys.stdout)
-        code = print_error(f"the output cannot be written ({os_error_message(error)})", 2)
+        detach(sys.stdout)
+        code = _print_error(f"the output cannot be written ({os_error_message(error)})", 2)
     except typer.TyperException as error:
-        code = print_error(error.format_message(), error.exit_code)
+        code = _print_error(error.format_message(), error.exit_code)
+    finally:
+        logging.getLogger("tenfold").handlers.clear()  # those of the command's console
     sys.exit(code or 0)
 
 
@@ -59,9 +62,9 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def print_error(sentence: str, code: int) -> int:
+def _print_error(sentence: str, code: int) -> int:
     try:
         sys.stderr.write(f"tenfold: {' '.join(sentence.split())}\n")
-    except OSError:  # nobody hears it; the code still tells
-        drop(sys.stderr)
+    except OSError:  # nobody reads it; the code still says it
+        detach(sys.stderr)
     return code

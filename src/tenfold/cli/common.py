@@ -1,9 +1,9 @@
-"""What the commands share: the application, their options, and where they write."""
+"""What the commands share: the application, their options, and the console."""
 
 import json
+import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +37,7 @@ def _options(
         bool, Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
     ] = False,
 ) -> None:
-    """What stands before a command; its help is the application's own."""
+    """Options before the command; the help text is the application's."""
     del version
 
 
@@ -54,7 +54,8 @@ RecipeOption = Annotated[
     str | None, Option("--recipe", "-r", metavar="NAME|FILE", help="Default: quick.")
 ]
 SetOption = Annotated[
-    list[str] | None, Option("--set", metavar="KEY=VALUE", help="Change one choice; repeatable.")
+    list[str] | None,
+    Option("--set", metavar="KEY=VALUE", help="Override one field of the recipe; repeatable."),
 ]
 SeedOption = Annotated[int | None, Option("--seed", help="Default: the recipe's, 0.")]
 OutOption = Annotated[
@@ -69,58 +70,51 @@ ExecutorOption = Annotated[
         callback=_check_executor,
     ),
 ]
-ResumeOption = Annotated[bool, Option("--resume", help="Go on with the run in --out.")]
+ResumeOption = Annotated[bool, Option("--resume", help="Continue the run in --out.")]
 JsonOption = Annotated[bool, Option("--json", help="One JSON object on stdout, nothing else.")]
 ModelArgument = Annotated[
     Path, Argument(metavar="RUN|MODEL", help="A run folder or a recognizer file.")
 ]
 
 
-def read_images(
-    path: Path, *, labels: bool, console: "Console", classes: tuple[str, ...] | None = None
-) -> "Dataset":
-    """Read a CSV of images, and say so."""
+def read_images(path: Path, *, labels: bool, classes: tuple[str, ...] | None = None) -> "Dataset":
+    """Read a CSV of images, and log how many."""
     from tenfold.data import read
     from tenfold.formatting import pluralize
 
-    dataset = read(path, labels=labels, classes=classes, on_note=make_logger(console))
+    dataset = read(path, labels=labels, classes=classes)
     size = dataset.image_size
-    say(console, f"read {path}: {pluralize(len(dataset), 'image')} of {size} × {size}")
+    images = pluralize(len(dataset), "image")
+    logging.getLogger(__name__).info("read %s: %s of %d × %d", path, images, size, size)
     return dataset
 
 
 def make_console(as_json: bool = False) -> "Console":
-    """Where people read: stdout, or stderr when stdout belongs to JSON.
+    """Make the console for people: stdout, or stderr when stdout belongs to JSON.
 
-    Of several processes that train together the first one speaks, the others are quiet.
+    The messages of the logger "tenfold" are printed there too. Under torchrun the main process
+    prints, the others are silent.
     """
     from rich.console import Console
 
+    from tenfold.formatting import ConsoleHandler
     from tenfold.jobs.job import rank_and_world_size
 
-    class Lasting(Console):
+    class PipeConsole(Console):
         """A console that falls silent when nobody reads on, as in `tenfold run | head`."""
 
         def on_broken_pipe(self) -> None:
             self.quiet = True
-            drop(self.file)
+            detach(self.file)
 
-    return Lasting(stderr=as_json, emoji=False, quiet=rank_and_world_size()[0] > 0)
-
-
-def processes_together() -> int:
-    """Tell how many processes torchrun started; without it, one."""
-    from tenfold.jobs.job import rank_and_world_size
-
-    return rank_and_world_size()[1]
+    console = PipeConsole(stderr=as_json, emoji=False, quiet=rank_and_world_size()[0] > 0)
+    package = logging.getLogger("tenfold")
+    package.setLevel(logging.INFO)
+    package.addHandler(ConsoleHandler(console))
+    return console
 
 
-def make_logger(console: "Console") -> Callable[[str], None]:
-    """Return what prints a sentence."""
-    return lambda sentence: say(console, sentence)
-
-
-def say(console: "Console", line: str) -> None:
+def print_line(console: "Console", line: str) -> None:
     """Print a line as it is, however long."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -131,9 +125,9 @@ def print_json(value: Any) -> None:
         sys.stdout.write(json.dumps(value) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        drop(sys.stdout)
+        detach(sys.stdout)
 
 
-def drop(stream: IO[str]) -> None:
-    """Send what is still buffered nowhere, or Python would stumble over it once more at exit."""
+def detach(stream: IO[str]) -> None:
+    """Discard what is still buffered, or Python would fail on it once more at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""The commands to look at things: check, data, report and recipes."""
+"""The commands that show things: check, data, report and recipes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +10,9 @@ from tenfold.cli.common import (
     TrainFile,
     app,
     make_console,
-    make_logger,
     print_json,
+    print_line,
     read_images,
-    say,
 )
 from tenfold.errors import TenfoldError
 
@@ -28,38 +27,38 @@ def check_command(
     train: TrainFile,
     test: Annotated[Path | None, Argument(metavar="TEST", help="CSV to predict.")] = None,
     out: Annotated[
-        Path | None, Option("--out", metavar="DIR", help="Draw pictures into it, too.")
+        Path | None, Option("--out", metavar="DIR", help="Save figures into it, too.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what is wrong or odd in the data, and any overlap."""
+    """Report what is wrong or odd in the data, and overlap of the two files."""
     console = make_console(as_json)
     from tenfold.data import check
 
-    labelled = read_images(train, labels=True, console=console)
-    unlabelled = None if test is None else read_images(test, labels=False, console=console)
-    findings = check(labelled, unlabelled)
+    train_set = read_images(train, labels=True)
+    test_set = None if test is None else read_images(test, labels=False)
+    report = check(train_set, test_set)
     if as_json:
-        print_json(findings.to_json())
+        print_json(report.to_json())
     else:
-        for line in findings.lines():
-            say(console, line)
+        for line in report.lines():
+            print_line(console, line)
     if out is not None:
         from tenfold.files import output_folder
         from tenfold.report import figures
 
-        folder, labels, classes = output_folder(out), labelled.require_labels(), labelled.classes
-        title = f"Images of each class: {labelled.name}"
-        balance = figures.class_balance(labelled.class_counts(), None, title)
+        folder, labels, classes = output_folder(out), train_set.require_labels(), train_set.classes
+        title = f"Images of each class: {train_set.name}"
+        balance = figures.class_balance(train_set.class_counts(), None, title)
         figures.save(balance, folder / "classes.png")
-        sheet = figures.sample_sheet(labelled.images, labels, classes)
+        sheet = figures.sample_sheet(train_set.images, labels, classes)
         figures.save(sheet, folder / "samples.png")
-        say(console, f"pictures are in {folder}")
+        print_line(console, f"figures: {folder}")
 
 
 @app.command("data")
 def data_command(
-    name: Annotated[str, Argument(metavar="NAME", help="So far mnist alone.")],
+    name: Annotated[str, Argument(metavar="NAME", help="Only mnist so far.")],
     kaggle: Annotated[Path, Option("--kaggle", metavar="DIR", help="Where the four CSV files go.")],
     seed: Annotated[
         int | None, Option("--seed", help="Of the split 42,000 / 28,000. Default: 0.", min=0)
@@ -71,41 +70,38 @@ def data_command(
     """Write a dataset as the competition hands it out."""
     console = make_console()
     if canonical and seed is not None:
-        raise TenfoldError(
-            f"--seed {seed}: MNIST's own split is not drawn, expected no --canonical"
-        )
+        raise TenfoldError(f"--seed {seed}: MNIST's own split has no seed, expected no --canonical")
     from tenfold.data import kaggle_split, load, write_kaggle_folder
 
-    both = load(name, on_note=make_logger(console))
+    both = load(name)
     train, test = both if canonical else kaggle_split(*both, seed or 0)
     write_kaggle_folder(kaggle, train, test)
-    say(
+    print_line(
         console,
         f"{len(train):,} labelled digits in {kaggle / 'train.csv'}, "
-        f"{len(test):,} to predict in {kaggle / 'test.csv'}, their truth in truth.csv",
+        f"{len(test):,} to predict in {kaggle / 'test.csv'}, their labels in truth.csv",
     )
 
 
 @app.command("report")
 def report_command(
-    runs: Annotated[
-        list[Path], Argument(metavar="RUN", help="Run folders: drawn again, or compared.")
-    ],
+    runs: Annotated[list[Path], Argument(metavar="RUN", help="Run folders.")],
     digit: Annotated[
         str | None,
-        Option("--digit", metavar="CLASS", help="Follow an image of this class through it."),
+        Option("--digit", metavar="CLASS", help="Show the feature maps of an image of this class."),
     ] = None,
-    compare: Annotated[bool, Option("--compare", help="Lay several runs side by side.")] = False,
+    compare: Annotated[bool, Option("--compare", help="Compare several runs.")] = False,
     out: Annotated[
-        Path | None, Option("--out", metavar="FILE", help="With --compare: as a page, too.")
+        Path | None,
+        Option("--out", metavar="FILE", help="With --compare: write it as a page, too."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw the report of a run again from what it saved."""
+    """Write the report of a run again from what it saved, or compare runs."""
     console = make_console(as_json)
     if compare and digit is not None:
         raise TenfoldError(
-            f"--digit {digit}: is followed in one run's report, expected no --compare"
+            f"--digit {digit}: belongs to the report of one run, expected no --compare"
         )
     if out is not None and not compare:
         raise TenfoldError(f"--out {out}: is the page of --compare, expected both or neither")
@@ -114,15 +110,15 @@ def report_command(
         return
     from tenfold.report.run_report import write_report
 
-    pages = [write_report(run, digit=digit, note=make_logger(console)) for run in runs]
+    pages = [write_report(run, digit=digit) for run in runs]
     for page in pages:
-        say(console, f"the report is {page}")
+        print_line(console, f"report: {page}")
     if as_json:
         print_json({"reports": [str(page) for page in pages]})
 
 
 def _compare(runs: list[Path], out: Path | None, console: "Console", *, as_json: bool) -> None:
-    """Print runs side by side, and write them as a page if one is wanted."""
+    """Print a comparison of runs, and write it as a page if one is wanted."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -137,14 +133,14 @@ def _compare(runs: list[Path], out: Path | None, console: "Console", *, as_json:
         return
     section = found.section()
     for sentence in section.paragraphs:
-        say(console, sentence)
+        print_line(console, sentence)
     for content in section.tables:
         table = Table(*content.header, box=None, pad_edge=False, title=content.caption)
         for row in content.rows:
             table.add_row(*map(escape, row))
         console.print(table)
     if out is not None:
-        say(console, f"the page is {out}")
+        print_line(console, f"report: {out}")
 
 
 @app.command("recipes")
@@ -160,9 +156,9 @@ def recipes_command(
     if show is None:
         for name in list_recipes():
             recipe = Recipe.load(name)
-            say(console, f"{name:12} {recipe.description}")
+            print_line(console, f"{name:12} {recipe.description}")
             if recipe.benchmark:
-                say(console, f"{'':12} measured: {recipe.benchmark}")
+                print_line(console, f"{'':12} measured: {recipe.benchmark}")
         return
     _show_recipe(Recipe.load(show), console)
 
@@ -186,7 +182,7 @@ def _show_recipe(recipe: "Recipe", console: "Console") -> None:
         table.add_row(layer.name, layer.kind, shape, *counts)
     console.print(recipe.to_toml(), highlight=False, markup=False, soft_wrap=True)
     console.print(table)
-    say(
+    print_line(
         console,
         f"\n{sum(layer.parameters for layer in layers):,} parameters, "
         f"{sum(layer.multiply_adds for layer in layers):,} multiply-adds "

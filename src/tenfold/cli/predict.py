@@ -1,6 +1,7 @@
-"""The commands about answers: predict, evaluate_probabilities, score, submit and standing."""
+"""The commands about predictions: predict, evaluate, score, submit and leaderboard."""
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +13,9 @@ from tenfold.cli.common import (
     ModelArgument,
     app,
     make_console,
-    make_logger,
     print_json,
+    print_line,
     read_images,
-    say,
 )
 from tenfold.errors import DataError
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tenfold.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 
 @app.command("predict")
@@ -35,7 +37,7 @@ def predict_command(
     executor: ExecutorOption = "local",
     as_json: JsonOption = False,
 ) -> None:
-    """Read the digits in a file and write the submission.
+    """Predict the digits in a file and write the submission.
 
     The file is read in pieces: it may be larger than memory.
     """
@@ -45,13 +47,16 @@ def predict_command(
 
     if out is None and not as_json:
         out = Path("submission.csv")
-    recognizer, found = predict_file(model, test, out, executor=executor)
+    recognizer, predictions = predict_file(model, test, out, executor=executor)
     if out is not None:
-        say(console, f"{pluralize(len(found.predicted), 'answer')} written to {out} and read back")
+        print_line(
+            console,
+            f"{pluralize(len(predictions.predicted), 'prediction')} written to {out} (verified)",
+        )
     if as_json:
-        confidence = [round(float(value), 6) for value in found.confidence]
-        names = recognizer.decode_labels(found.predicted)
-        print_json({"answers": names.tolist(), "confidence": confidence})
+        confidence = [round(float(value), 6) for value in predictions.confidence]
+        labels = recognizer.decode_labels(predictions.predicted)
+        print_json({"labels": labels.tolist(), "confidence": confidence})
 
 
 @app.command("evaluate")
@@ -60,55 +65,55 @@ def evaluate_command(
     labelled: Annotated[Path, Argument(metavar="LABELLED", help="CSV with a label column.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Compare answers with known labels, class by class."""
+    """Compare predictions with known labels, class by class."""
     console = make_console(as_json)
+    from tenfold.formatting import ProgressLogger
     from tenfold.metrics import evaluate_probabilities
     from tenfold.recognizer import Recognizer
-    from tenfold.training.callbacks import counting
 
     recognizer = Recognizer.load(model)
-    dataset = read_images(labelled, labels=True, console=console, classes=recognizer.classes)
+    dataset = read_images(labelled, labels=True, classes=recognizer.classes)
     probabilities = recognizer.predictor().predict_proba(
-        dataset, on_progress=counting(make_logger(console))
+        dataset, on_progress=ProgressLogger(logger, "images")
     )
     found = evaluate_probabilities(probabilities, dataset.require_labels(), recognizer.classes)
     if as_json:
         print_json(found.to_json())
         return
-    say(console, f"score: {found.score}")
-    say(console, f"loss {found.loss:.4f}, calibration error {found.calibration_error:.4f}")
+    print_line(console, f"score: {found.score}")
+    print_line(console, f"loss {found.loss:.4f}, calibration error {found.calibration_error:.4f}")
     for name, score in found.per_class.items():
-        say(console, f"  class {name}: {score}")
-    say(console, "confusion (rows: truth, columns: answer)")
+        print_line(console, f"  class {name}: {score}")
+    print_line(console, "confusion matrix (rows: label, columns: prediction)")
     names = recognizer.classes
     width = max(len(str(found.confusion.max())), *map(len, names)) + 1
     for name, row in [("", names), *zip(names, found.confusion.tolist(), strict=True)]:
-        say(console, "".join(f"{cell!s:>{width}}" for cell in (name, *row)))
+        print_line(console, "".join(f"{cell!s:>{width}}" for cell in (name, *row)))
 
 
 @app.command("score")
 def score_command(
     submission: Annotated[Path, Argument(metavar="SUBMISSION", help="ImageId,Label.")],
-    truth: Annotated[Path, Argument(metavar="TRUTH", help="ImageId,Label.")],
+    labels: Annotated[Path, Argument(metavar="LABELS", help="ImageId,Label.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Compare a submission with the truth."""
+    """Compare a submission with the true labels."""
     console = make_console(as_json)
     from tenfold.data import read_submission
     from tenfold.formatting import pluralize
     from tenfold.metrics import score
 
-    answers, known = read_submission(submission), read_submission(truth)
-    if len(answers) != len(known):
+    predicted, known = read_submission(submission), read_submission(labels)
+    if len(predicted) != len(known):
         raise DataError(
-            f"{submission}: has {pluralize(len(answers), 'answer')}, expected {len(known):,} as in "
-            f"{truth}"
+            f"{submission}: has {pluralize(len(predicted), 'prediction')}, expected {len(known):,} as in "
+            f"{labels}"
         )
-    found = score(answers, known)
+    found = score(predicted, known)
     if as_json:
         print_json(found.to_json())
     else:
-        say(console, f"score: {found}")
+        print_line(console, f"score: {found}")
 
 
 @app.command("submit")
@@ -118,14 +123,15 @@ def submit_command(
         str, Option("--competition", metavar="NAME", help="Its name, as in its address.")
     ] = "digit-recognizer",
     message: Annotated[
-        str | None, Option("--message", metavar="TEXT", help="A note to keep beside it on Kaggle.")
+        str | None,
+        Option("--message", metavar="TEXT", help="A description, kept with it on Kaggle."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hand a submission in to Kaggle and wait for its score.
+    """Submit to Kaggle and wait for the score.
 
-    The score is compared with the one that the run expected, and kept in the run folder; of
-    another file that lies there the run expected nothing.
+    The score of a run's own submission is compared with the one that the run predicted, and kept
+    in the run folder.
     """
     console = make_console(as_json)
     from tenfold.files import write_json
@@ -136,33 +142,33 @@ def submit_command(
     is_of_run = run.summary.is_file() and submission.resolve() == run.submission.resolve()
     expected = _read_expected(run) if is_of_run else None
     text = message or f"tenfold {run.path.resolve().name}"
-    done = submit(submission, text, competition)
+    result = submit(submission, text, competition)
     if as_json:
-        print_json(done.to_json() | {"expected": expected})
-    elif done.score is not None:
-        _tell_score(console, done.score, expected)
+        print_json(result.to_json() | {"expected": expected})
+    elif result.score is not None:
+        _print_score(console, result.score, expected)
     if is_of_run:
-        write_json(run.kaggle_result, done.to_json())
+        write_json(run.kaggle_result, result.to_json())
 
 
-def _tell_score(console: "Console", score: float, expected: dict[str, Any] | None) -> None:
-    """Say the score beside the one that was expected, and how one stands with it."""
+def _print_score(console: "Console", score: float, expected: dict[str, Any] | None) -> None:
+    """Print the score, the one that the run predicted, and the position on the leaderboard."""
     from tenfold.kaggle import leaderboard_position
 
-    say(console, f"score on the leaderboard: {score:.5f}")
+    print_line(console, f"leaderboard score: {score:.5f}")
     if expected is not None:
         low, high = expected["interval"]
         inside = "inside" if low <= score <= high else "outside"
-        say(
+        print_line(
             console,
-            f"expected beforehand: {expected['accuracy']:.5f}, 95% interval "
+            f"predicted: {expected['accuracy']:.5f}, 95% interval "
             f"{low:.5f}–{high:.5f}; the score is {inside} it",
         )
-    say(console, leaderboard_position(score).summary())
+    print_line(console, leaderboard_position(score).summary())
 
 
 def _read_expected(run: "RunFolder") -> dict[str, Any] | None:
-    """Return the score that this run expected, if it held images out and its summary is sound."""
+    """Return the score that this run predicted, if it held images out and its summary is valid."""
     from tenfold.report.artifacts import ExpectedScoreFile, validate_artifact
 
     try:
@@ -173,22 +179,22 @@ def _read_expected(run: "RunFolder") -> dict[str, Any] | None:
     return expected
 
 
-@app.command("standing")
-def standing_command(
+@app.command("leaderboard")
+def leaderboard_command(
     score: Annotated[float, Argument(metavar="SCORE", help="Accuracy, such as 0.9957.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Place a leaderboard score among the known honest ones."""
+    """Place a score among known ones without test-label leakage."""
     console = make_console(as_json)
     from tenfold.kaggle import LeaderboardEntry, leaderboard_position, plausible_max
 
-    found = leaderboard_position(score)
+    position = leaderboard_position(score)
     if as_json:
         above, below = (
             [vars(entry) | {"interval": entry.interval} for entry in part]
-            for part in (found.above, found.below)
+            for part in (position.above, position.below)
         )
-        summary = found.summary()
+        summary = position.summary()
         print_json(
             {"above": above, "below": below, "plausible_max": plausible_max(), "summary": summary}
         )
@@ -198,10 +204,10 @@ def standing_command(
         low, high = entry.interval
         return f"  {entry.score:<8g} {low:.4f}–{high:.4f}  {entry.source:10} {entry.method}"
 
-    say(console, "  score    95% interval")
-    for entry in found.above:
-        say(console, line(entry))
-    say(console, f"> {score:<8g} {'':13}  this one")
-    for entry in found.below:
-        say(console, line(entry))
-    say(console, found.summary())
+    print_line(console, "  score    95% interval")
+    for entry in position.above:
+        print_line(console, line(entry))
+    print_line(console, f"> {score:<8g} {'':13}  this one")
+    for entry in position.below:
+        print_line(console, line(entry))
+    print_line(console, position.summary())

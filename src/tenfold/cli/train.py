@@ -1,5 +1,6 @@
-"""The commands that learn: run and train."""
+"""The commands that train: run and train."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,20 +19,19 @@ from tenfold.cli.common import (
     TrainFile,
     app,
     make_console,
-    make_logger,
-    processes_together,
+    print_line,
     read_images,
-    say,
 )
 from tenfold.errors import Interrupted, RecipeError, TenfoldError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from rich.console import Console
 
     from tenfold.data import Dataset
     from tenfold.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 @app.command("run")
@@ -45,33 +45,35 @@ def run_command(
     resume: ResumeOption = False,
     executor: ExecutorOption = "local",
 ) -> None:
-    """Do the main job: check, train, explain and write submission.csv.
+    """Do the main job: check, train, predict, write submission.csv and a report.
 
-    Without TRAIN and TEST it takes MNIST in the competition's shape, and scores itself.
+    Without TRAIN and TEST it uses MNIST in the competition's shape, and scores itself.
     """
     console = make_console()
-    if processes_together() > 1:
+    from tenfold.jobs.job import rank_and_world_size
+
+    if rank_and_world_size()[1] > 1:
         raise TenfoldError("run under torchrun: expected `tenfold train`, then `tenfold predict`")
-    chosen = resolve_recipe(recipe, set_, seed, out, resume)
-    labelled, unlabelled, truth = load_datasets(train, test, chosen.seed, console)
+    resolved = resolve_recipe(recipe, set_, seed, out, resume)
+    train_set, test_set, test_labels = load_datasets(train, test, resolved.seed)
 
     from tenfold.run import run
-    from tenfold.training.callbacks import listener
+    from tenfold.training.console import console_callback
 
-    with run_directory(chosen, out) as folder:
-        score = run(
-            labelled,
-            unlabelled,
-            chosen,
+    with run_directory(resolved, out) as folder:
+        test_score = run(
+            train_set,
+            test_set,
+            resolved,
             folder,
-            truth=truth,
-            listener=listener(console),
+            test_labels=test_labels,
+            callbacks=[console_callback(console)],
             resume=resume,
             executor=executor,
         )
-    if score is not None:
-        say(console, f"score on the {score.n:,}: {score}")
-    say(console, f"everything about this run is in {folder}, told in its report.html")
+    if test_score is not None:
+        print_line(console, f"test score: {test_score}")
+    print_line(console, f"report: {folder / 'report.html'}")
 
 
 @app.command("train")
@@ -89,48 +91,52 @@ def train_command(
 ) -> None:
     """Train a recognizer and leave a run folder."""
     console = make_console()
-    chosen = resolve_recipe(recipe, set_, seed, out, resume)
-    if chosen.data.pseudo_label_threshold is not None:
-        problem = "data.pseudo_label_threshold needs images to predict, expected `tenfold run`"
-        raise RecipeError(chosen.name, [problem])
-    several = chosen.ensemble.members > 1 or chosen.distillation.teacher is not None
-    if processes_together() > 1 and several:
-        problem = "trains several networks, expected one, and no teacher, under torchrun"
-        raise RecipeError(chosen.name, [problem])
-    labelled = read_images(train, labels=True, console=console)
-    if console.quiet:
-        from tenfold.training.train import fit_worker_rank
+    from tenfold.jobs.job import rank_and_world_size
 
-        fit_worker_rank(labelled, chosen)
+    resolved = resolve_recipe(recipe, set_, seed, out, resume)
+    if resolved.data.pseudo_label_threshold is not None:
+        problem = "data.pseudo_label_threshold needs test images, expected `tenfold run`"
+        raise RecipeError(resolved.name, [problem])
+    rank, world_size = rank_and_world_size()
+    if world_size > 1 and not resolved.is_single_model:
+        problem = "trains several networks, expected one, and no teacher, under torchrun"
+        raise RecipeError(resolved.name, [problem])
+    train_set = read_images(train, labels=True)
+    if rank > 0:
+        from tenfold.training.loop import fit_single
+
+        fit_single(train_set, resolved)  # shares the steps; the main process keeps the result
         return
 
     from tenfold.report.live import LivePlot
-    from tenfold.run import train as learn
+    from tenfold.run import train_and_report
     from tenfold.run_folder import RunFolder
-    from tenfold.training.callbacks import listener
+    from tenfold.training.console import console_callback
 
-    told = listener(console)
-    if watch and chosen.ensemble.members > 1:
-        told.note("--watch: members train in processes of their own, their curves come at the end")
-    with run_directory(chosen, out) as folder:
-        run = RunFolder(folder)
-        told = LivePlot(told, run) if watch else told
-        learn(labelled, chosen, run, listener=told, resume=resume, executor=executor)
-    say(console, f"everything about this run is in {folder}, told in its report.html")
+    with run_directory(resolved, out) as folder:
+        run, callbacks = RunFolder(folder), [console_callback(console)]
+        if watch and resolved.ensemble.members > 1:
+            logger.info("--watch: members train in processes of their own, their curves come last")
+        elif watch:
+            callbacks.append(LivePlot(run))
+        train_and_report(
+            train_set, resolved, run, callbacks=callbacks, resume=resume, executor=executor
+        )
+    print_line(console, f"report: {folder / 'report.html'}")
 
 
 @contextmanager
 def run_directory(recipe: "Recipe", out: Path | None) -> Iterator[Path]:
-    """Yield the run folder, ours alone meanwhile; say on an interrupt how to go on in it."""
+    """Yield the run folder, locked meanwhile; an interrupt tells how to resume in it."""
     from tenfold.files import cleanup_on_error, exclusive_lock, new_folder
 
-    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = out or new_folder(Path("runs") / f"{recipe.name}-{moment}")
+    time = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = out or new_folder(Path("runs") / f"{recipe.name}-{time}")
     try:
         with cleanup_on_error(folder), exclusive_lock(folder, "run"):
             yield folder
     except Interrupted as stopped:
-        how = f"the same command with --resume --out {folder} goes on from there"
+        how = f"the same command with --resume --out {folder} resumes it"
         raise Interrupted(f"{stopped}; {how}") from stopped
 
 
@@ -141,34 +147,37 @@ def resolve_recipe(
     out: Path | None,
     resume: bool,
 ) -> "Recipe":
-    """Settle the recipe; `--resume` takes that of the folder `out` unless told one."""
+    """Load the recipe; `--resume` takes that of the folder `out` unless another is named."""
     from tenfold.files import path_exists
     from tenfold.recipe import Recipe
     from tenfold.run_folder import RunFolder
 
     source: str | Path = recipe or "quick"
     if resume and out is None:
-        raise TenfoldError("--resume: which run is meant? expected its folder in --out")
-    if resume and out is not None and recipe is None:
-        source = RunFolder(out).recipe
-        if not path_exists(source):
-            raise TenfoldError(
-                f"{out}: holds no run to resume, expected a run folder, or --recipe to begin one"
-            )
+        raise TenfoldError("--resume: expected the folder of the run in --out")
+    if resume and out is not None:
+        folder = RunFolder(out)
+        folder.check_format()
+        if recipe is None:
+            source = folder.recipe
+            if not path_exists(source):
+                raise TenfoldError(
+                    f"{out}: holds no run to resume, expected a run folder, or --recipe to begin "
+                    "one"
+                )
     return Recipe.load(source, overrides=overrides or (), seed=seed)
 
 
 def load_datasets(
-    train: Path | None, test: Path | None, seed: int, console: "Console"
+    train: Path | None, test: Path | None, seed: int
 ) -> tuple["Dataset", "Dataset", "NDArray[np.str_] | None"]:
-    """Read both files, or take MNIST in their place, whose truth is known."""
+    """Read both files, or take MNIST in their place, whose test labels are known."""
     if train is not None and test is not None:
-        labelled = read_images(train, labels=True, console=console)
-        return labelled, read_images(test, labels=False, console=console), None
+        return read_images(train, labels=True), read_images(test, labels=False), None
     if train is not None:
         raise TenfoldError("TEST is missing: expected both TRAIN and TEST, or neither for MNIST")
     from tenfold.data import kaggle_split, mnist
 
-    say(console, "no files given: MNIST in the competition's shape, 42,000 labelled, 28,000 not")
-    labelled, held_back = kaggle_split(*mnist(on_note=make_logger(console)), seed)
-    return labelled, held_back.without_labels(), held_back.label_names()
+    logger.info("no files given: MNIST in the competition's shape, 42,000 labelled, 28,000 not")
+    train_set, test_set = kaggle_split(*mnist(), seed)
+    return train_set, test_set.without_labels(), test_set.label_names()

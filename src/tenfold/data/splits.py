@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.config import DataConfig
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError
 from tenfold.formatting import pluralize
@@ -99,6 +100,18 @@ def fold(
     division = StratifiedKFold(folds, shuffle=True, random_state=seed)
     train, valid = list(division.split(labels, labels))[index]
     return train, valid
+
+
+def train_valid_rows(
+    dataset: Dataset, data: "DataConfig", seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Return the training and the validation rows of a recipe, both int64 and ascending."""
+    if data.validation is None or data.folds is None:
+        return np.arange(len(dataset)), None
+    split_seed = seed if data.split_seed is None else data.split_seed
+    if data.fold is None:
+        return split_rows(dataset, data.validation, split_seed)
+    return fold(dataset, data.folds, data.fold, split_seed)
 
 
 def _labels(dataset: Dataset) -> NDArray[np.int64]:

@@ -19,7 +19,9 @@ _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
 def write_submission(
-    path: Path | str, answers: Sequence[str] | NDArray[np.str_] | NDArray[np.integer]
+    path: Path | str,
+    answers: Sequence[str] | NDArray[np.str_] | NDArray[np.integer],
+    classes: tuple[str, ...] | None = None,
 ) -> None:
     """Write `answers`, one whole number for each image in order, and read them back to be sure.
 
@@ -27,6 +29,8 @@ def write_submission(
         DataError: an answer is not a whole number, or there is none at all.
         OutputError: the disk does not take the file, or gives back something else.
     """
+    if classes is not None:
+        answers = np.array(classes)[np.asarray(answers)]
     with submission(Path(path)) as add:
         add(answers)
 

@@ -168,7 +168,9 @@ class RunArtifacts:
             history=part(_read_rows, first.metrics),
             intervals=part(_read_rows, first.steps),
             recognizer=part(Recognizer.load, folder.recognizer),
-            held_out=part(Predictions.load, folder.validation, expected=bool(recipe.data.validation)),
+            held_out=part(
+                Predictions.load, folder.validation, expected=bool(recipe.data.validation)
+            ),
             predictions=part(Predictions.load, folder.predictions, expected=False),
             examples=part(Examples.load, folder.examples),
             missing=missing,

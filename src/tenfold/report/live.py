@@ -1,49 +1,40 @@
-"""Curves while training runs: the figure file is drawn anew as the run folder fills."""
+"""Curves while training runs: the figure file is drawn again as the run folder fills."""
 
 import json
-import time
 
 from tenfold.report import figures
 from tenfold.run_folder import RunFolder
-from tenfold.training.callbacks import Callback, Epoch, StepProgress
+from tenfold.training.callbacks import Callback, Throttle, TrainingProgress
+from tenfold.training.state import TrainState
 
-SECONDS_BETWEEN_DRAWINGS = 15.0
+PLOT_INTERVAL_S = 15.0
 
 
-class LivePlot:
-    """Passes everything on to another listener, and keeps `figures/training.png` up to date.
+class LivePlot(Callback):
+    """Keeps `figures/training.png` up to date: after each epoch, and every 15 seconds in long ones.
 
-    It draws after each epoch, and from the second on in long ones every 15 seconds; training waits
-    meanwhile. Members of an ensemble train in processes of their own and are not drawn until the
-    end.
+    Training waits meanwhile. Members of an ensemble train in processes of their own and are not
+    drawn until the end.
+
+    Args:
+        folder: the run folder.
     """
 
-    def __init__(self, listener: Callback, folder: RunFolder) -> None:
-        self._listener = listener
+    def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._drawn_at = time.monotonic()
+        self._throttle = Throttle(PLOT_INTERVAL_S)
 
-    def note(self, sentence: str) -> None:
-        """Pass it on."""
-        self._listener.note(sentence)
-
-    def moment(self, moment: StepProgress) -> None:
-        """Pass it on; draw if the picture is old."""
-        self._listener.moment(moment)
-        if time.monotonic() - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
+    def on_step_end(self, state: TrainingProgress) -> None:
+        """Draw if the figure is old."""
+        if self._throttle.is_due():
             self._draw()
 
-    def epoch(self, epoch: Epoch, max_epochs: int) -> None:
-        """Pass it on, and draw."""
-        self._listener.epoch(epoch, max_epochs)
+    def on_epoch_end(self, state: TrainState) -> None:
+        """Draw."""
         self._draw()
 
-    def close(self) -> None:
-        """Pass it on."""
-        self._listener.close()
-
     def _draw(self) -> None:
-        self._drawn_at = time.monotonic()
+        self._throttle.restart()
         if not self._folder.metrics.exists():
             return
         history = self._folder.history()

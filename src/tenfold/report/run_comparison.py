@@ -130,7 +130,7 @@ def _common_ground(
 ) -> tuple[str, list[Predictions], NDArray[np.int64]]:
     """Find images with known truth that all runs answered and none learned."""
     predicted = [run.predictions for run in runs]
-    held_out = [run.validation for run in runs]
+    held_out = [run.held_out for run in runs]
     for what, found in (("to predict", predicted), ("held out by all", held_out)):
         answers = [one for one in found if one is not None and one.labels is not None]
         if len(answers) < len(runs) or len({one.dataset_sha256 for one in answers}) > 1:

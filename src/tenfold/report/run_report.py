@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tenfold.errors import OutputError
 from tenfold.files import os_error_message, output_folder, write_text
 from tenfold.formatting import duration
+from tenfold.kaggle import leaderboard_position
 from tenfold.metrics import CALIBRATION_BINS, Evaluation, Score, evaluate_probabilities
 from tenfold.networks.layers import summarize
 from tenfold.preprocessing import Preprocessing
@@ -23,7 +24,6 @@ from tenfold.report.artifacts import RunArtifacts
 from tenfold.report.error_analysis import error_analysis, label_issues_section, members_section
 from tenfold.report.html import Section, Table, listed, render
 from tenfold.report.interpretability import interpretability
-from tenfold.report.leaderboard import standing
 from tenfold.run_folder import RunFolder
 from tenfold.training import augment
 
@@ -98,7 +98,7 @@ def summary_section(evidence: RunArtifacts) -> Section:
     if evidence.score is not None:
         achieved = Score(evidence.score["correct"], evidence.score["n"])
         section.say(f"On images whose truth is known, {_read_right(achieved)}.")
-        section.say(f"How one stands: {standing(achieved.accuracy).sentence()}.")
+        section.say(f"How one stands: {leaderboard_position(achieved.accuracy).summary()}.")
         rows.append(("against known truth", str(achieved)))
     expected = _expected(evidence)
     if expected is not None:
@@ -215,7 +215,7 @@ def augmentation_section(evidence: RunArtifacts, digit: str | None) -> Section:
 def augmentation_preview(image: NDArray[np.uint8], recipe: Recipe) -> "Figure":
     """Draw one digit, uint8 [S, S], many ways, as training samples it at its first step."""
     generator = torch.Generator().manual_seed(recipe.seed)
-    warp = augment.warp(recipe.augmentation, PREVIEW_VARIANTS, len(image), generator)
+    warp = augment.sampling_grid(recipe.augmentation, PREVIEW_VARIANTS, len(image), generator)
     copies = torch.from_numpy(image.copy()).expand(PREVIEW_VARIANTS, -1, -1)
     copies = augment.stroke_width_jitter(recipe.augmentation, copies, generator)
     choices = recipe.preprocessing

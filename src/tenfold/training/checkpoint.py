@@ -1,9 +1,9 @@
 """The run folder while training fills it: checkpoints, the best model, and whose run it is.
 
-    save_checkpoint, load_checkpoint   the state of training, to disk and back
-    Checkpoint     a callback that saves the state
-    BestModel      a callback that keeps the recognizer of the best epoch
-    RunIdentity    what must be equal for a run to be resumed
+save_checkpoint, load_checkpoint   the state of training, to disk and back
+Checkpoint     a callback that saves the state
+BestModel      a callback that keeps the recognizer of the best epoch
+RunIdentity    what must be equal for a run to be resumed
 """
 
 import copy
@@ -20,7 +20,14 @@ from torch import Tensor
 from tenfold.data.dataset import Dataset
 from tenfold.device import Device
 from tenfold.errors import RecipeError, RecognizerError
-from tenfold.files import load_arrays, output_folder, path_exists, save_arrays, write_json, write_text
+from tenfold.files import (
+    load_arrays,
+    output_folder,
+    path_exists,
+    save_arrays,
+    write_json,
+    write_text,
+)
 from tenfold.recipe import METADATA_FIELDS, Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.run_folder import RUN_FORMAT, RunFolder
@@ -259,8 +266,7 @@ class RunIdentity:
         before = RunIdentity.read(folder)
         if before.is_ensemble != self.is_ensemble:
             found, wanted = (
-                "several networks" if each.is_ensemble else "one network"
-                for each in (before, self)
+                "several networks" if each.is_ensemble else "one network" for each in (before, self)
             )
             raise RecognizerError(
                 f"{folder.path}: holds a run of {found}, and {wanted} cannot resume it; expected "

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from tenfold.formatting import format_duration
+from tenfold.formatting import ConsoleHandler, format_duration
 from tenfold.training.callbacks import (
     PROGRESS_INTERVAL_S,
     Callback,
@@ -108,7 +108,7 @@ def console_callback(console: Console) -> Callback:
 def log_to_console(console: Console) -> Iterator[None]:
     """Print the messages of the logger "tenfold" meanwhile, above any bar or table."""
     package = logging.getLogger("tenfold")
-    handler, level = _ConsoleHandler(console), package.level
+    handler, level = ConsoleHandler(console), package.level
     package.addHandler(handler)
     package.setLevel(logging.INFO)
     try:
@@ -116,20 +116,6 @@ def log_to_console(console: Console) -> Iterator[None]:
     finally:
         package.removeHandler(handler)
         package.setLevel(level)
-
-
-class _ConsoleHandler(logging.Handler):
-    """Prints messages as they are, however long."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if record.levelno >= logging.WARNING:
-            message = f"warning: {message}"
-        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -29,9 +29,7 @@ class Teacher:
             student's logits; its weight is that of this loss against the one of the labels.
     """
 
-    def __init__(
-        self, recognizer: Recognizer, device: Device, config: DistillationConfig
-    ) -> None:
+    def __init__(self, recognizer: Recognizer, device: Device, config: DistillationConfig) -> None:
         self._members = [
             replace(member, model=device.to_device(fuse_conv_bn(member.model)))
             for member in recognizer.members

@@ -110,11 +110,14 @@ class DeviceLoader:
             return None if drawn is None else drawn[part]
 
         self._seed(STROKES, step)
-        images = augment.stroke_width_jitter(
-            augmentation, self._images[indices], self._generator
-        )[part]
+        images = augment.stroke_width_jitter(augmentation, self._images[indices], self._generator)[
+            part
+        ]
         preprocessing = replace(self.preprocessing, size=self._input_size(step))
-        inputs, targets = preprocessing(images, grid(preprocessing.size)), self._labels[indices[part]]
+        inputs, targets = (
+            preprocessing(images, grid(preprocessing.size)),
+            self._labels[indices[part]],
+        )
         if mixes:
             self._seed(MIXING, step)
             inputs, targets = augment.mixup(

@@ -4,23 +4,20 @@ import logging
 import math
 import tempfile
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-
 import torch
 import torch.nn.functional as F
-
-from torch import Tensor, nn
+from torch import nn
 
 from tenfold.data.dataset import Dataset
 from tenfold.data.splits import train_valid_rows
 from tenfold.device import Device
 from tenfold.errors import DataError, Interrupted, RecipeError
-from tenfold.files import graceful_shutdown, output_folder
+from tenfold.files import graceful_shutdown
 from tenfold.metrics import log_loss
 from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
@@ -36,7 +33,7 @@ from tenfold.training.callbacks import (
 from tenfold.training.checkpoint import BestModel, Checkpoint, load_checkpoint, write_metadata
 from tenfold.training.distillation import Teacher
 from tenfold.training.distributed import ProcessGroup, init_process_group
-from tenfold.training.loader import DROPOUT, Batch, DeviceLoader, derive_seed
+from tenfold.training.loader import DROPOUT, Batch, derive_seed
 from tenfold.training.optimizers import set_lr
 from tenfold.training.state import TrainState
 
@@ -149,7 +146,9 @@ def fit_network(
         if folder is not None:  # bad choices have raised by now, and leave no folder
             write_metadata(folder, recipe, device, train_set, valid_set, teacher, checks)
         _resume(state, folder, group)
-        teacher_model = teacher and Teacher(teacher, device, recipe.distillation)
+        teacher_model = None
+        if teacher is not None:
+            teacher_model = Teacher(teacher, device, recipe.distillation)
         best_model = BestModel(folder)
         hooks = _hooks(best_model, folder, callbacks, group)
         model = group.wrap_ddp(state.model)
@@ -190,9 +189,7 @@ def train_step(
     torch.manual_seed(derive_seed(recipe.seed, DROPOUT, state.step, *state.seed_suffix))
     with state.device.autocast():
         logits = model(batch.inputs).float()
-    loss = F.cross_entropy(
-        logits, batch.targets, label_smoothing=recipe.training.label_smoothing
-    )
+    loss = F.cross_entropy(logits, batch.targets, label_smoothing=recipe.training.label_smoothing)
     if teacher is not None:
         loss = teacher.distill(loss, logits, batch)
     state.optimizer.zero_grad()

@@ -1,8 +1,8 @@
 """Training by a whole recipe: one network or several, calibrated on the images held out.
 
-    train         what the command line calls: leaves a run folder
-    fit           the same for Python
-    pseudo_label  the test images that a recognizer is confident of, with its predictions
+train         what the command line calls: leaves a run folder
+fit           the same for Python
+pseudo_label  the test images that a recognizer is confident of, with its predictions
 """
 
 import logging
@@ -125,7 +125,9 @@ def fit(
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     if valid_set is not None and not recipe.is_single_model:
-        problem = "trains several networks, which divide train_set themselves; expected no valid_set"
+        problem = (
+            "trains several networks, which divide train_set themselves; expected no valid_set"
+        )
         raise RecipeError(recipe.name, [problem])
     folder = None if out is None else RunFolder(Path(out))
     if folder is not None and not resume:
