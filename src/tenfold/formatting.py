@@ -1,4 +1,4 @@
-"""How numbers are said to people."""
+"""Format numbers and messages for people."""
 
 import logging
 import time
@@ -11,32 +11,26 @@ LOG_INTERVAL_S = 4.0  # a log of hours stays readable, and shows soon that it is
 
 
 def pluralize(n: int, noun: str) -> str:
-    """Say `n` with its noun: "1 image", "28,000 images"."""
+    """Return `n` with its noun: "1 image", "28,000 images"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def format_value(value: Any) -> str:
-    """Say a choice of a recipe: a fraction with four digits, anything else as it is."""
+    """Return the value of a recipe's field as text; a float with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def pydantic_message(message: str) -> str:
-    """Say what pydantic expected: "a valid integer" of "Input should be a valid integer, …"."""
-    said = message.removeprefix("Input should be ").partition(", unable to parse")[0]
-    return said[0].lower() + said[1:]
-
-
-def duration(seconds: float) -> str:
-    """Say seconds in words: "58 s", "9 min 14 s"."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def format_duration(seconds: float) -> str:
-    """Say seconds as a clock does: 1:05, or 2:01:40."""
+    """Return a duration as "0:58", or "2:01:40" from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def pydantic_message(message: str) -> str:
+    """Return what pydantic expected: "a valid integer" of "Input should be a valid integer, …"."""
+    expected = message.removeprefix("Input should be ").partition(", unable to parse")[0]
+    return expected[0].lower() + expected[1:]
 
 
 class ProgressLogger:
@@ -55,7 +49,7 @@ class ProgressLogger:
         self._logged_at = time.monotonic()
 
     def __call__(self, done: int, total: int | None = None) -> None:
-        """Take how many of `total` are done; None if that is not known."""
+        """Log that `done` of `total` are done, if it is time; None if the total is not known."""
         if time.monotonic() - self._logged_at < self._interval_s:
             return
         self._logged_at = time.monotonic()

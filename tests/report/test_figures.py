@@ -235,7 +235,7 @@ def test_training_curves_mark_the_kept_epoch() -> None:
     figure = figures.training_curves(history(10), best_epoch=4)
     assert figure.get_suptitle() == "Epoch 4 of 10 was kept: validation accuracy 0.9500"
     assert "kept: epoch 4" in texts(figure)
-    assert "Time taken: 2 min 10 s." in figure.get_supxlabel()
+    assert "Time taken: 2:10." in figure.get_supxlabel()
     for axes in figure.axes:
         assert np.asarray(axes.lines[-1].get_xdata()).tolist() == [4, 4]
 

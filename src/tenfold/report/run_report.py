@@ -115,9 +115,9 @@ def summary_section(evidence: RunArtifacts) -> Section:
         section.say("No images were held out, so the run cannot foretell its own score.")
     rows.append(("recipe", f"{recipe.name}, seed {recipe.seed}"))
     if evidence.summary is not None:
-        rows.append(("training", duration(evidence.summary["train_s"])))
+        rows.append(("training", format_duration(evidence.summary["train_s"])))
         if (total_s := evidence.summary["total_s"]) is not None:
-            rows.append(("whole run, without this report", duration(total_s)))
+            rows.append(("whole run, without this report", format_duration(total_s)))
     if (environment := evidence.environment) is not None:
         rows.append(("machine", f"{environment['device_name']} ({environment['system']})"))
         versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())
@@ -177,7 +177,7 @@ def _files_table(files: Sequence[Mapping[str, object]]) -> Table:
         ("highest pixel", "pixel_max"),
         ("mean pixel", "pixel_mean"),
         ("standard deviation of pixels", "pixel_std"),
-        ("share of pixels with ink", "ink_share"),
+        ("share of pixels with ink", "ink_fraction"),
         ("χ² against equal classes", "chi_square"),
     ):
         rows.append([title, *(_number(file[key]) for file in files)])

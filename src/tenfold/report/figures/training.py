@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import DataError
-from tenfold.formatting import duration, pluralize
+from tenfold.formatting import format_duration, pluralize
 from tenfold.report.figures.style import (
     AMBER,
     BLUE,
@@ -104,7 +104,7 @@ def _note(history: Sequence[Epoch]) -> str:
     elapsed_s = history[-1].get("elapsed_s")
     if elapsed_s is None:
         return note
-    return f"{note} Time taken: {duration(elapsed_s)}."
+    return f"{note} Time taken: {format_duration(elapsed_s)}."
 
 
 def _draw_pair(
