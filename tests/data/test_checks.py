@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 from tenfold.data import Dataset, check
 
 
-def changed(
+def edited(
     digits: Dataset, edit: Callable[[NDArray[np.uint8], NDArray[np.int64]], None]
 ) -> Dataset:
+    """A copy of `digits`, called train.csv, after `edit` has changed its images and labels."""
     images, labels = digits.images.copy(), digits.require_labels().copy()
     edit(images, labels)
     return Dataset(images, labels, digits.classes, "train.csv")
 
 
-def test_mnist_is_in_order(mnist):
+def test_mnist_has_no_problems(mnist):
     report = check(*mnist)
     assert report.problems == report.notes == ()
     assert report.overlap == ()
@@ -27,29 +28,31 @@ def test_mnist_is_in_order(mnist):
     assert (report.train.pixel_min, report.train.pixel_max) == (0, 255)
     assert report.train.pixel_mean == pytest.approx(mnist[0].images.mean())
     assert report.train.pixel_std == pytest.approx(mnist[0].images.std())
-    assert report.train.ink_share == pytest.approx((mnist[0].images > 0).mean())
+    assert report.train.ink_fraction == pytest.approx((mnist[0].images > 0).mean())
     assert report.train.duplicates == report.test.duplicates == ()
     assert report.train.chi_square_p is not None
     assert report.train.chi_square_p < 1e-6
 
 
-def test_json_and_lines(digits):
+def test_json_and_text_output(digits):
     report = check(digits, digits.select(np.arange(5), "test.csv"))
-    plain = json.loads(json.dumps(report.to_json()))
-    assert plain["missing_values"] == 0
-    assert plain["train"]["class_counts"] == report.train.class_counts
-    assert len(plain["overlap"]) == 5
+    found = json.loads(json.dumps(report.to_json()))
+    assert found["missing_values"] == 0
+    assert found["train"]["class_counts"] == report.train.class_counts
+    assert len(found["overlap"]) == 5
     lines = report.lines()
     assert lines[0].startswith("problem: test.csv: 5 images also in digits")
     assert any("5 of 5 images are also in digits" in line for line in lines)
+    assert "digits: images per class: 0: 191, 1: 220," in " ".join(lines)
+    assert "missing values: none (blank cells are rejected)" in lines
     assert all("\n" not in line for line in lines)
 
 
-def test_blank_and_constant(digits):
+def test_blank_and_constant_images(digits):
     def edit(images, _):
         images[3], images[8] = 0, 77
 
-    report = check(changed(digits, edit))
+    report = check(edited(digits, edit))
     assert report.train.blank == (3,)
     assert report.train.constant == (8,)
     assert report.problems == ()
@@ -63,20 +66,21 @@ def test_duplicates_and_conflicts(digits):
         images[[10, 900]], labels[[10, 900]] = images[4], labels[4]
         images[1500], labels[1500] = images[2], (labels[2] + 1) % 10
 
-    report = check(changed(digits, edit))
+    report = check(edited(digits, edit))
     assert report.train.duplicates == ((2, 1500), (4, 10, 900))
     assert report.train.conflicts == ((2, 1500),)
     assert len(report.problems) == 1
     assert (
-        "1 group of equal images with different labels (images 2, 1500), expected"
+        "1 group of identical images with different labels (images 2, 1500), expected"
         in report.problems[0]
     )
     assert any(
-        "2 groups of equal images (images 2, 1500; 1 more group)" in note for note in report.notes
+        "2 groups of identical images (images 2, 1500; 1 more group)" in note
+        for note in report.notes
     )
 
 
-def test_overlap_names_both_rows(digits):
+def test_overlap_gives_both_indices(digits):
     train = digits.select(np.arange(1000), "train.csv")
     test = digits.select(np.array([1500, 7, 1600, 999]), "test.csv")
     report = check(train, test)
@@ -84,37 +88,37 @@ def test_overlap_names_both_rows(digits):
     assert "2 images also in train.csv (train = test: 7 = 1, 999 = 3)" in report.problems[0]
 
 
-def test_ink_on_paper_is_suspected(digits):
+def test_inverted_images_are_a_problem(digits):
     def edit(images, _):
         images[:] = 255 - images
 
-    report = check(changed(digits, edit))
+    report = check(edited(digits, edit))
     assert report.train.inverted
     assert "invert the pixels" in report.problems[0]
     assert not check(digits).train.inverted
 
 
-def test_sizes_that_differ(digits):
+def test_different_image_sizes_are_a_problem(digits):
     small = Dataset(digits.images[:50, 4:24, 4:24], name="test.csv")
     report = check(digits, small)
     assert report.overlap == ()
     assert "test.csv: images are 20 × 20 pixels, expected 28 × 28" in report.problems[0]
 
 
-def test_one_class_and_rare_classes(digits):
+def test_single_class_is_a_problem_and_rare_classes_are_noted(digits):
     ones = digits.select(np.flatnonzero(digits.labels == 1))
     assert any("all labels are the same" in problem for problem in check(ones).problems)
-    assert sum("too few to learn from" in note for note in check(ones).notes) == 9
+    assert sum("too few to train on" in note for note in check(ones).notes) == 9
 
 
-def test_equal_classes_are_not_suspected(digits):
+def test_chi_square_of_balanced_classes(digits):
     first = [np.flatnonzero(digits.labels == label)[:50] for label in range(10)]
     report = check(digits.select(np.concatenate(first)))
     assert report.train.chi_square == 0
     assert report.train.chi_square_p == 1
 
 
-def test_no_labels_and_no_images(digits):
+def test_unlabelled_and_empty_datasets(digits):
     report = check(Dataset(digits.images))
     assert (report.train.class_counts, report.train.chi_square) == ({}, None)
     empty = Dataset(np.zeros((0, 28, 28), np.uint8), name="none.csv")

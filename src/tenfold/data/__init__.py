@@ -1,6 +1,6 @@
 """Images of digits: read, fetched, checked, split and written."""
 
-from tenfold.data.checks import DatasetStats, Report, check
+from tenfold.data.checks import DataReport, DatasetStats, check
 from tenfold.data.csv import read, write_kaggle_folder
 from tenfold.data.dataset import DIGITS, Dataset
 from tenfold.data.mnist import SOURCES, kaggle_split, load, mnist
@@ -10,9 +10,9 @@ from tenfold.data.submission import read_submission, write_submission
 __all__ = [
     "DIGITS",
     "SOURCES",
+    "DataReport",
     "Dataset",
     "DatasetStats",
-    "Report",
     "check",
     "fold",
     "kaggle_split",

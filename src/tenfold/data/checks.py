@@ -1,5 +1,6 @@
-"""What is wrong or odd in a dataset, and what two datasets share."""
+"""Check what is wrong or unusual in a dataset, and which images two datasets share."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,30 +10,32 @@ from numpy.typing import NDArray
 from tenfold.data.dataset import Dataset
 from tenfold.formatting import pluralize
 
-_FEW_IMAGES = 10
-_SHOWN = 5
-_LINES_ARE = "images count from 0; image i of a CSV stands on its line i + 2"
+_MIN_IMAGES_PER_CLASS = 10
+_MAX_SHOWN = 5
+_INDEX_NOTE = "image indices start at 0; image i is on line i + 2 of its CSV file"
 
 
 @dataclass(frozen=True)
 class DatasetStats:
-    """What one dataset is like. Images are named by their index, from 0.
+    """Statistics of one dataset. Images are given by their indices, from 0.
 
     Attributes:
         name: of the dataset.
-        rows: how many images.
-        image_size: their height and width in pixels.
+        rows: the number of images.
+        image_size: height and width in pixels.
         pixel_min, pixel_max: the range of all pixels, within 0 to 255.
-        pixel_mean, pixel_std: over all pixels.
-        ink_share: the fraction of pixels that are not 0.
-        border_mean, centre_mean: over the outermost ring, and over the middle half each way.
-        inverted: the border is brighter than the centre: ink seems dark on bright.
-        class_counts: how many images each class has; empty without labels.
-        chi_square, chi_square_p: of the counts against equal ones; None with under two classes.
+        pixel_mean, pixel_std: mean and standard deviation of all pixels.
+        ink_fraction: the fraction of pixels that are not 0.
+        border_mean, centre_mean: mean of the outermost ring of pixels, and of the middle half of
+            height and width.
+        inverted: the border is brighter than the centre, as of dark ink on a bright background.
+        class_counts: the number of images of each class; empty without labels.
+        chi_square, chi_square_p: the χ² test of equal class counts; None with fewer than two
+            classes.
         blank: images that are 0 throughout.
         constant: images of one other value throughout.
-        duplicates: groups of equal images.
-        conflicts: those groups whose labels differ.
+        duplicates: groups of identical images.
+        conflicts: the groups of identical images with different labels.
     """
 
     name: str
@@ -42,7 +45,7 @@ class DatasetStats:
     pixel_max: int
     pixel_mean: float
     pixel_std: float
-    ink_share: float
+    ink_fraction: float
     border_mean: float
     centre_mean: float
     inverted: bool
@@ -56,14 +59,14 @@ class DatasetStats:
 
 
 @dataclass(frozen=True)
-class Report:
+class DataReport:
     """What `check` found.
 
     Attributes:
-        train, test: each file on its own.
-        overlap: pairs (index in train, index in test) of equal images; one for each test image.
-        problems: sentences about what is wrong and makes results worthless if left so.
-        notes: sentences about what is odd.
+        train, test: the statistics of each dataset.
+        overlap: pairs (index in train, index in test) of identical images, one per test image.
+        problems: what is wrong and would make results meaningless, a sentence each.
+        notes: what is unusual, a sentence each.
     """
 
     train: DatasetStats
@@ -73,129 +76,131 @@ class Report:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values that JSON can hold."""
+        """Return everything as JSON values."""
         return {**asdict(self), "missing_values": 0}
 
     def lines(self) -> list[str]:
-        """Return the report as sentences to read, what is wrong first."""
-        files = [self.train] if self.test is None else [self.train, self.test]
+        """Return the report as lines of text, problems first."""
         lines = [f"problem: {problem}" for problem in self.problems]
         lines += [f"note: {note}" for note in self.notes]
-        for file in files:
-            lines += _describe(file)
+        lines += _describe(self.train)
         if self.test is not None:
+            lines += _describe(self.test)
             lines.append(
                 f"{self.test.name}: {len(self.overlap):,} of {self.test.rows:,} images are also in "
                 f"{self.train.name}"
             )
-        lines.append("missing values: none, since reading refuses blank cells")
-        return [*lines, _LINES_ARE]
+        lines.append("missing values: none (blank cells are rejected)")
+        return [*lines, _INDEX_NOTE]
 
 
-def check(train: Dataset, test: Dataset | None = None) -> Report:
-    """Look for what is wrong or odd in `train`, in `test`, and between them."""
-    first = _compute_stats(train)
-    second = None if test is None else _compute_stats(test)
-    overlap = () if test is None else _overlap(train, test)
-    problems, notes = [], []
-    for file in (first, second):
-        if file is not None:
-            problems += _problems(file)
-            notes += _notes(file)
-    if test is not None and train.image_size != test.image_size:
+def check(train: Dataset, test: Dataset | None = None) -> DataReport:
+    """Check `train`, `test` and their overlap for what is wrong or unusual."""
+    train_stats = _compute_stats(train)
+    problems, notes = _find_problems(train_stats), _find_notes(train_stats)
+    if test is None:
+        return DataReport(train_stats, None, (), tuple(problems), tuple(notes))
+    test_stats = _compute_stats(test)
+    problems += _find_problems(test_stats)
+    notes += _find_notes(test_stats)
+    if train.image_size != test.image_size:
         problems.append(
             f"{test.name}: images are {test.image_size} × {test.image_size} pixels, expected "
             f"{train.image_size} × {train.image_size} as in {train.name}"
         )
-    if overlap and test is not None:
-        shown = ", ".join(f"{in_train} = {in_test}" for in_train, in_test in overlap[:_SHOWN])
+    overlap = _find_overlap(train, test)
+    if overlap:
+        pairs = ", ".join(f"{in_train} = {in_test}" for in_train, in_test in overlap[:_MAX_SHOWN])
         problems.append(
             f"{test.name}: {pluralize(len(overlap), 'image')} also in {train.name} "
-            f"(train = test: {shown}{_more(overlap)}), expected none: a score on them flatters"
+            f"(train = test: {pairs}{_more(overlap)}), expected none: the score on them is too "
+            "optimistic"
         )
-    return Report(first, second, overlap, tuple(problems), tuple(notes))
+    return DataReport(train_stats, test_stats, overlap, tuple(problems), tuple(notes))
 
 
 def _compute_stats(dataset: Dataset) -> DatasetStats:
-    images, size = dataset.images, dataset.image_size
+    images = dataset.images
     mean, std = dataset.pixel_mean_and_std()
-    lowest, highest = images.min(axis=(1, 2)), images.max(axis=(1, 2))
-    flat = lowest == highest
-    border, centre = _border_and_centre(images)
-    counts = {} if dataset.labels is None else dataset.class_counts()
-    chi_square, p = _chi_square(list(counts.values()))
-    duplicates = _groups(images)
+    darkest, brightest = images.min(axis=(1, 2)), images.max(axis=(1, 2))
+    is_constant = darkest == brightest
+    border, centre = _border_and_centre_mean(images)
+    class_counts = {} if dataset.labels is None else dataset.class_counts()
+    chi_square, p = _chi_square_test(list(class_counts.values()))
+    duplicates = _find_duplicates(images)
     return DatasetStats(
         name=dataset.name,
         rows=len(dataset),
-        image_size=size,
-        pixel_min=int(lowest.min(initial=255)),
-        pixel_max=int(highest.max(initial=0)),
+        image_size=dataset.image_size,
+        pixel_min=int(darkest.min(initial=255)),
+        pixel_max=int(brightest.max(initial=0)),
         pixel_mean=mean,
         pixel_std=std,
-        ink_share=float(np.count_nonzero(images) / max(images.size, 1)),
+        ink_fraction=float(np.count_nonzero(images) / max(images.size, 1)),
         border_mean=border,
         centre_mean=centre,
         inverted=border > centre,
-        class_counts=counts,
+        class_counts=class_counts,
         chi_square=chi_square,
         chi_square_p=p,
-        blank=_where(flat & (highest == 0)),
-        constant=_where(flat & (highest > 0)),
+        blank=_true_indices(is_constant & (brightest == 0)),
+        constant=_true_indices(is_constant & (brightest > 0)),
         duplicates=duplicates,
-        conflicts=_conflicts(duplicates, dataset.labels),
+        conflicts=_find_conflicts(duplicates, dataset.labels),
     )
 
 
-def _chi_square(counts: list[int]) -> tuple[float | None, float | None]:
-    """Return the statistic against equal counts and its p-value."""
-    if len(counts) < 2 or not any(counts):
+def _chi_square_test(class_counts: Sequence[int]) -> tuple[float | None, float | None]:
+    """Return χ² against equal counts and its p-value."""
+    if len(class_counts) < 2 or not any(class_counts):
         return None, None
     from scipy.stats import chisquare  # noqa: PLC0415 - slow to import
 
-    statistic, p = chisquare(counts)
+    statistic, p = chisquare(class_counts)
     return float(statistic), float(p)
 
 
-def _border_and_centre(images: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return the mean over the outermost ring and over the middle half of each image."""
+def _border_and_centre_mean(images: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return the mean of the outermost ring, and of the middle half of height and width."""
     if not images.size:
         return 0.0, 0.0
     size = images.shape[1]
-    mean = images.mean(axis=0)
+    mean_image = images.mean(axis=0)
     inside = np.zeros((size, size), dtype=bool)
     inside[1:-1, 1:-1] = True
     middle = slice(size // 4, size - size // 4)
-    return float(mean[~inside].mean()), float(mean[middle, middle].mean())
+    return float(mean_image[~inside].mean()), float(mean_image[middle, middle].mean())
 
 
 def _as_keys(images: NDArray[np.uint8]) -> NDArray[np.void]:
-    """Return [N] values that are equal exactly where images are."""
-    rows = np.ascontiguousarray(images.reshape(len(images), -1))
-    return rows.view(np.dtype((np.void, rows.shape[1]))).ravel()
+    """Return one value per image, [N]; two are equal if and only if the images are."""
+    flat = np.ascontiguousarray(images.reshape(len(images), -1))
+    return flat.view(np.dtype((np.void, flat.shape[1]))).ravel()
 
 
-def _groups(images: NDArray[np.uint8]) -> tuple[tuple[int, ...], ...]:
-    """Return the indices of equal images, group by group, in order of first appearance."""
+def _find_duplicates(images: NDArray[np.uint8]) -> tuple[tuple[int, ...], ...]:
+    """Return the indices of identical images, group by group, in order of first appearance."""
     if not images.size:
         return ()
-    _, group, counts = np.unique(_as_keys(images), return_inverse=True, return_counts=True)
-    repeated = np.flatnonzero(counts[group] > 1)
+    _, group, sizes = np.unique(_as_keys(images), return_inverse=True, return_counts=True)
+    repeated = np.flatnonzero(sizes[group] > 1)
     members: dict[int, list[int]] = {}
     for index in repeated.tolist():
         members.setdefault(int(group[index]), []).append(index)
     return tuple(map(tuple, members.values()))
 
 
-def _conflicts(
+def _find_conflicts(
     groups: tuple[tuple[int, ...], ...], labels: NDArray[np.int64] | None
 ) -> tuple[tuple[int, ...], ...]:
+    """Return the groups of identical images that do not all have the same label."""
     if labels is None:
         return ()
     return tuple(group for group in groups if len(set(labels[list(group)].tolist())) > 1)
 
 
-def _overlap(train: Dataset, test: Dataset) -> tuple[tuple[int, int], ...]:
+def _find_overlap(train: Dataset, test: Dataset) -> tuple[tuple[int, int], ...]:
+    """Return for each test image that is also in train the two indices, of train the first."""
     if train.image_size != test.image_size or not len(train) or not len(test):
         return ()
     both = np.concatenate([_as_keys(train.images), _as_keys(test.images)])
@@ -205,77 +210,78 @@ def _overlap(train: Dataset, test: Dataset) -> tuple[tuple[int, int], ...]:
     return tuple((int(earliest[index]), int(index)) for index in shared)
 
 
-def _where(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+def _true_indices(mask: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(mask).tolist())
 
 
-def _problems(file: DatasetStats) -> list[str]:
+def _find_problems(stats: DatasetStats) -> list[str]:
     problems = []
-    if not file.rows:
-        problems.append(f"{file.name}: has no images, expected at least one")
-    if file.inverted:
+    if not stats.rows:
+        problems.append(f"{stats.name}: has no images, expected at least one")
+    if stats.inverted:
         problems.append(
-            f"{file.name}: the border is brighter (mean {file.border_mean:.0f}) than the centre "
-            f"({file.centre_mean:.0f}), expected bright ink on dark: invert the pixels"
+            f"{stats.name}: the border is brighter (mean {stats.border_mean:.0f}) than the centre "
+            f"({stats.centre_mean:.0f}), expected bright ink on dark: invert the pixels"
         )
-    if file.conflicts:
+    if stats.conflicts:
         problems.append(
-            f"{file.name}: {pluralize(len(file.conflicts), 'group')} of equal images with different "
-            f"labels ({_groups_shown(file.conflicts)}), expected one label each"
+            f"{stats.name}: {pluralize(len(stats.conflicts), 'group')} of identical images with "
+            f"different labels ({_list_groups(stats.conflicts)}), expected one label each"
         )
-    if file.class_counts and sum(count > 0 for count in file.class_counts.values()) < 2:
-        problems.append(f"{file.name}: all labels are the same, expected at least two classes")
+    if stats.class_counts and sum(n > 0 for n in stats.class_counts.values()) < 2:
+        problems.append(f"{stats.name}: all labels are the same, expected at least two classes")
     return problems
 
 
-def _notes(file: DatasetStats) -> list[str]:
+def _find_notes(stats: DatasetStats) -> list[str]:
     notes = []
-    if file.blank:
-        blank = pluralize(len(file.blank), "blank image")
-        notes.append(f"{file.name}: {blank} ({_list(file.blank)})")
-    if file.constant:
-        flat = pluralize(len(file.constant), "image")
-        notes.append(f"{file.name}: {flat} of one value throughout ({_list(file.constant)})")
-    if file.duplicates:
+    if stats.blank:
+        blank = pluralize(len(stats.blank), "blank image")
+        notes.append(f"{stats.name}: {blank} ({_list(stats.blank)})")
+    if stats.constant:
+        constant = pluralize(len(stats.constant), "image")
+        notes.append(f"{stats.name}: {constant} of one value throughout ({_list(stats.constant)})")
+    if stats.duplicates:
         notes.append(
-            f"{file.name}: {pluralize(len(file.duplicates), 'group')} of equal images "
-            f"({_groups_shown(file.duplicates)})"
+            f"{stats.name}: {pluralize(len(stats.duplicates), 'group')} of identical images "
+            f"({_list_groups(stats.duplicates)})"
         )
-    for name, count in file.class_counts.items():
-        if count < _FEW_IMAGES:
-            few = pluralize(count, "image")
-            notes.append(f"{file.name}: class {name!r} has {few}, too few to learn from")
+    for name, n in stats.class_counts.items():
+        if n < _MIN_IMAGES_PER_CLASS:
+            notes.append(
+                f"{stats.name}: class {name!r} has {pluralize(n, 'image')}, too few to train on"
+            )
     return notes
 
 
-def _describe(file: DatasetStats) -> list[str]:
-    images, size = pluralize(file.rows, "image"), file.image_size
+def _describe(stats: DatasetStats) -> list[str]:
+    images, size = pluralize(stats.rows, "image"), stats.image_size
     lines = [
-        f"{file.name}: {images} of {size} × {size} pixels from {file.pixel_min} to "
-        f"{file.pixel_max}, mean {file.pixel_mean:.1f} ± {file.pixel_std:.1f}; "
-        f"{file.ink_share:.1%} of pixels carry ink",
-        f"{file.name}: {len(file.blank)} blank, {len(file.constant)} constant, "
-        f"{pluralize(len(file.duplicates), 'group')} of equal images",
+        f"{stats.name}: {images} of {size} × {size} pixels from {stats.pixel_min} to "
+        f"{stats.pixel_max}, mean {stats.pixel_mean:.1f} ± {stats.pixel_std:.1f}; "
+        f"{stats.ink_fraction:.1%} of pixels are ink",
+        f"{stats.name}: {len(stats.blank)} blank, {len(stats.constant)} constant, "
+        f"{pluralize(len(stats.duplicates), 'group')} of identical images",
     ]
-    if file.class_counts:
-        counts = ", ".join(f"{name}: {count:,}" for name, count in file.class_counts.items())
-        lines.append(f"{file.name}: images of each class are {counts}")
-    if file.chi_square is not None:
+    if stats.class_counts:
+        per_class = ", ".join(f"{name}: {n:,}" for name, n in stats.class_counts.items())
+        lines.append(f"{stats.name}: images per class: {per_class}")
+    if stats.chi_square is not None:
         lines.append(
-            f"{file.name}: against equal classes χ² is {file.chi_square:.1f} "
-            f"(p = {file.chi_square_p:.2g})"
+            f"{stats.name}: χ² test of equal class counts: χ² = {stats.chi_square:.1f}, "
+            f"p = {stats.chi_square_p:.2g}"
         )
     return lines
 
 
 def _list(indices: tuple[int, ...]) -> str:
-    return ", ".join(map(str, indices[:_SHOWN])) + _more(indices)
+    return ", ".join(map(str, indices[:_MAX_SHOWN])) + _more(indices)
 
 
-def _groups_shown(groups: tuple[tuple[int, ...], ...]) -> str:
+def _list_groups(groups: tuple[tuple[int, ...], ...]) -> str:
     first = f"images {_list(groups[0])}"
     return first if len(groups) == 1 else f"{first}; {pluralize(len(groups) - 1, 'more group')}"
 
 
 def _more(found: tuple[Any, ...]) -> str:
-    return f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
+    return f" and {len(found) - _MAX_SHOWN:,} more" if len(found) > _MAX_SHOWN else ""

@@ -242,7 +242,7 @@ class File(ArtifactSchema):
     pixel_max: int
     pixel_mean: float
     pixel_std: float
-    ink_share: float
+    ink_fraction: float
     chi_square: float | None
     blank: list[Any]
     duplicates: list[Any]
