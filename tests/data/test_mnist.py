@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 
-from tenfold.data import Dataset, kaggle_split, load, write_kaggle_folder
+from tenfold.data import Dataset, load, write_kaggle_folder
 from tenfold.data import mnist as mnist_module
 from tenfold.data.mnist import MNIST, SOURCES, Package, Source, fetch, idx_bytes, read_idx
 from tenfold.errors import DataError, OutputError, SourceError
@@ -106,20 +106,6 @@ def test_mnist_is_mnist(mnist):
     assert train.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert test.labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert train.classes == test.classes == tuple("0123456789")
-
-
-def test_the_competition_s_parting(mnist):
-    train, test = kaggle_split(mnist[0], mnist[1], seed=1)
-    assert (len(train), len(test)) == (42_000, 28_000)
-    labels = np.concatenate([part.labels for part in mnist])
-    both = np.concatenate([train.labels, test.labels])
-    assert np.array_equal(np.bincount(both), np.bincount(labels))
-    assert kaggle_split(mnist[0], mnist[1], seed=1)[0].content_hash() == train.content_hash()
-    assert kaggle_split(mnist[0], mnist[1], seed=2)[0].content_hash() != train.content_hash()
-    everything = [*mnist[0].images[:500], *mnist[1].images[:500]]
-    known = {image.tobytes() for image in (*train.images, *test.images)}
-    assert len(known) == 70_000
-    assert all(image.tobytes() in known for image in everything)
 
 
 def test_unknown_name():

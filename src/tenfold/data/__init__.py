@@ -3,8 +3,8 @@
 from tenfold.data.checks import DataReport, DatasetStats, check
 from tenfold.data.csv import read, write_kaggle_folder
 from tenfold.data.dataset import DIGITS, Dataset
-from tenfold.data.mnist import SOURCES, kaggle_split, load, mnist
-from tenfold.data.splits import fold, split, split_rows
+from tenfold.data.mnist import SOURCES, load, mnist
+from tenfold.data.splits import fold_rows, kaggle_split, split, split_rows, train_valid_rows
 from tenfold.data.submission import read_submission, write_submission
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Dataset",
     "DatasetStats",
     "check",
-    "fold",
+    "fold_rows",
     "kaggle_split",
     "load",
     "mnist",
@@ -22,6 +22,7 @@ __all__ = [
     "read_submission",
     "split",
     "split_rows",
+    "train_valid_rows",
     "write_kaggle_folder",
     "write_submission",
 ]

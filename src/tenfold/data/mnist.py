@@ -24,7 +24,6 @@ from tenfold.data.dataset import DIGITS, Dataset
 from tenfold.errors import DataError, SourceError
 from tenfold.files import atomic_path, output_folder, path_exists
 
-KAGGLE_TRAIN_SHARE = 0.6  # 42,000 of 70,000
 CONNECT_TIMEOUT_S = 5.0
 DOWNLOAD_TIMEOUT_S = 300.0
 PACKAGE_TIMEOUT_S = 600.0
@@ -114,22 +113,6 @@ def load(
     return (
         read_idx(train_images, train_labels, source.classes, f"{name}-train"),
         read_idx(test_images, test_labels, source.classes, f"{name}-test"),
-    )
-
-
-def kaggle_split(train: Dataset, test: Dataset, seed: int) -> tuple[Dataset, Dataset]:
-    """Return all images of both sets, shuffled and parted as in the competition.
-
-    For MNIST these are 42,000 to learn from and 28,000 to predict. The second part keeps its
-    labels: they are the truth to score against, and nothing else may look at them.
-    """
-    images = np.concatenate([train.images, test.images])
-    labels = np.concatenate([train.require_labels(), test.require_labels()])
-    everything = Dataset(images, labels, train.classes)
-    order = np.random.default_rng(seed).permutation(len(everything))
-    count = round(KAGGLE_TRAIN_SHARE * len(everything))
-    return everything.select(order[:count], "train.csv"), everything.select(
-        order[count:], "test.csv"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset, save_dataset
-from tenfold.data.splits import fold
+from tenfold.data.splits import fold_rows
 from tenfold.device import Device
 from tenfold.errors import ExperimentError
 from tenfold.experiments.baselines import Method
@@ -121,7 +121,9 @@ class CVSplits:
         """Divide images into folds."""
         divisions = [{"index": index, "folds": folds, "seed": seed} for index in range(folds)]
         return cls(
-            labelled, divisions, [fold(labelled, folds, index, seed)[1] for index in range(folds)]
+            labelled,
+            divisions,
+            [fold_rows(labelled, folds, index, seed)[1] for index in range(folds)],
         )
 
     @property

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tenfold.config import NETWORK_OPTIONS, ConfigSection
 from tenfold.data.dataset import Dataset
-from tenfold.data.splits import fold, split_rows
+from tenfold.data.splits import fold_rows, split_rows
 from tenfold.errors import DataError, ExperimentError, RecipeError
 from tenfold.experiments.halving import rungs
 from tenfold.experiments.study import sampler_of
@@ -317,7 +317,7 @@ class SearchConfig:
             name: labelled.select(part, f"{labelled.name} ({name} part)")
             for name, part in (("search", rows), ("final", aside))
         }
-        learn, _ = fold(parts["search"], self.folds or FOLDS, 0, self.seed)
+        learn, _ = fold_rows(parts["search"], self.folds or FOLDS, 0, self.seed)
         self._try_first_rung(parts["search"].select(learn))
         return parts
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset, load_dataset
-from tenfold.data.splits import fold, split_rows
+from tenfold.data.splits import fold_rows, split_rows
 from tenfold.errors import JobError, RecipeError
 from tenfold.formatting import pluralize
 from tenfold.jobs import Emit, Job, JobFailure
@@ -44,7 +44,7 @@ def trial_job(
         recipe: of one network.
         learn: the reference of the images to learn from, laid down beside the jobs.
         judge: likewise those to judge by; or None, and a fold of the first is held out:
-        fold: "index", "folds" and "seed" of `tenfold.data.splits.fold`.
+        fold: "index", "folds" and "seed" of `tenfold.data.splits.fold_rows`.
         part: of the images to learn from, stratified by class.
     """
     description = {
@@ -96,7 +96,7 @@ def load_split(description: Mapping[str, Any], shelf_folder: Path) -> tuple[Data
     if description["judge"] is not None:
         return learn, load_dataset(shelf_folder, description["judge"])
     division = description["fold"]
-    rows, held_out = fold(learn, division["folds"], division["index"], division["seed"])
+    rows, held_out = fold_rows(learn, division["folds"], division["index"], division["seed"])
     return learn.select(rows), learn.select(held_out)
 
 
