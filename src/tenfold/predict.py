@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
 from tenfold.data.streaming import WHOLE, Part, chunks, parts
-from tenfold.data.submission import submission
+from tenfold.data.submission import submission_writer
 from tenfold.errors import DataError, OutputError
 from tenfold.files import cleanup_on_error, load_arrays, output_folder, path_exists, save_arrays
 from tenfold.formatting import ProgressLogger
@@ -92,7 +92,7 @@ def predict_file(
         write = None
         if out is not None:
             stack.enter_context(cleanup_on_error(out))
-            write = stack.enter_context(submission(out))
+            write = stack.enter_context(submission_writer(out))
         for chunk in results:
             found.append(chunk)
             if write is not None:

@@ -5,7 +5,7 @@ from tenfold.data.csv import read, write_kaggle_folder
 from tenfold.data.dataset import DIGITS, Dataset
 from tenfold.data.mnist import SOURCES, load, mnist
 from tenfold.data.splits import fold_rows, kaggle_split, split, split_rows, train_valid_rows
-from tenfold.data.submission import read_submission, write_submission
+from tenfold.data.submission import read_submission, submission_writer, write_submission
 
 __all__ = [
     "DIGITS",
@@ -22,6 +22,7 @@ __all__ = [
     "read_submission",
     "split",
     "split_rows",
+    "submission_writer",
     "train_valid_rows",
     "write_kaggle_folder",
     "write_submission",
