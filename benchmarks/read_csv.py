@@ -40,7 +40,7 @@ def elapsed_s(reader, path):
 
 
 def main(rounds):
-    train, test = tenfold.data.kaggle_split(*tenfold.data.mnist(on_note=print), seed=0)
+    train, test = tenfold.data.kaggle_split(*tenfold.data.mnist(), seed=0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.csv"
         tenfold.data.write_kaggle_folder(path.parent, train, test)

@@ -33,7 +33,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(streaming, "BYTES_AT_ONCE", 2**17)
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 2**17)
 
 
 def test_a_file_in_chunks_gives_the_predictions_of_the_whole(model, digits_csv, tmp_path):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset
-from tenfold.data.streaming import WHOLE, Part, chunks, parts
+from tenfold.data.streaming import Shard, chunks, split_file
 from tenfold.data.submission import submission_writer
 from tenfold.errors import DataError, OutputError
 from tenfold.files import cleanup_on_error, load_arrays, output_folder, path_exists, save_arrays
@@ -84,7 +84,7 @@ def predict_file(
     recognizer = Recognizer.load(model)
     if executor == LOCAL:
         log = ProgressLogger(logger, "images")
-        results = _predict_chunks(recognizer, chunks(source, WHOLE, logger.info), log)
+        results = _predict_chunks(recognizer, chunks(source), log)
     else:
         results = _predict_shards(model, source, out, executor)
     found: list[ChunkPredictions] = []
@@ -160,7 +160,7 @@ def _predict_shards(
     model: Path, source: Path, out: Path | None, executor: str | Executor
 ) -> Iterator[ChunkPredictions]:
     """Predict shards of the file as jobs, and yield the predictions in order."""
-    shards = parts(source, MAX_SHARDS)
+    shards = split_file(source, MAX_SHARDS)
     if not shards:
         raise DataError(f"{source}: has no rows, expected a row for each image")
     recognizer_file = _recognizer_file(model)
@@ -212,7 +212,7 @@ def predict_shard(description: Mapping[str, Any], folder: Path, emit: Emit) -> d
 
     Args:
         description: "source", its "bytes" and its time "modified" in nanoseconds, "start" and
-            "end" of a `Part`, and the sha256 of the "recognizer", whose file lies beside `folder`.
+            "end" of a `Shard`, and the sha256 of the "recognizer", whose file lies beside `folder`.
         folder: gets the predictions.
         emit: is not called.
 
@@ -226,7 +226,7 @@ def predict_shard(description: Mapping[str, Any], folder: Path, emit: Emit) -> d
             f"{source}: is not here, or another file, expected the same one on every node"
         )
     recognizer = Recognizer.load(folder.parent / RECOGNIZER)
-    shard = Part(description["start"], description["end"])
+    shard = Shard(description["start"], description["end"])
     found = ChunkPredictions.concat(list(_predict_chunks(recognizer, chunks(source, shard))))
     save_arrays(folder / PREDICTIONS, vars(found), FORMAT, {})
     return {"n": len(found.predicted)}

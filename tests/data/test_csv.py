@@ -1,4 +1,5 @@
 import gzip
+import logging
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tenfold.data import (
     streaming,
     write_kaggle_folder,
 )
-from tenfold.data.csv_header import layout
+from tenfold.data.csv_header import parse_header
 from tenfold.errors import DataError, OutputError
 
 
@@ -32,26 +33,23 @@ def expected(digits_csv):
 
 def assert_same(found: Dataset, expected: Dataset) -> None:
     assert np.array_equal(found.images, expected.images)
-    assert names(found) == names(expected)
+    assert found.label_names().tolist() == expected.label_names().tolist()
 
 
-def names(dataset: Dataset) -> list[str]:
-    return [dataset.classes[label] for label in dataset.require_labels()]
-
-
-def refusal(path: Path, **options: Any) -> str:
+def error_message(path: Path, **options: Any) -> str:
+    """The message of the DataError that `read` raises: one line that names the file."""
     with pytest.raises(DataError) as caught:
         read(path, **options)
-    sentence = str(caught.value)
-    assert str(path) in sentence
-    assert "\n" not in sentence
-    return sentence
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
 
 
-# What is read
+# Reading
 
 
-def test_what_was_written_is_read_back(digits, digits_csv):
+def test_written_files_are_read_back(digits, digits_csv):
     train, test = (read(digits_csv / name) for name in ("train.csv", "test.csv"))
     both = {image.tobytes() for image in (*train.images, *test.images)}
     assert both == {image.tobytes() for image in digits.images}
@@ -61,18 +59,18 @@ def test_what_was_written_is_read_back(digits, digits_csv):
     assert train.name == "train.csv"
     truth = dict(zip((image.tobytes() for image in digits.images), digits.labels, strict=True))
     assert [truth[image.tobytes()] for image in train.images] == train.require_labels().tolist()
-    answers = read_submission(digits_csv / "truth.csv")
-    assert [truth[image.tobytes()] for image in test.images] == answers.tolist()
+    test_labels = read_submission(digits_csv / "truth.csv")
+    assert [truth[image.tobytes()] for image in test.images] == test_labels.tolist()
     assert set(read_submission(digits_csv / "sample_submission.csv")) == {0}
 
 
-def test_the_competition_s_shape_to_the_byte(digits_csv, rows):
-    assert rows[0] == ["label", *(f"pixel{column}" for column in range(784))]
+def test_headers_are_those_of_the_competition(digits_csv, csv_rows):
+    assert csv_rows[0] == ["label", *(f"pixel{column}" for column in range(784))]
     for name in ("truth.csv", "sample_submission.csv"):
         assert (digits_csv / name).read_bytes().startswith(b"ImageId,Label\n1,")
 
 
-def test_the_whole_competition(mnist, tmp_path):
+def test_full_size_round_trip(mnist, tmp_path):
     train, test = kaggle_split(mnist[0], mnist[1], seed=3)
     write_kaggle_folder(tmp_path, train, test)
     found = read(tmp_path / "train.csv", labels=True)
@@ -92,76 +90,79 @@ def test_the_whole_competition(mnist, tmp_path):
         {"quoted": True, "end": "\r\n", "last": ""},
     ],
 )
-def test_forms_of_csv(table, save, expected, form):
-    found = read(save(table, **form))
+def test_csv_dialects(table, write_csv, expected, form):
+    found = read(write_csv(table, **form))
     assert_same(found, expected)
     assert found.images.flags.writeable
 
 
-def test_mixed_line_ends(table, save, expected):
-    path = save(table)
+def test_mixed_line_endings(table, write_csv, expected):
+    path = write_csv(table)
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n", 4))
     assert_same(read(path), expected)
 
 
-def test_byte_order_mark(table, save, expected):
-    path = save(table)
+def test_byte_order_mark(table, write_csv, expected):
+    path = write_csv(table)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert_same(read(path, labels=True), expected)
 
 
-def test_spaces_around_numbers_and_names(table, save, expected):
-    assert_same(read(save([[f" {cell} " for cell in row] for row in table])), expected)
+def test_spaces_around_cells(table, write_csv, expected):
+    assert_same(read(write_csv([[f" {cell} " for cell in row] for row in table])), expected)
 
 
-def test_whole_numbers_written_as_floats(table, save, expected):
+def test_floats_with_integer_values(table, write_csv, expected):
     table[1:] = [[f"{float(cell):.18e}" for cell in row] for row in table[1:]]
-    assert_same(read(save(table)), expected)
+    assert_same(read(write_csv(table)), expected)
 
 
-def test_label_in_any_case_and_place(table, save, expected):
+def test_label_column_in_any_case_and_position(table, write_csv, expected):
     moved = [[*row[1:400], row[0], *row[400:]] for row in table]
     moved[0][399] = " Label "
-    assert_same(read(save(moved), labels=True), expected)
+    assert_same(read(write_csv(moved), labels=True), expected)
 
 
-def test_numbered_pixels_are_put_in_order(table, save, expected):
+def test_numbered_pixel_columns_are_sorted(table, write_csv, expected):
     order = [0, *(1 + np.random.default_rng(0).permutation(784))]
-    assert_same(read(save([[row[column] for column in order] for row in table])), expected)
+    assert_same(read(write_csv([[row[column] for column in order] for row in table])), expected)
 
 
 @pytest.mark.parametrize("name", ["pixel{number}", "{row}x{column}"])
-def test_other_pixel_names(table, save, expected, name):
+def test_other_pixel_column_names(table, write_csv, expected, name):
     table[0][1:] = [
         name.format(number=number + 1, row=number // 28 + 1, column=number % 28 + 1)
         for number in range(784)
     ]
-    assert_same(read(save(table)), expected)
+    assert_same(read(write_csv(table)), expected)
 
 
 @pytest.mark.parametrize("name", ["ImageId", "id", ""])
-def test_row_numbers_are_ignored_and_told(table, save, expected, name):
+def test_row_ids_beside_labels_are_ignored_and_logged(table, write_csv, expected, name, caplog):
+    caplog.set_level(logging.INFO, logger="tenfold")
     numbered = [[str(line * 1000), *row] for line, row in enumerate(table)]
     numbered[0][0] = name
-    notes: list[str] = []
-    assert_same(read(save(numbered), on_note=notes.append), expected)
-    assert len(notes) == 1
-    assert repr(name) in notes[0]
+    path = write_csv(numbered)
+    assert_same(read(path), expected)
+    assert caplog.messages == [f"{path}: ignored the column {name!r}, which only numbers the rows"]
 
 
 @pytest.mark.parametrize("first", [0, 1, 28_001])
-@pytest.mark.parametrize("place", [0, 300, 784])
-def test_row_numbers_that_count_are_ignored(table, save, expected, first, place):
+@pytest.mark.parametrize("position", [0, 300, 784])
+def test_consecutive_row_ids_are_ignored(table, write_csv, expected, first, position):
     for line, row in enumerate(table):
         row[0:1] = []
-        row.insert(place, str(first + line - 1) if line else "ImageId")
-    assert np.array_equal(read(save(table)).images, expected.images)
+        row.insert(position, str(first + line - 1) if line else "ImageId")
+    assert np.array_equal(read(write_csv(table)).images, expected.images)
 
 
 @pytest.mark.parametrize(
-    ("ids", "sentence"),
+    ("ids", "message"),
     [
-        (["3", "1", "2"], "line 3, column 'ImageId' holds '1', expected 4: answers are numbered"),
+        (
+            ["3", "1", "2"],
+            "line 3, column 'ImageId' holds '1', expected 4: predictions are numbered",
+        ),
         (["1", "2", "4"], "line 4, column 'ImageId' holds '4', expected 3"),
         (["1", "1", "1"], "line 3, column 'ImageId' holds '1', expected 2"),
         (["0", "", "2"], "line 3, column 'ImageId' is blank"),
@@ -169,84 +170,90 @@ def test_row_numbers_that_count_are_ignored(table, save, expected, first, place)
         (["1", "1.5", "2"], "line 3, column 'ImageId' holds '1.5', expected a whole number"),
     ],
 )
-def test_answers_cannot_follow_row_numbers_out_of_order(table, save, ids, sentence):
+def test_invalid_row_ids_error_message(table, write_csv, ids, message):
     numbered = [[cell, *row[1:]] for cell, row in zip(["ImageId", *ids], table, strict=False)]
-    assert sentence in refusal(save(numbered))
+    assert message in error_message(write_csv(numbered))
     labelled = [[cell, *row] for cell, row in zip(["ImageId", *ids], table, strict=False)]
-    assert len(read(save(labelled), labels=True)) == 3
-    assert sentence in refusal(save(labelled), labels=False)
+    assert len(read(write_csv(labelled), labels=True)) == 3
+    assert message in error_message(write_csv(labelled), labels=False)
 
 
-def test_labels_can_be_left_out(table, save, expected):
-    notes: list[str] = []
-    found = read(save(table), labels=False, on_note=notes.append)
+def test_labels_can_be_ignored(table, write_csv, expected, caplog):
+    caplog.set_level(logging.INFO, logger="tenfold")
+    path = write_csv(table)
+    found = read(path, labels=False)
     assert np.array_equal(found.images, expected.images)
     assert (found.labels, found.classes) == (None, ())
-    assert len(notes) == 1
-    assert "'label'" in notes[0]
+    assert caplog.messages == [f"{path}: ignored the column 'label'"]
 
 
-def test_labels_left_out_are_not_judged(table, save):
+def test_reading_logs_nothing_else(table, write_csv, caplog):
+    caplog.set_level(logging.DEBUG, logger="tenfold")
+    read(write_csv(table), labels=True)
+    assert caplog.messages == []
+
+
+def test_ignored_labels_are_not_validated(table, write_csv):
     table[3][0] = "unknown"
-    assert read(save(table), labels=False).labels is None
+    assert read(write_csv(table), labels=False).labels is None
 
 
 @pytest.mark.parametrize(("ten", "name"), [("-1", "-1"), ("1000", "1000"), ("7.0", "7")])
-def test_any_whole_number_is_a_label(table, save, ten, name):
+def test_any_integer_is_a_label(table, write_csv, ten, name):
     table[5][0] = ten
-    found = read(save(table))
-    assert names(found)[4] == name
+    found = read(write_csv(table))
+    assert found.label_names()[4] == name
     assert list(found.classes) == sorted(found.classes, key=int)
 
 
-def test_given_classes_are_kept(table, save, expected):
+def test_given_classes_keep_their_order(table, write_csv, expected):
     classes = tuple("9876543210")
-    found = read(save(table), classes=classes)
+    found = read(write_csv(table), classes=classes)
     assert found.classes == classes
     assert_same(found, expected)
 
 
-def test_a_name_that_is_not_utf_8_can_still_be_written(tmp_path):
+def test_file_names_that_are_not_utf8_give_printable_dataset_names(tmp_path):
     path = tmp_path / os.fsdecode(b"l\xe9.csv")
     try:
         path.write_text("a,b,c,d\n1,2,3,255\n")
     except OSError:
-        pytest.skip("this system has no such names")
+        pytest.skip("this file system has no such names")
     found = [read(path), *streaming.chunks(path)]
     assert [dataset.name.encode() for dataset in found] == [b"l?.csv"] * 2
 
 
-def test_images_of_another_size(tmp_path):
+def test_other_image_sizes(tmp_path):
     path = tmp_path / "small.csv"
     path.write_text("a,b,c,d\n1,2,3,255\n")
     assert read(path).images.tolist() == [[[1, 2], [3, 255]]]
 
 
-def test_gzip_and_zip(table, save, expected, tmp_path):
-    plain = save(table)
-    packed = tmp_path / "train.csv.gz"
-    packed.write_bytes(gzip.compress(plain.read_bytes()))
-    assert_same(read(packed), expected)
+def test_gzip_and_zip(table, write_csv, expected, tmp_path):
+    plain = write_csv(table)
+    compressed = tmp_path / "train.csv.gz"
+    compressed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert_same(read(compressed), expected)
     with zipfile.ZipFile(tmp_path / "train.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(plain, "train.csv")
-        archive.writestr("__MACOSX/._train.csv", "litter")
+        archive.writestr("__MACOSX/._train.csv", "metadata of macOS")
     assert_same(read(tmp_path / "train.zip"), expected)
     renamed = (tmp_path / "train.zip").rename(tmp_path / "renamed.csv")
     assert_same(read(renamed), expected)
 
 
-# The two ways to read agree
+# The fast parser and the fallback agree
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_fast_and_careful_agree_across_blocks(monkeypatch, seed):
+def test_fast_parser_and_fallback_agree_across_blocks(monkeypatch, seed):
     monkeypatch.setattr(csv_fast, "_BLOCK_BYTES", 500)
     values = np.random.default_rng(seed).integers(0, 256, (300, 17))
     text = "\n".join(",".join(map(str, row)) for row in values) + "\n"
-    columns = layout(Path("x.csv"), b"label," + b",".join(b"p%d" % k for k in range(16)))
-    fast = csv_fast.table(np.frombuffer(text.encode(), np.uint8), 0, columns)
-    careful = csv_fallback.FallbackReader(Path("x.csv"), text.encode(), columns).read()
-    for found in (fast, careful):
+    schema = parse_header(Path("x.csv"), b"label," + b",".join(b"p%d" % k for k in range(16)))
+    fast = csv_fast.parse_table(np.frombuffer(text.encode(), np.uint8), 0, schema)
+    fallback = csv_fallback.FallbackReader(Path("x.csv"), text.encode(), schema).read()
+    for found in (fast, fallback):
         assert found is not None
         pixels, labels = found
         assert labels is not None
@@ -254,29 +261,29 @@ def test_fast_and_careful_agree_across_blocks(monkeypatch, seed):
         assert np.array_equal(labels, values[:, 0])
 
 
-def test_fast_never_reads_what_careful_does_not(monkeypatch):
+def test_fast_parser_never_accepts_what_the_fallback_rejects(monkeypatch):
     monkeypatch.setattr(csv_fast, "_BLOCK_BYTES", 40)
     random = np.random.default_rng(0)
     header = b"label,a,b,c,d\n"
-    columns = layout(Path("x.csv"), header)
-    understood = 0
+    schema = parse_header(Path("x.csv"), header)
+    n_accepted = 0
     for _ in range(600):
         values = random.integers(0, 256, (random.integers(1, 8), 5))
         rows = bytearray(b"".join(b"%d,%d,%d,%d,%d\n" % tuple(row) for row in values))
         for _ in range(random.integers(0, 3)):
-            place = random.integers(len(rows))
-            odd = b'059,\n\r"+- .'[random.integers(11)]
-            rows[place : place + random.integers(2)] = bytes([odd])
+            position = random.integers(len(rows))
+            unusual = b'059,\n\r"+- .'[random.integers(11)]
+            rows[position : position + random.integers(2)] = bytes([unusual])
         text = np.frombuffer(header + bytes(rows), np.uint8)
-        fast = csv_fast.table(text, len(header), columns)
+        fast = csv_fast.parse_table(text, len(header), schema)
         if fast is not None:
-            careful = csv_fallback.FallbackReader(Path("x.csv"), bytes(rows), columns).read()
-            for one, other in zip(fast, careful, strict=True):
+            fallback = csv_fallback.FallbackReader(Path("x.csv"), bytes(rows), schema).read()
+            for one, other in zip(fast, fallback, strict=True):
                 assert one is not None
                 assert other is not None
                 assert np.array_equal(one, other), rows
-            understood += 1
-    assert 200 < understood < 560
+            n_accepted += 1
+    assert 200 < n_accepted < 560
 
 
 @pytest.mark.parametrize(
@@ -311,16 +318,16 @@ def test_fast_never_reads_what_careful_does_not(monkeypatch):
     ],
 )
 @pytest.mark.parametrize("column", [1, 4])
-def test_no_spelling_becomes_a_wrong_number(tmp_path, cell, value, column):
+def test_every_cell_is_parsed_correctly_or_rejected(tmp_path, cell, value, column):
     cells = ["3", "10", "20", "30", "40"]
     cells[column] = cell
     path = tmp_path / "odd.csv"
     path.write_text(f"label,a,b,c,d\n1,2,3,4,5\n{','.join(cells)}\n6,7,8,9,10\n", encoding="utf-8")
     if value is None:
-        sentence = refusal(path)
-        assert "line 3" in sentence
-        assert f"column {'-abcd'[column]!r}" in sentence
-        assert "expected a whole number from 0 to 255" in sentence
+        message = error_message(path)
+        assert "line 3" in message
+        assert f"column {'-abcd'[column]!r}" in message
+        assert "expected a whole number from 0 to 255" in message
     else:
         cells[column] = str(value)
         found = read(path)
@@ -328,39 +335,39 @@ def test_no_spelling_becomes_a_wrong_number(tmp_path, cell, value, column):
         assert found.images[::2, 0, 0].tolist() == [2, 7]
 
 
-# What is refused
+# Errors
 
 
-def blank(table):
+def blank_pixel(table):
     table[6][300] = ""
 
 
-def not_a_number(table):
+def nan_pixel(table):
     table[6][300] = "NaN"
 
 
-def text(table):
+def text_pixel(table):
     table[6][300] = "abc"
 
 
-def negative(table):
+def negative_pixel(table):
     table[6][300] = "-3"
 
 
-def too_bright(table):
+def pixel_too_large(table):
     table[6][300] = "256"
 
 
-def fraction(table):
+def fractional_pixel(table):
     table[6][300] = "12.5"
 
 
-def scaled(table):
+def scaled_pixels(table):
     for row in table[1:]:
         row[1:] = [str(round(int(cell) / 255, 3)) for cell in row[1:]]
 
 
-def thresholded(table):
+def binary_pixels(table):
     for row in table[1:]:
         row[1:] = [str(int(cell != "0")) for cell in row[1:]]
 
@@ -381,23 +388,23 @@ def blank_label(table):
     table[6][0] = ""
 
 
-def label_fraction(table):
+def fractional_label(table):
     table[6][0] = "3.5"
 
 
-def label_huge(table):
+def label_too_large(table):
     table[6][0] = "9" * 20
 
 
-def label_text(table):
+def text_label(table):
     table[6][0] = "three"
 
 
-def open_quote(table):
+def unclosed_quote(table):
     table[6][300] = '"7'
 
 
-def nul(table):
+def nul_byte(table):
     table[6][300] = "\0"
 
 
@@ -405,23 +412,23 @@ def two_labels(table):
     table[0][5] = "Label"
 
 
-def twin(table):
+def duplicate_pixel(table):
     table[0][5] = "pixel9"
 
 
-def gap(table):
+def missing_pixel(table):
     table[0][5] = "pixel9999"
 
 
-def stranger(table):
+def unknown_column(table):
     table[0][5] = "weight"
 
 
-def endless_number(table):
+def overlong_pixel_number(table):
     table[0][5] = "pixel" + "9" * 5000
 
 
-def unnamed(table):
+def no_header(table):
     del table[0]
 
 
@@ -439,275 +446,279 @@ def header_only(table):
     del table[1:]
 
 
-BAD_TABLES = [
-    (blank, ["line 7", "'pixel299'", "is blank", "whole number from 0 to 255"]),
-    (not_a_number, ["line 7", "'pixel299'", "is blank ('NaN')"]),
-    (text, ["line 7", "'pixel299'", "holds 'abc'", "whole number from 0 to 255"]),
-    (negative, ["line 7", "'pixel299'", "holds '-3'", "from 0 to 255"]),
-    (too_bright, ["line 7", "'pixel299'", "holds '256'", "from 0 to 255"]),
-    (fraction, ["line 7", "'pixel299'", "holds '12.5'", "whole number from 0 to 255"]),
-    (scaled, ["line 2", "scaled to 0–1, multiply them by 255"]),
-    (thresholded, ["no pixel is above 1", "multiply them by 255"]),
+DAMAGED_TABLES = [
+    (blank_pixel, ["line 7", "'pixel299'", "is blank", "whole number from 0 to 255"]),
+    (nan_pixel, ["line 7", "'pixel299'", "is blank ('NaN')"]),
+    (text_pixel, ["line 7", "'pixel299'", "holds 'abc'", "whole number from 0 to 255"]),
+    (negative_pixel, ["line 7", "'pixel299'", "holds '-3'", "from 0 to 255"]),
+    (pixel_too_large, ["line 7", "'pixel299'", "holds '256'", "from 0 to 255"]),
+    (fractional_pixel, ["line 7", "'pixel299'", "holds '12.5'", "whole number from 0 to 255"]),
+    (scaled_pixels, ["line 2", "scaled to 0–1, multiply them by 255"]),
+    (binary_pixels, ["no pixel is above 1", "multiply them by 255"]),
     (long_row, ["line 7 has 786 values", "expected 785"]),
     (short_row, ["line 7 has 784 values", "expected 785"]),
     (blank_line, ["line 7 is blank", "expected 785 values"]),
     (blank_label, ["line 7", "column 'label'", "is blank", "whole number as label"]),
-    (label_fraction, ["line 7", "column 'label'", "holds '3.5'", "whole number as label"]),
-    (label_huge, ["line 7", "column 'label'", "holds '99999999999999999999'"]),
-    (label_text, ["line 7", "column 'label'", "holds 'three'"]),
-    (open_quote, ["line 7 is not CSV"]),
-    (nul, ["line 7 holds NUL bytes"]),
+    (fractional_label, ["line 7", "column 'label'", "holds '3.5'", "whole number as label"]),
+    (label_too_large, ["line 7", "column 'label'", "holds '99999999999999999999'"]),
+    (text_label, ["line 7", "column 'label'", "holds 'three'"]),
+    (unclosed_quote, ["line 7 is not CSV"]),
+    (nul_byte, ["line 7 holds NUL bytes"]),
     (two_labels, ["line 1", "columns 1 and 6", "'label'"]),
-    (twin, ["line 1", "'pixel9' twice"]),
-    (gap, ["line 1 has no column 'pixel4'"]),
-    (stranger, ["line 1", "'weight'", "neither the label nor a pixel"]),
-    (endless_number, ["line 1, column 'pixel999", "neither the label nor a pixel"]),
-    (unnamed, ["line 1 holds numbers", "expected a header"]),
+    (duplicate_pixel, ["line 1", "'pixel9' twice"]),
+    (missing_pixel, ["line 1 has no column 'pixel4'"]),
+    (unknown_column, ["line 1", "'weight'", "neither the label nor a pixel"]),
+    (overlong_pixel_number, ["line 1, column 'pixel999", "neither the label nor a pixel"]),
+    (no_header, ["line 1 holds numbers", "expected a header"]),
     (not_square, ["line 1", "783 pixel columns", "784 = 28 × 28"]),
     (no_pixels, ["line 1", "0 pixel columns"]),
     (header_only, ["has a header and no rows"]),
 ]
 
 
-@pytest.mark.parametrize(("damage", "parts"), BAD_TABLES, ids=[f.__name__ for f, _ in BAD_TABLES])
-def test_bad_tables(table, save, damage, parts):
+@pytest.mark.parametrize(
+    ("damage", "messages"), DAMAGED_TABLES, ids=[f.__name__ for f, _ in DAMAGED_TABLES]
+)
+def test_damaged_table_error_message(table, write_csv, damage, messages):
     damage(table)
-    sentence = refusal(save(table))
-    for part in parts:
-        assert part in sentence
+    found = error_message(write_csv(table))
+    for message in messages:
+        assert message in found
 
 
-def test_the_first_problem_in_file_order_is_told(table, save):
+def test_the_first_error_in_file_order_is_reported(table, write_csv):
     table[9][3], table[6][700], table[6][20], table[8] = "x", "y", "z", ["1"]
-    assert "line 7, column 'pixel19' holds 'z'" in refusal(save(table))
+    assert "line 7, column 'pixel19' holds 'z'" in error_message(write_csv(table))
 
 
-def test_a_problem_before_the_label_comes_first(table, save):
+def test_an_error_before_the_label_is_reported_first(table, write_csv):
     moved = [[*row[1:], row[0]] for row in table]
     moved[3][2], moved[3][-1] = "x", "y"
-    assert "line 4, column 'pixel2'" in refusal(save(moved))
+    assert "line 4, column 'pixel2'" in error_message(write_csv(moved))
 
 
-def test_fractions_among_whole_pixels_are_not_called_scaled(table, save):
+def test_one_fraction_is_not_called_scaled_pixels(table, write_csv):
     table[6][300] = "0.5"
-    sentence = refusal(save(table))
-    assert "line 7, column 'pixel299' holds '0.5'" in sentence
-    assert "scaled" not in sentence
+    message = error_message(write_csv(table))
+    assert "line 7, column 'pixel299' holds '0.5'" in message
+    assert "scaled" not in message
 
 
-def test_label_required(digits_csv):
-    assert "line 1 has no column called 'label'" in refusal(digits_csv / "test.csv", labels=True)
+def test_missing_label_column_error_message(digits_csv):
+    assert "line 1 has no column called 'label'" in error_message(
+        digits_csv / "test.csv", labels=True
+    )
 
 
-def test_label_outside_the_given_classes(table, save):
+def test_label_outside_the_classes_error_message(table, write_csv):
     for row in table[1:]:
         row[0] = "1"
     table[6][0] = "7"
-    sentence = refusal(save(table), classes=("0", "1"))
-    assert "line 7, column 'label' holds '7', expected one of the labels 0, 1" in sentence
+    message = error_message(write_csv(table), classes=("0", "1"))
+    assert "line 7, column 'label' holds '7', expected one of the labels 0, 1" in message
 
 
-def test_separators_other_than_commas(table, save):
-    path = save(table)
+def test_other_separators_error_message(table, write_csv):
+    path = write_csv(table)
     path.write_text(path.read_text().replace(",", ";"))
-    assert "separated by semicolons, expected commas" in refusal(path)
+    assert "separated by semicolons, expected commas" in error_message(path)
 
 
 @pytest.mark.parametrize("keep", ["half a row", "half a cell"])
-def test_a_file_cut_short(table, save, keep):
-    path = save(table)
+def test_truncated_file_error_message(table, write_csv, keep):
+    path = write_csv(table)
     lines = path.read_bytes().split(b"\n")
     lines[-2] = lines[-2][:700] if keep == "half a row" else lines[-2][: lines[-2].rindex(b",") + 1]
     path.write_bytes(b"\n".join(lines[:-1]))
-    assert "ends in the middle of line 21" in refusal(path)
+    assert "ends in the middle of line 21" in error_message(path)
 
 
-def test_a_short_last_row_with_a_line_end_is_not_cut_short(table, save):
+def test_a_short_last_row_with_a_line_ending_is_not_called_truncated(table, write_csv):
     table[-1].pop()
-    assert "line 21 has 784 values" in refusal(save(table))
+    assert "line 21 has 784 values" in error_message(write_csv(table))
 
 
-def test_missing_file(tmp_path):
-    sentence = refusal(tmp_path / "none.csv")
-    assert "no such file" in sentence
-    assert "expected a file" in sentence
+def test_missing_file_error_message(tmp_path):
+    message = error_message(tmp_path / "none.csv")
+    assert "no such file" in message
+    assert "expected a file" in message
 
 
-def test_directory(tmp_path):
-    assert "is a directory" in refusal(tmp_path)
+def test_directory_error_message(tmp_path):
+    assert "is a directory" in error_message(tmp_path)
 
 
-def test_no_permission(table, save):
-    path = save(table)
+def test_unreadable_file_error_message(table, write_csv):
+    path = write_csv(table)
     path.chmod(0)
     was_root = os.geteuid() == 0
     if was_root:
         os.seteuid(65534)
     try:
-        assert "permission denied" in refusal(path)
+        assert "permission denied" in error_message(path)
     finally:
         if was_root:
             os.seteuid(0)
 
 
 @pytest.mark.parametrize("text", [b"", b"\xef\xbb\xbf", b"\n\n", b"  "])
-def test_empty_file(tmp_path, text):
+def test_empty_file_error_message(tmp_path, text):
     path = tmp_path / "train.csv"
     path.write_bytes(text)
-    sentence = refusal(path)
-    assert "is empty" in sentence or "line 1 is blank" in sentence
+    message = error_message(path)
+    assert "is empty" in message or "line 1 is blank" in message
 
 
 @pytest.mark.parametrize(
-    ("junk", "part"),
+    ("content", "message"),
     [
         (b"\x89PNG\r\n\x1a\n", "0x89"),
         (b"\xff\xfel\0a\0b\0", "line 1 holds NUL bytes"),
         (np.random.default_rng(0).bytes(500).replace(b"\n", b"") + b"\0", "line 1"),
     ],
 )
-def test_binary_junk(tmp_path, junk, part):
+def test_binary_file_error_message(tmp_path, content, message):
     path = tmp_path / "train.csv"
-    path.write_bytes(junk)
-    assert part in refusal(path)
+    path.write_bytes(content)
+    assert message in error_message(path)
 
 
-def test_bytes_that_are_not_utf8_in_a_row(table, save):
-    path = save(table)
+def test_row_that_is_not_utf8_error_message(table, write_csv):
+    path = write_csv(table)
     lines = path.read_bytes().split(b"\n")
     lines[6] = b"\xe9" + lines[6]
     path.write_bytes(b"\n".join(lines))
-    assert "line 7 holds the byte 0xe9" in refusal(path)
+    assert "line 7 holds the byte 0xe9" in error_message(path)
 
 
-def test_the_whole_competition_zip(digits_csv, tmp_path):
+def test_zip_of_several_csv_files_error_message(digits_csv, tmp_path):
     path = tmp_path / "digit-recognizer.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("train.csv", "test.csv", "sample_submission.csv"):
             archive.write(digits_csv / name, name)
-    sentence = refusal(path)
-    assert "3 CSV files (train.csv, test.csv, sample_submission.csv)" in sentence
-    assert "extract it" in sentence
+    message = error_message(path)
+    assert "3 CSV files (train.csv, test.csv, sample_submission.csv)" in message
+    assert "extract it" in message
 
 
-def test_zip_without_csv(tmp_path):
+def test_zip_without_csv_error_message(tmp_path):
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
-    assert "holds no CSV file" in refusal(tmp_path / "empty.zip")
+    assert "holds no CSV file" in error_message(tmp_path / "empty.zip")
 
 
 @pytest.mark.parametrize("damage", ["cut short", "flipped"])
 @pytest.mark.parametrize("kind", ["gz", "zip"])
-def test_damaged_archives(table, save, tmp_path, kind, damage):
-    plain = save(table)
+def test_damaged_archive_error_message(table, write_csv, tmp_path, kind, damage):
+    plain = write_csv(table)
     path = tmp_path / f"train.csv.{kind}"
     if kind == "gz":
         path.write_bytes(gzip.compress(plain.read_bytes()))
     else:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.write(plain, "train.csv")
-    packed = bytearray(path.read_bytes())
+    compressed = bytearray(path.read_bytes())
     if damage == "cut short":
-        del packed[len(packed) // 2 :]
+        del compressed[len(compressed) // 2 :]
     else:
-        for position in range(len(packed) // 2, len(packed) // 2 + 8):
-            packed[position] ^= 0xFF
-    path.write_bytes(packed)
-    assert "damaged or cut short" in refusal(path)
+        for position in range(len(compressed) // 2, len(compressed) // 2 + 8):
+            compressed[position] ^= 0xFF
+    path.write_bytes(compressed)
+    assert "damaged or cut short" in error_message(path)
 
 
-def test_every_damaged_byte_of_a_zip_s_directory_gets_a_sentence(tmp_path):
+def test_any_damaged_byte_of_a_zip_is_harmless_or_a_data_error(tmp_path):
     path = tmp_path / "small.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train.csv", "a,b,c,d\n1,2,3,4\n")
-    whole = path.read_bytes()
-    refused = 0
-    for place in range(len(whole)):
+    intact = path.read_bytes()
+    n_errors = 0
+    for position in range(len(intact)):
         for value in (0, 9, 0xC6, 0xFF):
-            path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            path.write_bytes(intact[:position] + bytes([value]) + intact[position + 1 :])
             try:
                 assert read(path).images.tolist() == [[[1, 2], [3, 4]]]
             except DataError:
-                refused += 1
-    assert refused > 100
+                n_errors += 1
+    assert n_errors > 100
 
 
 @pytest.mark.parametrize("kind", ["gz", "zip"])
-def test_a_name_that_promises_a_packed_file(table, save, kind):
-    path = save(table)
+def test_misleading_suffix_error_message(table, write_csv, kind):
+    path = write_csv(table)
     path = path.rename(path.with_suffix(f".{kind}"))
-    assert f"is not {kind} although its name says so" in refusal(path)
+    assert f"is not {kind} although its name says so" in error_message(path)
 
 
 @pytest.mark.parametrize("kind", ["gz", "zip"])
-def test_bombs_are_left_unexploded(tmp_path, monkeypatch, kind):
+def test_decompression_bombs_are_rejected_within_little_memory(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(compression, "HARMLESS_BYTES", 2**20)
     path = tmp_path / f"bomb.{kind}"
-    unpacked_bytes = 64 * 2**20
+    decompressed_bytes = 64 * 2**20
     if kind == "gz":
-        path.write_bytes(gzip.compress(bytes(unpacked_bytes)))
+        path.write_bytes(gzip.compress(bytes(decompressed_bytes)))
     else:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("train.csv", bytes(unpacked_bytes))
+            archive.writestr("train.csv", bytes(decompressed_bytes))
     tracemalloc.start()
-    sentence = refusal(path)
+    message = error_message(path)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert "once unpacked" in sentence
-    assert peak_bytes < unpacked_bytes / 2
+    assert "once decompressed" in message
+    assert peak_bytes < decompressed_bytes / 2
 
 
-def test_a_zip_that_lies_about_its_size(table, save, tmp_path):
-    path = tmp_path / "liar.zip"
-    plain = save(table)
+def test_zip_with_a_false_size_error_message(table, write_csv, tmp_path):
+    path = tmp_path / "false-size.zip"
+    plain = write_csv(table)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(plain, "train.csv")
     true_size = plain.stat().st_size.to_bytes(4, "little")
-    packed = path.read_bytes()
-    assert packed.count(true_size) == 2
-    path.write_bytes(packed.replace(true_size, (1000).to_bytes(4, "little")))
-    assert "damaged or cut short" in refusal(path)
+    compressed = path.read_bytes()
+    assert compressed.count(true_size) == 2
+    path.write_bytes(compressed.replace(true_size, (1000).to_bytes(4, "little")))
+    assert "damaged or cut short" in error_message(path)
 
 
-def test_a_file_too_large_for_memory(table, save, monkeypatch):
-    monkeypatch.setattr(compression, "LARGEST_BYTES", 1000)
-    assert "holds more than" in refusal(save(table))
+def test_too_large_file_error_message(table, write_csv, monkeypatch):
+    monkeypatch.setattr(compression, "MAX_FILE_BYTES", 1000)
+    assert "holds more than" in error_message(write_csv(table))
 
 
 # Writing
 
 
-def test_labels_are_needed_to_write(digits, tmp_path):
-    nameless = Dataset(digits.images)
+def test_writing_requires_labels(digits, tmp_path):
+    unlabelled = Dataset(digits.images)
     with pytest.raises(DataError, match="has no labels"):
-        write_kaggle_folder(tmp_path / "new", digits, nameless)
+        write_kaggle_folder(tmp_path / "new", digits, unlabelled)
     assert not (tmp_path / "new").exists()
 
 
 def test_other_class_names_are_written(tmp_path):
     images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
-    odd = Dataset(images, np.array([1, 0]), ("-1", "1000"))
-    write_kaggle_folder(tmp_path, odd, odd)
+    dataset = Dataset(images, np.array([1, 0]), ("-1", "1000"))
+    write_kaggle_folder(tmp_path, dataset, dataset)
     header, *lines = (tmp_path / "train.csv").read_text().splitlines()
     assert header == "label,pixel0,pixel1,pixel2,pixel3"
     assert lines == ["1000,0,1,2,3", "-1,4,5,6,7"]
     assert (tmp_path / "truth.csv").read_text() == "ImageId,Label\n1,1000\n2,-1\n"
 
 
-def test_a_folder_that_cannot_be(digits, tmp_path):
+def test_unwritable_folder_error_message(digits, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="expected a writable folder"):
         write_kaggle_folder(tmp_path / "file", digits, digits)
 
 
-def test_kaggles_own_files_are_left_alone(digits, tmp_path):
-    (tmp_path / "train.csv").write_text("of somebody else")
+def test_files_of_kaggle_are_not_replaced(digits, tmp_path):
+    (tmp_path / "train.csv").write_text("not ours")
     with pytest.raises(OutputError, match=r"holds train.csv and no truth.csv, so it was not"):
         write_kaggle_folder(tmp_path, digits, digits)
     assert [path.name for path in tmp_path.iterdir()] == ["train.csv"]
-    assert (tmp_path / "train.csv").read_text() == "of somebody else"
+    assert (tmp_path / "train.csv").read_text() == "not ours"
     few = digits.select(np.arange(20))
-    for part in (few, few.select(np.arange(10))):  # our own are replaced
+    for part in (few, few.select(np.arange(10))):  # an earlier call's files are replaced
         write_kaggle_folder(tmp_path / "ours", part, part)
         assert len(read(tmp_path / "ours" / "train.csv", labels=True)) == len(part)
 
@@ -727,7 +738,7 @@ except OutputError as error:
 """
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path):
+def test_full_disk_leaves_no_partial_file(tmp_path):
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"{tmp_path / 'train.csv'}: cannot be written (file too large)" in done.stdout

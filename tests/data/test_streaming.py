@@ -1,7 +1,8 @@
-"""Long files in pieces, against the same files read whole."""
+"""Files read in chunks and shards, compared with the same files read at once."""
 
 import gzip
 import io
+import logging
 import re
 import zipfile
 
@@ -10,27 +11,31 @@ import pytest
 
 from tenfold import data
 from tenfold.data import streaming
-from tenfold.data.streaming import Part, chunks, parts
+from tenfold.data.streaming import Shard, chunks, split_file
 from tenfold.errors import DataError
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    """Pieces of some twenty digits: the files here are small."""
-    monkeypatch.setattr(streaming, "BYTES_AT_ONCE", 2**15)
-    monkeypatch.setattr(streaming, "ROWS_AT_ONCE", 50)
+def small_chunks(monkeypatch):
+    """Chunks of about twenty digits, since the files here are small."""
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 2**15)
+    monkeypatch.setattr(streaming, "CHUNK_ROWS", 50)
 
 
-def joined(pieces):
-    return np.concatenate([piece.images for piece in pieces])
+def concat_images(datasets):
+    return np.concatenate([dataset.images for dataset in datasets])
+
+
+def read_shards(path, found):
+    return concat_images([chunk for shard in found for chunk in chunks(path, shard)])
 
 
 @pytest.fixture
-def whole(digits_csv):
+def expected(digits_csv):
     return data.read(digits_csv / "test.csv", labels=False).images
 
 
-HOW = {
+VARIANTS = {
     "plain": lambda text: text,
     "crlf": lambda text: text.replace(b"\n", b"\r\n"),
     "no line end": lambda text: text.rstrip(b"\n"),
@@ -42,63 +47,61 @@ HOW = {
 }
 
 
-def changed(path, folder, how):
-    if how == "zip":
+def write_variant(path, folder, variant):
+    if variant == "zip":
         with zipfile.ZipFile(folder / "test.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             archive.write(path, "test.csv")
         return folder / "test.zip"
-    (folder / f"test.{how}").write_bytes(HOW[how](path.read_bytes()))
-    return folder / f"test.{how}"
+    (folder / f"test.{variant}").write_bytes(VARIANTS[variant](path.read_bytes()))
+    return folder / f"test.{variant}"
 
 
-@pytest.mark.parametrize("how", [*HOW, "zip"])
-def test_pieces_make_the_whole(digits_csv, tmp_path, whole, how):
-    path = changed(digits_csv / "test.csv", tmp_path, how)
-    pieces = list(chunks(path))
-    assert len(pieces) > 10
-    np.testing.assert_array_equal(joined(pieces), whole)
+@pytest.mark.parametrize("variant", [*VARIANTS, "zip"])
+def test_chunks_equal_the_whole_file(digits_csv, tmp_path, expected, variant):
+    path = write_variant(digits_csv / "test.csv", tmp_path, variant)
+    found = list(chunks(path))
+    assert len(found) > 10
+    np.testing.assert_array_equal(concat_images(found), expected)
 
 
-@pytest.mark.parametrize("how", [bytes, gzip.compress])
-@pytest.mark.parametrize("rows", [1, 30])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize("n_rows", [1, 30])
 @pytest.mark.parametrize("end", [b"", b"\n"])
-def test_the_last_row_lies_across_two_pieces(
-    monkeypatch, digits_csv, tmp_path, whole, how, rows, end
+def test_last_row_across_two_chunks(
+    monkeypatch, digits_csv, tmp_path, expected, compress, n_rows, end
 ):
-    lines = (digits_csv / "test.csv").read_bytes().split(b"\n")[: rows + 1]
+    lines = (digits_csv / "test.csv").read_bytes().split(b"\n")[: n_rows + 1]
     path = tmp_path / "test.csv"
-    path.write_bytes(how(b"\n".join(lines) + end))
-    monkeypatch.setattr(streaming, "BYTES_AT_ONCE", sum(map(len, lines[1:])) + rows - 10)
-    np.testing.assert_array_equal(joined(chunks(path)), whole[:rows])
+    path.write_bytes(compress(b"\n".join(lines) + end))
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", sum(map(len, lines[1:])) + n_rows - 10)
+    np.testing.assert_array_equal(concat_images(chunks(path)), expected[:n_rows])
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
-def test_parts_make_the_whole_wherever_they_are_cut(digits_csv, whole, count):
+def test_shards_equal_the_whole_file(digits_csv, expected, count):
     path = digits_csv / "test.csv"
-    found = parts(path, count)
+    found = split_file(path, count)
     assert len(found) == min(count, path.stat().st_size // 2**15)
-    np.testing.assert_array_equal(
-        joined([piece for part in found for piece in chunks(path, part)]), whole
-    )
+    np.testing.assert_array_equal(read_shards(path, found), expected)
 
 
-def test_parts_cut_at_and_around_a_line_end(digits_csv, whole):
+def test_shards_cut_at_and_around_a_line_ending(digits_csv, expected):
     path = digits_csv / "test.csv"
     text = path.read_bytes()
-    end_of_line = text.index(b"\n", len(text) // 2) + 1
-    for cut in (end_of_line - 1, end_of_line, end_of_line + 1, 1, len(text) - 1):
-        both = [*chunks(path, Part(0, cut)), *chunks(path, Part(cut, None))]
-        np.testing.assert_array_equal(joined(both), whole)
+    line_start = text.index(b"\n", len(text) // 2) + 1
+    for cut in (line_start - 1, line_start, line_start + 1, 1, len(text) - 1):
+        found = read_shards(path, [Shard(0, cut), Shard(cut, None)])
+        np.testing.assert_array_equal(found, expected)
 
 
-def test_a_packed_file_is_one_part(digits_csv, tmp_path):
-    path = changed(digits_csv / "test.csv", tmp_path, "gz")
-    assert parts(path, 8) == [Part(0, None)]
+def test_a_compressed_file_is_one_shard(digits_csv, tmp_path):
+    path = write_variant(digits_csv / "test.csv", tmp_path, "gz")
+    assert split_file(path, 8) == [Shard(0, None)]
 
 
 @pytest.fixture(params=["csv", "csv.gz", "parquet"])
-def numbered(request, digits_csv, tmp_path):
-    """What writes the 800 digits behind a column of ids, and returns the file."""
+def write_numbered(request, digits_csv, tmp_path):
+    """A function that writes the 800 digits after a column of ids and returns the path."""
 
     def write(ids):
         header, *lines = (digits_csv / "test.csv").read_text().splitlines()
@@ -110,7 +113,7 @@ def numbered(request, digits_csv, tmp_path):
             import pyarrow.parquet
 
             table = pyarrow.csv.read_csv(io.BytesIO(text))
-            pyarrow.parquet.write_csv(table, path, row_group_size=130)
+            pyarrow.parquet.write_table(table, path, row_group_size=130)
         else:
             path.write_bytes(gzip.compress(text) if request.param == "csv.gz" else text)
         return path
@@ -118,65 +121,59 @@ def numbered(request, digits_csv, tmp_path):
     return write
 
 
-def test_row_numbers_count_through_pieces_and_parts(numbered, whole):
-    path, notes = numbered(range(1, 801)), []
-    np.testing.assert_array_equal(joined(chunks(path, on_note=notes.append)), whole)
-    assert len(notes) == 1
+def test_row_ids_are_checked_across_chunks_and_shards(write_numbered, expected, caplog):
+    caplog.set_level(logging.INFO, logger="tenfold")
+    path = write_numbered(range(1, 801))
+    np.testing.assert_array_equal(concat_images(chunks(path)), expected)
+    message = f"{path}: ignored the column 'ImageId', which only numbers the rows"
+    assert caplog.messages == [message]
     for count in (3, 7):
-        pieces = [piece for part in parts(path, count) for piece in chunks(path, part)]
-        np.testing.assert_array_equal(joined(pieces), whole)
+        np.testing.assert_array_equal(read_shards(path, split_file(path, count)), expected)
 
 
-@pytest.mark.parametrize("half", ["the second half first", "a gap"])
-def test_row_numbers_out_of_order_anywhere_are_refused(numbered, half):
-    """Each piece counts for itself; only together they do not."""
-    ids = [*range(401, 801), *range(1, 401)]
-    if half == "a gap":
-        ids = [*range(1, 401), *range(501, 901)]
-    path = numbered(ids)
+@pytest.mark.parametrize(
+    "ids",
+    [[*range(401, 801), *range(1, 401)], [*range(1, 401), *range(501, 901)]],
+    ids=["second half first", "gap"],
+)
+def test_row_ids_out_of_order_anywhere_error_message(write_numbered, ids):
+    """The ids are consecutive within each half, but not from one to the other."""
+    path = write_numbered(ids)
     line = r"(line 402|row 401)"
-    found = f"{line}, column 'ImageId' holds '?{ids[400]}'?, expected {ids[399] + 1}: answers are"
+    found = f"{line}, column 'ImageId' holds '?{ids[400]}'?, expected {ids[399] + 1}: predictions"
     with pytest.raises(DataError, match=found):
         list(chunks(path))
-    *_, last = parts(path, 6)
-    with pytest.raises(DataError, match=r"column 'ImageId' holds .* answers are numbered"):
+    *_, last = split_file(path, 6)
+    with pytest.raises(DataError, match=r"column 'ImageId' holds .* predictions are numbered"):
         list(chunks(path, last))
 
 
-def test_parquet_is_read_like_csv(digits_csv, tmp_path, whole):
+def test_parquet_equals_csv(digits_csv, tmp_path, expected):
     import pyarrow.csv
     import pyarrow.parquet
 
     table = pyarrow.csv.read_csv(digits_csv / "test.csv")
     path = tmp_path / "test.parquet"
-    pyarrow.parquet.write_csv(table, path, row_group_size=130)
-    np.testing.assert_array_equal(joined(chunks(path)), whole)
-    found = parts(path, 3)
-    assert [part.start for part in found] == [0, 2, 4]
-    np.testing.assert_array_equal(
-        joined([piece for part in found for piece in chunks(path, part)]), whole
-    )
+    pyarrow.parquet.write_table(table, path, row_group_size=130)
+    np.testing.assert_array_equal(concat_images(chunks(path)), expected)
+    found = split_file(path, 3)
+    assert [shard.start for shard in found] == [0, 2, 4]
+    np.testing.assert_array_equal(read_shards(path, found), expected)
 
 
-def test_what_is_wrong_is_told_by_its_line_in_the_file(digits_csv, tmp_path):
+def test_errors_name_the_line_in_the_file(digits_csv, tmp_path):
     lines = (digits_csv / "test.csv").read_text().splitlines()
     lines[699] = lines[699].replace("0,", "256,", 1)
     path = tmp_path / "bad.csv"
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(DataError, match=r"bad\.csv: line 700, column 'pixel0' holds '256'"):
         list(chunks(path))
-    for part in parts(path, 5)[-2:]:
-        try:
-            list(chunks(path, part))
-        except DataError as error:
-            assert "line 700, column 'pixel0'" in str(error)  # noqa: PT017
-            break
-    else:
-        pytest.fail("no part found it")
+    with pytest.raises(DataError, match=r"bad\.csv: line 700, column 'pixel0' holds '256'"):
+        read_shards(path, split_file(path, 5)[-2:])
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("damage", "message"),
     [
         (lambda text: b"", "is empty, expected a header line"),
         (lambda text: b"pixel0,pixel1,pixel2\n1,2,3\n", "names 3 pixel columns"),
@@ -191,22 +188,22 @@ def test_what_is_wrong_is_told_by_its_line_in_the_file(digits_csv, tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_a_sentence(digits_csv, tmp_path, change, sentence):
+def test_damaged_file_error_message(digits_csv, tmp_path, damage, message):
     path = tmp_path / "bad.csv"
-    path.write_bytes(change((digits_csv / "test.csv").read_bytes()))
-    with pytest.raises(DataError, match=sentence):
+    path.write_bytes(damage((digits_csv / "test.csv").read_bytes()))
+    with pytest.raises(DataError, match=message):
         list(chunks(path))
 
 
-def test_a_packed_file_cut_short(digits_csv, tmp_path):
-    path = changed(digits_csv / "test.csv", tmp_path, "gz")
+def test_truncated_gzip_error_message(digits_csv, tmp_path):
+    path = write_variant(digits_csv / "test.csv", tmp_path, "gz")
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(DataError, match="damaged or cut short"):
         list(chunks(path))
 
 
 @pytest.mark.parametrize(
-    ("values", "sentence"),
+    ("values", "message"),
     [
         ([1, None, 3], "row 2, column 'pixel3' is blank"),
         ([1, 2, 256], "row 3, column 'pixel3' holds 256"),
@@ -214,19 +211,19 @@ def test_a_packed_file_cut_short(digits_csv, tmp_path):
         (["a", "b", "c"], "column 'pixel3' holds string"),
     ],
 )
-def test_parquet_with_other_things_in_it(tmp_path, values, sentence):
+def test_invalid_parquet_pixels_error_message(tmp_path, values, message):
     import pyarrow
     import pyarrow.parquet
 
     columns = {f"pixel{at}": [200, 0, 7] for at in range(3)} | {"pixel3": values}
     path = tmp_path / "bad.parquet"
-    pyarrow.parquet.write_csv(pyarrow.table(columns), path)
-    with pytest.raises(DataError, match=sentence):
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    with pytest.raises(DataError, match=message):
         list(chunks(path))
 
 
 @pytest.mark.parametrize(
-    ("ids", "sentence"),
+    ("ids", "message"),
     [
         (["a", "b", "c"], "row 1, column 'id' holds 'a', expected a whole number"),
         ([0.5, 1.5, 2.5], "row 1, column 'id' holds 0.5, expected a whole number"),
@@ -235,31 +232,31 @@ def test_parquet_with_other_things_in_it(tmp_path, values, sentence):
         ([3, 1, 2], "row 2, column 'id' holds 1, expected 4"),
     ],
 )
-def test_parquet_with_odd_row_numbers(tmp_path, ids, sentence):
+def test_invalid_parquet_row_ids_error_message(tmp_path, ids, message):
     import pyarrow
     import pyarrow.parquet
 
     columns = {"id": ids} | {f"pixel{at}": [200, 0, 7] for at in range(4)}
     path = tmp_path / "bad.parquet"
-    pyarrow.parquet.write_csv(pyarrow.table(columns), path)
-    with pytest.raises(DataError, match=sentence):
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    with pytest.raises(DataError, match=message):
         list(chunks(path))
 
 
-def test_a_damaged_parquet_file(tmp_path):
+def test_damaged_parquet_error_message(tmp_path):
     path = tmp_path / "bad.parquet"
     path.write_bytes(b"PAR1" + b"x" * 100)
     with pytest.raises(DataError, match="damaged or no Parquet file"):
         list(chunks(path))
 
 
-def test_a_parquet_file_damaged_in_the_middle(digits_csv, tmp_path):
+def test_parquet_damaged_in_the_middle_error_message(digits_csv, tmp_path):
     import pyarrow.csv
     import pyarrow.parquet
 
     path = tmp_path / "test.parquet"
     table = pyarrow.csv.read_csv(digits_csv / "test.csv")
-    pyarrow.parquet.write_csv(table, path, compression="zstd")
+    pyarrow.parquet.write_table(table, path, compression="zstd")
     content = bytearray(path.read_bytes())
     content[1000 : len(content) // 2] = b"x" * (len(content) // 2 - 1000)
     path.write_bytes(content)
@@ -267,6 +264,6 @@ def test_a_parquet_file_damaged_in_the_middle(digits_csv, tmp_path):
         list(chunks(path))
 
 
-def test_a_missing_file(tmp_path):
+def test_missing_file_error_message(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         list(chunks(tmp_path / "none.csv"))

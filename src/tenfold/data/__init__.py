@@ -1,4 +1,4 @@
-"""Images of digits: read, fetched, checked, split and written."""
+"""Datasets of digits: read, download, check, split and write them."""
 
 from tenfold.data.checks import DataReport, DatasetStats, check
 from tenfold.data.csv import read, write_kaggle_folder

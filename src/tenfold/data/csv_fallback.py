@@ -1,16 +1,15 @@
-"""Any Kaggle CSV, read one line at a time: slowly, leniently in form, strictly in value.
+"""Read any Kaggle CSV line by line: slow, tolerant of formats, strict about values.
 
-It accepts quotes, spaces around numbers, '+5' and '5.0', and it is where each thing wrong with
-a file gets its sentence. `csv_fast` reads the common case; what that declines comes here.
+Quotes, spaces around numbers, '+5' and '5.0' are accepted, and every error in a file gets its
+message here. `csv_fast` reads the common case and leaves everything else to this module.
 """
 
 import csv
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,101 +18,130 @@ from tenfold.data.csv_header import CsvSchema
 from tenfold.errors import DataError
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_BLANKS = frozenset({"", "nan", "na", "n/a", "null", "none"})
-_LONGEST_CELL = 40
+_MISSING_VALUES = frozenset({"", "nan", "na", "n/a", "null", "none"})
+_MAX_CELL_LENGTH = 40
 _PIXEL = "a whole number from 0 to 255"
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Which lines of a file are read.
+class LineRange:
+    """Which lines of a file some text holds.
 
     Attributes:
-        first: number of the first, counted from 1 for the header.
-        to_the_end: whether the file ends with them; then blank lines may follow.
+        first: number of the first line; the header is line 1.
+        to_end: whether the text ends with the file; then blank lines may follow.
     """
 
     first: int = 2
-    to_the_end: bool = True
+    to_end: bool = True
 
 
-ALL_LINES = Lines()
+ALL_LINES = LineRange()
+
+
+class RowIdChecker:
+    """Checks that row ids count up by one, through all chunks of a file.
+
+    A submission numbers its predictions in the order of the rows, so ids in another order would
+    be wrong there. The first row that is checked decides where each column starts.
+    """
+
+    def __init__(self, path: Path, schema: CsvSchema) -> None:
+        self._path = path
+        self._schema = schema
+        self._offsets: dict[int, int] = {}  # by column: its ids minus the line numbers
+
+    def check(self, line: int, cells: Sequence[str]) -> None:
+        """Check the ids in the `cells` of one line.
+
+        Raises:
+            DataError: an id is not a whole number, or does not follow from the first one.
+        """
+        for column in self._schema.checked_row_ids:
+            row_id = _parse_integer(cells[column])
+            expected = "a whole number that counts the rows"
+            if row_id is not None:
+                expected_id = line + self._offsets.setdefault(column, row_id - line)
+                if row_id == expected_id:
+                    continue
+                expected = f"{expected_id}: predictions are numbered in the order of the rows"
+            raise _cell_error(
+                self._path, self._schema, line, column, cells[column], expected=expected
+            )
 
 
 class FallbackReader:
-    """Reads the rows of one file; the first thing wrong, in file order, is what it raises."""
+    """Reads the rows of one file; the first error in file order is the one it raises."""
 
     def __init__(
         self,
         path: Path,
-        rows: bytes,
-        layout: CsvSchema,
+        text: bytes,
+        schema: CsvSchema,
         classes: tuple[str, ...] | None = None,
-        where: Lines = ALL_LINES,
+        lines: LineRange = ALL_LINES,
         *,
-        counts: dict[int, int] | None = None,
+        row_ids: RowIdChecker | None = None,
     ) -> None:
-        """Prepare to read `rows`, what follows the header line or a piece of it.
+        """Prepare to read `text`, all that follows the header line or a chunk of it.
 
         Args:
-            path: the file's name, for messages.
-            rows: whole lines.
-            layout: what the header says. Its label column is read if it has one.
+            path: the file, for messages.
+            text: whole lines.
+            schema: what each column holds. The label column is read if there is one.
             classes: the labels allowed; None allows every whole number.
-            where: which lines of the file they are.
-            counts: what each column that counts the rows is ahead of the line numbers, by its
-                position. The first row read says it; kept from piece to piece of a file.
+            lines: which lines of the file the text holds.
+            row_ids: the checker of the whole file, if the text is a chunk of it.
         """
         self._path = path
-        self._layout = layout
+        self._schema = schema
         self._classes = classes
-        self._cut_short = not rows.endswith(b"\n")
-        self._first = where.first
-        self._lines = (rows.rstrip() if where.to_the_end else rows.removesuffix(b"\n")).split(b"\n")
-        self._pixel_columns = layout.pixels.tolist()
-        # Each spelling is understood once; nearly all cells then cost one look-up.
-        self._pixels = {str(value): value for value in range(256)}
-        self._labels: dict[str, int] = {}
-        self._counts = {} if counts is None else counts
+        self._cut_short = not text.endswith(b"\n")
+        self._first = lines.first
+        self._lines = (text.rstrip() if lines.to_end else text.removesuffix(b"\n")).split(b"\n")
+        self._pixel_columns = schema.pixels.tolist()
+        # Each distinct cell is parsed once; nearly all cells then cost one dictionary lookup.
+        self._pixel_values = {str(value): value for value in range(256)}
+        self._label_values: dict[str, int] = {}
+        self._row_ids = row_ids or RowIdChecker(path, schema)
 
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-        """Return pixels, uint8 [N, P] in the layout's order, and label values, int64 [N] or None.
+        """Return pixels, uint8 [N, P] in the schema's order, and labels, int64 [N] or None.
 
         Raises:
-            DataError: the first problem, with line, column, what was found and expected.
+            DataError: the first error, with line, column, what was found and expected.
         """
         if self._lines == [b""]:
             raise DataError(f"{self._path}: has a header and no rows, expected at least one image")
         pixels = bytearray()
         labels = []
-        for number, cells in self._rows():
-            for column in self._layout.counting:
-                self._check_count(number, column, cells[column])
+        for line, cells in self._split_lines():
+            self._row_ids.check(line, cells)
             try:
-                row = bytes([self._pixels[cells[column]] for column in self._pixel_columns])
+                row = bytes([self._pixel_values[cells[column]] for column in self._pixel_columns])
             except KeyError:
                 row = None
-            label = None if self._layout.label is None else cells[self._layout.label]
-            if row is None or (label is not None and label not in self._labels):
-                self._learn(number, cells)
-                row = bytes([self._pixels[cells[column]] for column in self._pixel_columns])
+            label = None if self._schema.label is None else cells[self._schema.label]
+            if row is None or (label is not None and label not in self._label_values):
+                self._parse_new_cells(line, cells)
+                row = bytes([self._pixel_values[cells[column]] for column in self._pixel_columns])
             pixels += row
             if label is not None:
-                labels.append(self._labels[label])
+                labels.append(self._label_values[label])
         images = np.frombuffer(pixels, np.uint8).reshape(-1, len(self._pixel_columns))
-        return images, None if self._layout.label is None else np.array(labels, dtype=np.int64)
+        return images, None if self._schema.label is None else np.array(labels, dtype=np.int64)
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield each line's number, counted from 1 for the header, and its cells."""
-        expected = len(self._layout.names)
+    def _split_lines(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the number of each line, the header being 1, and its cells."""
+        expected = len(self._schema.columns)
         for number, line in enumerate(self._lines, start=self._first):
-            cells = self._cells(number, line.rstrip(b"\r"))
+            cells = self._split_cells(number, line.rstrip(b"\r"))
             is_last = number == self._first + len(self._lines) - 1
             if is_last and self._cut_short and (len(cells) < expected or not cells[-1].strip()):
                 raise DataError(
                     f"{self._path}: the file ends in the middle of line {number} "
                     f"({len(cells)} of {expected} values, no line end), "
-                    "expected whole rows: fetch or copy it again"
+                    "expected whole rows: download or copy it again"
                 )
             if not line.strip():
                 raise DataError(f"{self._path}: line {number} is blank, expected {expected} values")
@@ -124,7 +152,7 @@ class FallbackReader:
                 )
             yield number, cells
 
-    def _cells(self, number: int, line: bytes) -> list[str]:
+    def _split_cells(self, number: int, line: bytes) -> list[str]:
         if b"\0" in line:
             raise DataError(
                 f"{self._path}: line {number} holds NUL bytes, expected CSV text, not binary data"
@@ -140,77 +168,84 @@ class FallbackReader:
         except csv.Error as error:
             raise DataError(
                 f"{self._path}: line {number} is not CSV ({error}), "
-                f"expected {len(self._layout.names)} values joined by commas"
+                f"expected {len(self._schema.columns)} values separated by commas"
             ) from error
 
-    def _learn(self, number: int, cells: list[str]) -> None:
-        """Understand every new spelling in a row, from left to right, or raise at the first."""
+    def _parse_new_cells(self, line: int, cells: list[str]) -> None:
+        """Parse every cell of a line that is not known yet, from left to right."""
         pixel_columns = set(self._pixel_columns)
         for column, cell in enumerate(cells):
-            if column == self._layout.label and cell not in self._labels:
-                self._labels[cell] = self._label(number, column, cell)
-            elif column in pixel_columns and cell not in self._pixels:
-                self._pixels[cell] = self._pixel(number, column, cell)
+            if column == self._schema.label and cell not in self._label_values:
+                self._label_values[cell] = self._parse_label(line, column, cell)
+            elif column in pixel_columns and cell not in self._pixel_values:
+                self._pixel_values[cell] = self._parse_pixel(line, column, cell)
 
-    def _check_count(self, number: int, column: int, cell: str) -> None:
-        value = _value(cell)
-        if value is None or not value.is_integer() or abs(value) >= 2**53:
-            self._refuse(number, column, cell, "a whole number that counts the rows")
-        expected = number + self._counts.setdefault(column, int(value) - number)
-        if value != expected:
-            self._refuse(
-                number, column, cell, f"{expected}: answers are numbered in the order of the rows"
-            )
+    def _parse_label(self, line: int, column: int, cell: str) -> int:
+        value = _parse_integer(cell)
+        if value is None:
+            raise self._cell_error(line, column, cell, "a whole number as label")
+        if self._classes is not None and str(value) not in self._classes:
+            expected = f"one of the labels {', '.join(self._classes)}"
+            raise self._cell_error(line, column, cell, expected)
+        return value
 
-    def _label(self, number: int, column: int, cell: str) -> int:
-        value = _value(cell)
-        if value is None or not value.is_integer() or abs(value) >= 2**53:
-            self._refuse(number, column, cell, "a whole number as label")
-        if self._classes is not None and str(int(value)) not in self._classes:
-            self._refuse(number, column, cell, f"one of the labels {', '.join(self._classes)}")
-        return int(value)
-
-    def _pixel(self, number: int, column: int, cell: str) -> int:
-        value = _value(cell)
+    def _parse_pixel(self, line: int, column: int, cell: str) -> int:
+        value = _parse_number(cell)
         if value is not None and 0 < value < 1 and self._is_scaled():
             raise DataError(
-                f"{self._path}: line {number}, column {self._layout.names[column]!r} "
+                f"{self._path}: line {line}, column {self._schema.columns[column]!r} "
                 f"holds {cell.strip()!r} and no pixel is above 1, expected {_PIXEL}: "
                 "the pixels are scaled to 0–1, multiply them by 255"
             )
         if value is None or not value.is_integer() or not 0 <= value <= 255:
-            self._refuse(number, column, cell, _PIXEL)
+            raise self._cell_error(line, column, cell, _PIXEL)
         return int(value)
 
-    def _refuse(self, number: int, column: int, cell: str, expected: str) -> NoReturn:
-        found = cell.strip()
-        shown = repr(found) if len(found) <= _LONGEST_CELL else f"{found[:_LONGEST_CELL]!r}…"
-        what = f"is blank ({shown})" if found.casefold() in _BLANKS else f"holds {shown}"
-        raise DataError(
-            f"{self._path}: line {number}, column {self._layout.names[column]!r} {what}, "
-            f"expected {expected}"
-        )
+    def _cell_error(self, line: int, column: int, cell: str, expected: str) -> DataError:
+        return _cell_error(self._path, self._schema, line, column, cell, expected=expected)
 
     def _is_scaled(self) -> bool:
-        """Tell whether every number among the pixels, in the whole file, is from 0 to 1."""
-        others = sorted(set(range(len(self._layout.names))) - set(self._pixel_columns))
-        harmless: set[str] = set()
+        """Return whether all pixels of these lines that are numbers are from 0 to 1."""
+        other_columns = sorted(set(range(len(self._schema.columns))) - set(self._pixel_columns))
+        checked: set[str] = set()
         for line in self._lines:
             cells = line.decode(errors="replace").split(",")
-            for column in reversed(others):
+            for column in reversed(other_columns):
                 del cells[column : column + 1]
-            for cell in set(cells) - harmless:
-                value = _value(cell.strip(' "\r'))
+            for cell in set(cells) - checked:
+                value = _parse_number(cell.strip(' "\r'))
                 if value is not None and not 0 <= value <= 1:
                     return False
-                harmless.add(cell)
+                checked.add(cell)
         return True
 
 
-def _value(cell: str) -> float | None:
-    """Return the number that `cell` spells, or None where it spells none."""
+def _parse_number(cell: str) -> float | None:
+    """Return the finite number in `cell`, or None if it holds none."""
     text = cell.strip()
-    if len(text) > _LONGEST_CELL or not _NUMBER.fullmatch(text):
+    if len(text) > _MAX_CELL_LENGTH or not _NUMBER.fullmatch(text):
         return None
     value = float(text)
     return value if math.isfinite(value) else None
+
+
+def _parse_integer(cell: str) -> int | None:
+    """Return the whole number in `cell`, or None if it holds none that a float holds exactly."""
+    value = _parse_number(cell)
+    if value is None or not value.is_integer() or abs(value) >= 2**53:
+        return None
+    return int(value)
+
+
+def _cell_error(
+    path: Path, schema: CsvSchema, line: int, column: int, cell: str, *, expected: str
+) -> DataError:
+    """Return the error about one cell: where it is, what it holds and what was expected."""
+    found = cell.strip()
+    shown = repr(found)
+    if len(found) > _MAX_CELL_LENGTH:
+        shown = f"{found[:_MAX_CELL_LENGTH]!r}…"
+    problem = f"is blank ({shown})" if found.casefold() in _MISSING_VALUES else f"holds {shown}"
+    return DataError(
+        f"{path}: line {line}, column {schema.columns[column]!r} {problem}, expected {expected}"
+    )

@@ -1,9 +1,9 @@
-"""Whole tables of numbers from 0 to 255, read by a dozen array operations.
+"""Parse whole tables of numbers from 0 to 255 with a dozen array operations.
 
-Blocks of lines go to all cores. In each block, every byte that is a digit with a separator behind
-it ends a number; its value is that digit plus ten times the one before plus a hundred times the
-one before that. Nothing lenient is in it: what is not exactly such a table is left to
-`csv_fallback`, which is slow and explains itself.
+Blocks of lines go to all cores. In each block, every digit followed by a separator ends a number;
+its value is that digit plus ten times the one before plus a hundred times the one before that.
+Nothing else is accepted: any other file is left to `csv_fallback`, which is slow and explains
+what is wrong.
 """
 
 import os
@@ -21,49 +21,49 @@ _NEWLINE = ord("\n")
 Bytes = NDArray[np.uint8]
 
 
-def table(text: Bytes, start: int, layout: CsvSchema) -> tuple[Bytes, Bytes | None] | None:
-    r"""Parse `text` from `start`, where line 2 begins, as rows of numbers.
+def parse_table(text: Bytes, start: int, schema: CsvSchema) -> tuple[Bytes, Bytes | None] | None:
+    r"""Parse the rows of a CSV, if they are in its most common form.
 
     Args:
         text: uint8 [B], the whole file.
         start: where line 2 begins.
-        layout: what the header says.
+        schema: what each column holds.
 
     Returns:
-        Pixels uint8 [N, P] in the layout's order and, if it has a label, labels uint8 [N].
-        None unless every line is numbers from 0 to 255, written without leading zeros, signs,
-        quotes or spaces, joined by commas, all lines ended by \n or all by \r\n; and where a
-        column must count the rows, since it soon counts beyond 255.
+        Pixels uint8 [N, P] in the schema's order and, with a label column, labels uint8 [N].
+        None unless every line is numbers from 0 to 255, without leading zeros, signs, quotes or
+        spaces, separated by commas, and all lines end with \n or all with \r\n. Also None if
+        there are row ids to check, since these soon exceed 255.
     """
-    if layout.counting:
+    if schema.checked_row_ids:
         return None
     lines = _unix_lines(text, start)
-    cuts = _cuts(lines)
-    if cuts is None or len(cuts) < 2:
+    boundaries = _block_boundaries(lines)
+    if boundaries is None or len(boundaries) < 2:
         return None
-    blocks = [lines[begin:end] for begin, end in pairwise(cuts)]
+    blocks = [lines[begin:end] for begin, end in pairwise(boundaries)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        counts = list(pool.map(lambda block: np.count_nonzero(block == _NEWLINE), blocks))
-        ends = np.cumsum(counts)
-        pixels = np.empty((ends[-1], len(layout.pixels)), np.uint8)
-        labels = None if layout.label is None else np.empty(ends[-1], np.uint8)
-        columns = _neighbours(layout.pixels)
+        n_rows = list(pool.map(lambda block: np.count_nonzero(block == _NEWLINE), blocks))
+        ends = np.cumsum(n_rows)
+        pixels = np.empty((ends[-1], len(schema.pixels)), np.uint8)
+        labels = None if schema.label is None else np.empty(ends[-1], np.uint8)
+        columns = _as_slice(schema.pixels)
 
         def parse(block: Bytes, begin: int, end: int) -> bool:
-            numbers = _numbers(block, len(layout.names))
+            numbers = _parse_block(block, len(schema.columns))
             if numbers is None:
                 return False
             pixels[begin:end] = numbers[:, columns]
             if labels is not None:
-                labels[begin:end] = numbers[:, layout.label]
+                labels[begin:end] = numbers[:, schema.label]
             return True
 
-        understood = all(pool.map(parse, blocks, ends - counts, ends))
-    return (pixels, labels) if understood else None
+        parsed = all(pool.map(parse, blocks, ends - n_rows, ends))
+    return (pixels, labels) if parsed else None
 
 
 def _unix_lines(text: Bytes, start: int) -> Bytes:
-    r"""Return `text` from `start`, each line ended by \n; a copy only if that takes a change."""
+    r"""Return `text` from `start`, each line ending with \n; copied only if it must be changed."""
     has_returns = start > 1 and text[start - 2] == ord("\r")
     if not has_returns and text[-1] == _NEWLINE:
         return text[start:]
@@ -71,35 +71,35 @@ def _unix_lines(text: Bytes, start: int) -> Bytes:
     return np.frombuffer(lines if lines.endswith(b"\n") else lines + b"\n", np.uint8)
 
 
-def _cuts(lines: Bytes) -> list[int] | None:
-    """Return where blocks begin and end, always behind a newline; None if a line is too long."""
-    cuts = [0]
-    while len(lines) - cuts[-1] > _BLOCK_BYTES:
-        end = cuts[-1] + _BLOCK_BYTES
+def _block_boundaries(lines: Bytes) -> list[int] | None:
+    """Return where blocks begin and end, always after a newline; None if a line is too long."""
+    boundaries = [0]
+    while len(lines) - boundaries[-1] > _BLOCK_BYTES:
+        end = boundaries[-1] + _BLOCK_BYTES
         newline = end + int(np.argmax(lines[end : end + _BLOCK_BYTES] == _NEWLINE))
         if lines[newline] != _NEWLINE:
             return None
-        cuts.append(newline + 1)
-    return [*cuts, len(lines)] if cuts[-1] < len(lines) else cuts
+        boundaries.append(newline + 1)
+    return [*boundaries, len(lines)] if boundaries[-1] < len(lines) else boundaries
 
 
-def _neighbours(columns: NDArray[np.int64]) -> slice | NDArray[np.int64]:
-    """Return `columns` as a slice where they follow each other: that is far quicker to take."""
+def _as_slice(columns: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Return adjacent `columns` as a slice, which is far faster to take; others as they are."""
     first, last = int(columns[0]), int(columns[-1])
-    follow = np.array_equal(columns, np.arange(first, last + 1))
-    return slice(first, last + 1) if follow else columns
+    adjacent = np.array_equal(columns, np.arange(first, last + 1))
+    return slice(first, last + 1) if adjacent else columns
 
 
-def _numbers(text: Bytes, columns: int) -> Bytes | None:
-    """Parse uint8 [B], whole lines, to uint8 [rows, columns]; None if anything is odd."""
+def _parse_block(text: Bytes, n_columns: int) -> Bytes | None:
+    """Parse whole lines, uint8 [B], to uint8 [rows, n_columns]; None if anything is unusual."""
     digit = text - np.uint8(ord("0"))  # wraps around below "0", so that separators are large too
     is_digit = digit < 10
     digit *= is_digit
     last = np.flatnonzero(is_digit[:-1] > is_digit[1:])
-    digits = np.count_nonzero(is_digit)
-    if not len(last) or len(last) % columns or len(text) - digits != len(last):
+    n_digits = np.count_nonzero(is_digit)
+    if not len(last) or len(last) % n_columns or len(text) - n_digits != len(last):
         return None  # ragged, or a character that ends no number: blank cell, sign, space, quote
-    separators = text[1:].take(last).reshape(-1, columns)
+    separators = text[1:].take(last).reshape(-1, n_columns)
     if (separators[:, :-1] != ord(",")).any() or (separators[:, -1] != _NEWLINE).any():
         return None
     hundreds = digit[:-2] * (is_digit[1:-1] & is_digit[2:])
@@ -109,7 +109,8 @@ def _numbers(text: Bytes, columns: int) -> Bytes | None:
     value[1:] += digit[:-1] * np.uint8(10)
     value[2:] += hundreds * np.uint8(100)
     numbers = value.take(last)
-    # 256 to 299 wrapped around to fewer digits, and so did whatever has four digits or a leading
-    # zero: no number is shorter in the text than its value, so equal totals mean equal lengths.
+    # 256 to 299 wrap around to a value of fewer digits, and whatever has four digits or a leading
+    # zero has a value of fewer digits too. No number has fewer digits in the text than in its
+    # value, so equal totals mean that all lengths are equal.
     lengths = len(numbers) + np.count_nonzero(numbers >= 10) + np.count_nonzero(numbers >= 100)
-    return numbers.reshape(-1, columns) if lengths == digits else None
+    return numbers.reshape(-1, n_columns) if lengths == n_digits else None
