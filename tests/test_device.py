@@ -9,9 +9,9 @@ from tenfold.device import Device
 from tenfold.errors import TenfoldError
 
 
-def test_reproducible_leaves_the_gpus_library_on():
+def test_deterministic_leaves_the_gpus_library_on():
     before = torch.backends.cudnn.enabled
-    with Device(torch.device("cpu"), "fp32").reproducible():
+    with Device(torch.device("cpu"), "fp32").deterministic():
         assert torch.backends.cudnn.enabled
         assert torch.backends.cudnn.deterministic
         assert not torch.backends.cudnn.benchmark
@@ -28,36 +28,50 @@ def test_reproducible_draws_alike_and_gives_the_callers_state_back():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_more_processes_than_gpus_is_a_sentence(monkeypatch):
+def test_more_processes_than_gpus_error_message(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert Device.detect("fp32").device == torch.device("cuda", 0)  # somebody else's
+    assert Device.detect("fp32").torch_device == torch.device("cuda", 0)  # somebody else's
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(TenfoldError, match="process 2 here, and GPUs are 1: expected"):
         Device.detect("fp32")
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert Device.detect("fp32").device == torch.device("cuda", 0)
+    assert Device.detect("fp32").torch_device == torch.device("cuda", 0)
 
 
-@pytest.mark.parametrize("pieces", [1, 9])
-def test_pieces_side_by_side_come_in_order_on_a_thread_each(pieces):
+@pytest.mark.parametrize("items", [1, 9])
+def test_parallel_map_keeps_the_order_and_gives_each_item_one_thread(items):
     device, before = Device.detect(), torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        found = list(device.parallel_map(lambda at: (at, torch.get_num_threads()), range(pieces)))
-        assert found == [(at, 1 if pieces > 1 else 3) for at in range(pieces)]
-        with ThreadPoolExecutor(1) as fresh:  # PyTorch's count for threads to come is as before
-            assert fresh.submit(torch.get_num_threads).result() == 3
+        found = list(
+            device.parallel_map(lambda item: (item, torch.get_num_threads()), range(items))
+        )
+        assert found == [(item, 1 if items > 1 else 3) for item in range(items)]
     finally:
         torch.set_num_threads(before)
 
 
-def test_a_piece_that_fails_ends_it():
-    def work(at):
-        if at == 2:
-            raise ValueError("no such piece")
-        return at
+def test_parallel_map_leaves_the_thread_count_alone_meanwhile_and_afterwards():
+    device, before = Device.detect(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        counts = []
+        for _ in device.parallel_map(abs, range(9)):
+            with ThreadPoolExecutor(1) as fresh:
+                counts.append(fresh.submit(torch.get_num_threads).result())
+        assert counts == [3] * 9
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
-    with pytest.raises(ValueError, match="no such piece"):
-        list(Device.detect().parallel_map(work, range(50)))
+
+def test_parallel_map_raises_what_an_item_raises():
+    def function(item):
+        if item == 2:
+            raise ValueError("no such item")
+        return item
+
+    with pytest.raises(ValueError, match="no such item"):
+        list(Device.detect().parallel_map(function, range(50)))

@@ -134,6 +134,7 @@ def _single_threaded_workers(count: int) -> ThreadPoolExecutor:
     started = threading.Barrier(count + 1)
 
     def start() -> None:
+        torch.get_num_threads()  # at its first use a thread takes the count of the process
         torch.set_num_threads(1)
         started.wait()
 

@@ -4,7 +4,7 @@ import torch
 
 from tenfold.config import AugmentationConfig
 from tenfold.preprocessing import Preprocessing
-from tenfold.training.augment import mixed, stroke_width_jitter, warp
+from tenfold.training.augment import mixup, sampling_grid, stroke_width_jitter
 
 
 def generator(seed=0):
@@ -13,7 +13,7 @@ def generator(seed=0):
 
 def drawn(augmentation, images, seed=0, preprocessing=None):
     images = torch.from_numpy(images)
-    grid = warp(augmentation, len(images), images.shape[-1], generator(seed))
+    grid = sampling_grid(augmentation, len(images), images.shape[-1], generator(seed))
     return (preprocessing or Preprocessing())(images, grid)[:, 0].numpy()
 
 
@@ -40,7 +40,7 @@ def bar():
 
 
 def test_nothing_chosen_is_nothing_done():
-    assert warp(AugmentationConfig(), 4, 28, generator()) is None
+    assert sampling_grid(AugmentationConfig(), 4, 28, generator()) is None
 
 
 def test_the_same_seed_draws_the_same(digits):
@@ -126,14 +126,14 @@ def test_without_strokes_to_change_the_images_are_as_they_were(digits):
     assert (
         stroke_width_jitter(AugmentationConfig(rotation_degrees=10), images, generator()) is images
     )
-    assert warp(AugmentationConfig(stroke_pixels=1), 10, 28, generator()) is None
+    assert sampling_grid(AugmentationConfig(stroke_pixels=1), 10, 28, generator()) is None
 
 
 def test_a_mixture_asks_for_both_digits_by_what_it_shows_of_them():
     """Image k is bright in row k alone, so a mixture's rows tell its parts."""
     images = torch.eye(10).repeat(30, 1)[:, None, :, None].expand(-1, -1, -1, 10)
     labels = torch.arange(10).repeat(30)
-    shown, wanted = mixed(AugmentationConfig(mixup=0.4), images, labels, 10, generator())
+    shown, wanted = mixup(AugmentationConfig(mixup=0.4), images, labels, 10, generator())
     assert torch.equal(shown[:, 0, :, 0], wanted)
     assert torch.equal(wanted.argmax(dim=1), labels)
     assert torch.allclose(wanted.sum(dim=1), torch.ones(300))
@@ -144,8 +144,8 @@ def test_a_mixture_asks_for_both_digits_by_what_it_shows_of_them():
 
 
 def test_elastic_bends_smoothly_by_about_what_was_asked():
-    grid = warp(AugmentationConfig(elastic_pixels=1), 500, 28, generator())
-    plain = warp(AugmentationConfig(shift_pixels=1e-9), 500, 28, generator())
+    grid = sampling_grid(AugmentationConfig(elastic_pixels=1), 500, 28, generator())
+    plain = sampling_grid(AugmentationConfig(shift_pixels=1e-9), 500, 28, generator())
     assert grid is not None
     assert plain is not None
     pixels = (grid - plain) * 14
@@ -164,7 +164,7 @@ def test_real_digits_keep_their_ink(digits):
 
 def orientation(augmentation):
     """Determinant of the map's derivative at each pixel: positive where nothing is mirrored."""
-    grid = warp(augmentation, 300, 28, generator())
+    grid = sampling_grid(augmentation, 300, 28, generator())
     assert grid is not None
     across, down = grid[:, 1:, 1:] - grid[:, 1:, :-1], grid[:, 1:, 1:] - grid[:, :-1, 1:]
     return across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
@@ -192,8 +192,8 @@ def test_a_smaller_view_shows_the_same_change(digits):
     """The amounts are in pixels of the image, whatever the network sees of it."""
     augmentation = AugmentationConfig(rotation_degrees=20, shift_pixels=3, elastic_pixels=1)
     images = torch.from_numpy(digits.images[:50])
-    whole = warp(augmentation, 50, 28, generator())
-    half = warp(augmentation, 50, 28, generator(), seen_size=14)
+    whole = sampling_grid(augmentation, 50, 28, generator())
+    half = sampling_grid(augmentation, 50, 28, generator(), output_size=14)
     large, small = Preprocessing()(images, whole), Preprocessing()(images, half)
     assert small.shape == (50, 1, 14, 14)
     shrunk = torch.nn.functional.avg_pool2d(large, 2)
@@ -201,7 +201,7 @@ def test_a_smaller_view_shows_the_same_change(digits):
 
 
 def test_it_fades_evenly_over_the_steps():
-    augmentation = AugmentationConfig(rotation_degrees=10, elastic_pixels=0.8, fade=0.5)
+    augmentation = AugmentationConfig(rotation_degrees=10, elastic_pixels=0.8, strength_decay=0.5)
     assert augmentation.at(0).rotation_degrees == 10
     assert augmentation.at(0.5).rotation_degrees == 7.5
     assert augmentation.at(1).elastic_pixels == 0.4

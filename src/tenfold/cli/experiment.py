@@ -14,8 +14,8 @@ from tenfold.cli.common import (
     TrainFile,
     app,
     make_console,
+    print_line,
     read_images,
-    say,
 )
 from tenfold.errors import ExperimentError
 
@@ -72,7 +72,7 @@ def search_command(
     from tenfold.experiments.search import search
     from tenfold.experiments.space import SearchConfig, Space
     from tenfold.recipe import Recipe
-    from tenfold.training.console import board
+    from tenfold.training.console import console_callback
 
     start = Recipe.load(recipe or "quick", overrides=set_ or (), seed=seed)
     plan = SearchConfig(Space.load(space, start), trials, sampler, seed, folds, seeds)
@@ -84,28 +84,37 @@ def search_command(
     own = f"-worker-{os.getpid()}" if worker else ""
     folder = out or Path("runs") / f"search-{start.name}{own}"
     if storage is None:
-        labelled = read_images(train, labels=True, console=console)
+        labelled = read_images(train, labels=True)
         found = search(
-            labelled, plan, folder, budget_s=budget_s, executor=executor, board=board(console)
+            labelled,
+            plan,
+            folder,
+            budget_s=budget_s,
+            executor=executor,
+            board=console_callback(console),
         )
     else:
         shared = _share(
             train, plan, folder, storage, worker=worker, executor=executor, console=console
         )
         if shared is None:
-            say(console, "all trials are done; the process without --worker concludes the search")
+            print_line(
+                console, "all trials are done; the process without --worker concludes the search"
+            )
             return
         found = shared
     winner = found.winner
-    say(console, f"winner: trial {winner.number}, {winner.reached[-1].accuracy:.4f} in the search")
+    print_line(
+        console, f"winner: trial {winner.number}, {winner.reached[-1].accuracy:.4f} in the search"
+    )
     said = found.doubt if found.verdict is None else found.verdict.sentence()
-    say(console, said)
-    say(console, f"everything is in {folder}, told in its report.html")
+    print_line(console, said)
+    print_line(console, f"everything is in {folder}, told in its report.html")
     trained = f"tenfold run {train} TEST --recipe {folder / 'best.toml'}"
     if found.verdict is not None and found.verdict.better:
-        say(console, f"train it with: {trained}")
+        print_line(console, f"train it with: {trained}")
     else:
-        say(
+        print_line(
             console,
             f"nothing shows it better than {start.name}; to train it all the same: {trained}",
         )
@@ -123,12 +132,18 @@ def _share(
 ) -> "SearchResult | None":
     """Take part in a search with a database."""
     from tenfold.experiments.distributed import address_of, search_shared
-    from tenfold.training.console import board
+    from tenfold.training.console import console_callback
 
     address_of(storage)  # before the images are read
-    labelled = read_images(train, labels=True, console=console)
+    labelled = read_images(train, labels=True)
     return search_shared(
-        labelled, plan, folder, storage, worker=worker, executor=executor, board=board(console)
+        labelled,
+        plan,
+        folder,
+        storage,
+        worker=worker,
+        executor=executor,
+        board=console_callback(console),
     )
 
 
@@ -160,25 +175,25 @@ def compare_command(
     from tenfold.experiments.baselines import methods_of
     from tenfold.experiments.compare import compare
     from tenfold.formatting import format_duration
-    from tenfold.training.console import board
+    from tenfold.training.console import console_callback
 
     asked = methods_of(methods)
     budget_s = None if budget is None else seconds_of(budget)
     folder = out or Path("runs") / "compare"
-    labelled = read_images(train, labels=True, console=console)
+    labelled = read_images(train, labels=True)
     found = compare(
         labelled, asked, folder, folds=folds, seed=seed, budget_s=budget_s, executor=executor,
-        board=board(console),
+        board=console_callback(console),
     )  # fmt: skip
     for entry in found.entries:
         told = f"failed: {entry.reason}" if entry.score is None else f"{entry.score}"
-        say(console, f"{entry.method.name:14} {told}")
+        print_line(console, f"{entry.method.name:14} {told}")
     if found.expected_s:
-        say(
+        print_line(
             console,
             f"expected {format_duration(found.expected_s)}, took {format_duration(found.took_s)}",
         )
-    say(console, f"everything is in {folder}, told in its report.html")
+    print_line(console, f"everything is in {folder}, told in its report.html")
 
 
 def seconds_of(text: str) -> float:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.config import DataConfig
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError
 from tenfold.formatting import pluralize

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tenfold.errors import OutputError
 from tenfold.files import os_error_message, output_folder, write_text
+from tenfold.formatting import format_duration
 from tenfold.kaggle import leaderboard_position
 from tenfold.metrics import CALIBRATION_BINS, Evaluation, Score, evaluate_probabilities
 from tenfold.networks.layers import summarize
