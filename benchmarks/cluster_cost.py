@@ -1,6 +1,6 @@
-"""What a job costs besides its work, here and on Ray, by the job and by the byte shipped.
+"""What a job costs besides its work, on this machine and on Ray, by job and by byte shipped.
 
-Jobs that do nothing give the cost of a job; jobs that read a supply of some megabytes, and jobs
+Jobs that do nothing give the cost of a job; jobs that read a file of some megabytes, and jobs
 that leave a result of some, give the cost of a byte there and back. Ray is started on this machine,
 so bytes travel through memory: a network adds its own time, see docs/scaling.md.
 """
@@ -26,7 +26,7 @@ def nothing(description, folder, emit):
     return None
 
 def read(description, folder, emit):
-    return len((folder.parent / "supply.bin").read_bytes())
+    return len((folder.parent / "input.bin").read_bytes())
 
 def leave(description, folder, emit):
     (folder / "result.bin").write_bytes(b"x" * description["bytes"])
@@ -34,36 +34,36 @@ def leave(description, folder, emit):
 """
 
 
-def timed(jobs: list[Job], executor: str, supply_bytes: int = 0) -> float:
+def timed(jobs: list[Job], executor: str, input_bytes: int = 0) -> float:
     """Seconds from the call to the last result, in a new folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         input_files = []
-        if supply_bytes:
-            input_files = [folder / "supply.bin"]
-            input_files[0].write_bytes(os.urandom(supply_bytes))
+        if input_bytes:
+            input_files = [folder / "input.bin"]
+            input_files[0].write_bytes(os.urandom(input_bytes))
         started = time.perf_counter()
         run_jobs(jobs, folder, executor=executor, input_files=input_files)
         return time.perf_counter() - started
 
 
-def many(task: str, count: int, **about: int) -> list[Job]:
-    return [Job(f"cost_tasks:{task}", {"n": n, **about}, f"{task} {n}") for n in range(count)]
+def many(task: str, count: int, **description: int) -> list[Job]:
+    return [Job(f"cost_tasks:{task}", {"n": n, **description}, f"{task} {n}") for n in range(count)]
 
 
 def measure(executor: str, jobs: int, megabytes: int, rounds: int) -> dict[str, float]:
     """Seconds to begin, for each job, and for each gigabyte there and back; medians."""
-    found: dict[str, list[float]] = {"begin": [], "job": [], "supply": [], "result": []}
+    found: dict[str, list[float]] = {"begin": [], "job": [], "input": [], "result": []}
     for turn in range(rounds):
         one = timed(many("nothing", 1, turn=turn), executor)
         all_of_them = timed(many("nothing", jobs, turn=turn), executor)
         plain = timed(many("nothing", 2, turn=turn), executor)
-        supplied = timed(many("read", 2, turn=turn), executor, megabytes * 2**20)
+        with_input = timed(many("read", 2, turn=turn), executor, megabytes * 2**20)
         left = timed(many("leave", 2, turn=turn, bytes=megabytes * 2**20), executor)
         each = (all_of_them - one) / (jobs - 1)
         found["job"].append(each)
         found["begin"].append(one - each)
-        found["supply"].append((supplied - plain) / megabytes * 1024)
+        found["input"].append((with_input - plain) / megabytes * 1024)
         found["result"].append((left - plain) / (2 * megabytes) * 1024)
     return {name: statistics.median(values) for name, values in found.items()}
 
@@ -92,7 +92,7 @@ def main() -> None:
             results[executor] = found
             print(
                 f"{executor}: {found['begin']:.1f} s to begin, {found['job']:.2f} s a job, "
-                f"{found['supply']:.2f} s a GiB of supplies, {found['result']:.2f} s a GiB of "
+                f"{found['input']:.2f} s a GiB of input files, {found['result']:.2f} s a GiB of "
                 f"results (medians, n = {options.rounds})",
                 flush=True,
             )

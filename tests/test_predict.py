@@ -1,8 +1,11 @@
 """Files predicted in chunks and in shards, against the same images predicted at once."""
 
+import logging
 import os
 import shutil
+import time
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import torch
 from tenfold import data, predict
 from tenfold.data import streaming
 from tenfold.errors import DataError, Interrupted, JobError, OutputError
+from tenfold.formatting import ProgressLogger
 from tenfold.jobs import InlineExecutor, LocalExecutor
 from tenfold.networks import build
 from tenfold.predict import predict_file
@@ -94,6 +98,36 @@ def test_shards_leave_alone_what_is_not_theirs(model, digits_csv, tmp_path, monk
         predict_file(model, digits_csv / "test.csv", tmp_path / "s.csv", executor=executor)
     kept = {path.name: path.read_text() for path in (tmp_path / "s.shards").iterdir()}
     assert kept == {"precious.txt": "somebody's", "recognizer.safetensors": "somebody's"}
+
+
+def test_progress_counts_the_images_of_all_chunks(model, digits_csv, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="tenfold")
+    monkeypatch.setattr(predict, "ProgressLogger", partial(ProgressLogger, interval_s=0))
+    predict_file(model, digits_csv / "test.csv", None)
+    counts = [int(message.removesuffix(" images")) for message in caplog.messages]
+    assert len(counts) > 1
+    assert counts == sorted(set(counts))
+    assert counts[-1] == 800
+
+
+def test_progress_of_jobs_counts_shards(model, digits_csv, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="tenfold")
+    monkeypatch.setattr(predict, "ProgressLogger", partial(ProgressLogger, interval_s=0))
+    monkeypatch.setattr(predict, "MAX_SHARDS", 3)
+    predict_file(model, digits_csv / "test.csv", tmp_path / "s.csv", executor="inline")
+    shards = [message for message in caplog.messages if message.endswith(" shards")]
+    assert shards == ["1 of 3 shards", "2 of 3 shards", "3 of 3 shards"]
+
+
+def test_progress_is_logged_once_in_an_interval(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, logger="tenfold")
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    log = ProgressLogger(logging.getLogger("tenfold.tests"), "images", interval_s=4.0)
+    for done in range(0, 10_000, 500):
+        log(done, 28_000)
+        now += 0.5
+    assert caplog.messages == ["4,000 of 28,000 images", "8,000 of 28,000 images"]
 
 
 def test_a_file_that_changed_meanwhile_is_predicted_anew(model, digits_csv, tmp_path):

@@ -75,8 +75,9 @@ class Nodes:
 
     def __init__(self, folder: Path) -> None:
         (folder / "ray_tasks.py").write_text(TASKS)
+        paths = [str(folder), os.environ.get("PYTHONPATH", "")]
         self.environment = os.environ | {
-            "PYTHONPATH": str(folder),
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -122,22 +123,21 @@ def nodes(tmp_path_factory):
 
 def test_the_same_jobs_give_the_same_results_on_a_cluster(nodes, tmp_path, monkeypatch):
     tasks = [("read", {"n": n, "s": 0}) for n in range(4)]
-    out, err = nodes.drive(tmp_path / "there", tasks).communicate(timeout=90)
+    out, err = nodes.drive(tmp_path / "cluster", tasks).communicate(timeout=90)
     assert out, err
-    there = json.loads(out.splitlines()[-1])
+    results = json.loads(out.splitlines()[-1])
     events = [json.loads(line) for line in out.splitlines()[:-1]]
     assert ["read 3", "progress", {"half": 3}] in events, err
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "words.txt").write_text("seven words that are shipped only once")
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "words.txt").write_text("seven words that are shipped only once")
     monkeypatch.setenv("PYTHONPATH", nodes.environment["PYTHONPATH"])
-    jobs = [Job(f"ray_tasks:{task}", about) for task, about in tasks]
-    assert run_jobs(jobs, tmp_path / "here") == there == [0, 38, 76, 114]
+    jobs = [Job(f"ray_tasks:{task}", description) for task, description in tasks]
+    assert run_jobs(jobs, tmp_path / "local") == results == [0, 38, 76, 114]
     for job in jobs:
-        modes = {(tmp_path / place / job.id).stat().st_mode for place in ("here", "there")}
-        assert len(modes) == 1
+        folders = [tmp_path / executor / job.id for executor in ("local", "cluster")]
+        assert len({folder.stat().st_mode for folder in folders}) == 1
         for name in ("kept.txt", "manifest.json"):
-            here, there = (tmp_path / place / job.id / name for place in ("here", "there"))
-            assert here.read_bytes() == there.read_bytes()
+            assert len({(folder / name).read_bytes() for folder in folders}) == 1
 
 
 def test_failures_are_error_messages_and_the_others_go_on(nodes, tmp_path):

@@ -110,12 +110,11 @@ def run_jobs(
     """
     where = get_executor(executor)
     output_folder(folder)
-    unique = list(dict.fromkeys(jobs))
-    todo = [job for job in unique if not job.is_done(folder)]
+    done = {job: job.is_done(folder) for job in jobs}
     with graceful_shutdown() as stop:
         batch = JobBatch(
-            jobs=todo,
-            n_jobs=len(unique),
+            jobs=[job for job, is_done in done.items() if not is_done],
+            n_jobs=len(done),
             folder=folder,
             input_files=input_files,
             workers=workers,
@@ -125,16 +124,20 @@ def run_jobs(
             callback=callback or JobCallback(),
             stop=stop,
         )
-        remaining = set(todo)
-        for job in unique:
-            if job not in remaining:
+        for job, is_done in done.items():
+            if is_done:
                 batch.report_end(job)
-        if todo:
+        if batch.jobs:
             where.run(batch)
         if stop.is_set():
             saved = "all finished work" if where.is_remote else "all finished work and every state"
             raise Interrupted(f"stopped, with {saved} saved")
-    if batch.failures and not keep_going:
+    return _results(jobs, batch)
+
+
+def _results(jobs: Sequence[Job], batch: JobBatch) -> list[Any]:
+    """Return the results in the order of `jobs`, with failures in their places if they are kept."""
+    if batch.failures and not batch.keep_going:
         job, failure = next(iter(batch.failures.items()))
         raise JobError(f"{job.name}: {failure.reason}")
-    return [batch.failures[job] if job in batch.failures else job.result(folder) for job in jobs]
+    return [batch.failures.get(job) or job.result(batch.folder) for job in jobs]
