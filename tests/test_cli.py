@@ -75,7 +75,7 @@ def test_a_run_leaves_what_the_map_promises(run):
     }  # fmt: skip
     assert {path.name for path in (out / "figures").iterdir()} >= {
         "classes.png", "samples.png", "ink.png", "augmentation.png", "training.png",
-        "filters.png", "feature-maps.png", "attribution.png", "confusion.png", "mistakes.png",
+        "filters.png", "feature-maps.png", "attribution.png", "confusion.png", "misclassified.png",
     }  # fmt: skip
     assert "expected leaderboard score: 0." in said
     assert "800 answers written to" in said

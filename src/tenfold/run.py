@@ -162,7 +162,7 @@ def check_and_train(
         callbacks=callbacks,
         executor=executor,
     )
-    Examples.of(train_set).save(folder.examples)
+    Examples.from_dataset(train_set).save(folder.examples)
     held_out = result.validation
     if held_out is None or held_out.labels is None:
         return result, None

@@ -1,4 +1,4 @@
-"""The report as a browser shows it: headless Chromium, skipped where there is none."""
+"""The report in a browser: headless Chromium, skipped where there is none."""
 
 import shutil
 
@@ -25,13 +25,13 @@ def report(digits, tmp_path_factory):
     out = tmp_path_factory.mktemp("browser") / "run"
     overrides = ("network.width=4", "training.max_epochs=2", "data.validation=0.25")
     recipe = Recipe.load("quick", overrides=overrides)
-    labelled, rest = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
+    train_set, test_set = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
     run(
-        labelled,
-        rest.without_labels(),
+        train_set,
+        test_set.without_labels(),
         recipe,
         out,
-        truth=rest.label_names(),
+        truth=test_set.label_names(),
         listener=NullCallback(),
     )
     return out / "report.html"
@@ -48,7 +48,7 @@ def browser():
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_section_and_picture_is_there(browser, report, width, scheme):
+def test_every_section_and_figure_is_displayed(browser, report, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     problems, requests = [], []
     page.on("console", lambda message: problems.append(message.text))
@@ -57,16 +57,16 @@ def test_every_section_and_picture_is_there(browser, report, width, scheme):
     page.goto(report.as_uri())
     headings = page.locator("section > h2").all_inner_texts()
     assert headings == [
-        "The answer", "The data", "Augmentation", "The network", "Training", "What it sees",
-        "Where it errs", "Labels that look wrong",
+        "Summary", "Data", "Augmentation", "Network", "Training", "Interpretability", "Errors",
+        "Label issues",
     ]  # fmt: skip
     loaded = page.evaluate(LOADED)
     assert len(loaded) >= 15
     assert all(pixels > 300 for _, pixels in loaded)
     assert not problems
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
-    needed, there = page.evaluate(WIDTH)
-    assert needed <= there, "the page itself must not scroll sideways"
+    content_width, window_width = page.evaluate(WIDTH)
+    assert content_width <= window_width, "the page itself must not scroll sideways"
     assert page.evaluate(BACKGROUND) == {
         "light": "rgb(255, 255, 255)", "dark": "rgb(20, 20, 20)"
     }[scheme]  # fmt: skip
@@ -77,7 +77,9 @@ def test_every_section_and_picture_is_there(browser, report, width, scheme):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("which", ["run", "search", "compare"])
-def test_axe_finds_no_barrier(browser, report, search_page, compare_page, which, scheme):
+def test_axe_finds_no_accessibility_violation(
+    browser, report, search_page, compare_page, which, scheme
+):
     pages = {"run": report, "search": search_page, "compare": compare_page}
     page = browser.new_page(color_scheme=scheme)
     page.goto(pages[which].as_uri())

@@ -1,6 +1,7 @@
-"""The report of small real runs, read as a stranger's browser would."""
+"""The report of small real runs, read from its HTML."""
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,40 +12,42 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tenfold.data import Dataset
 from tenfold.errors import DataError, OutputError, RecognizerError
+from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
 from tenfold.report import figures
 from tenfold.report.artifacts import Examples, RunArtifacts
-from tenfold.report.run_report import write_report
+from tenfold.report.error_analysis import (
+    ensemble_section,
+    ensemble_size_curve,
+    errors_section,
+    label_issues,
+    label_issues_section,
+)
+from tenfold.report.run_report import augmentation_section, write_report
 from tenfold.run import run, train
 from tenfold.run_folder import RunFolder
 from tenfold.training.callbacks import NullCallback
 
 SMALL = ("network.width=4", "training.max_epochs=2", "data.validation=0.25")
-PICTURES = {
+FIGURES = {
     "classes", "samples", "ink", "augmentation", "training", "filters", "feature-maps",
-    "attribution", "confusion", "confusion-all", "per-class", "mistakes", "unsure", "reliability",
-    "risk-coverage",
+    "attribution", "confusion", "confusion-all", "per-class", "misclassified", "low-confidence",
+    "reliability", "risk-coverage",
 }  # fmt: skip
-SECTIONS = ["answer", "data", "augmentation", "network", "training", "seeing", "errors", "labels"]
-
-
-class Notes(NullCallback):
-    """A listener that remembers what it was told."""
-
-    def __init__(self):
-        self.told = []
-
-    def note(self, sentence):
-        self.told.append(sentence)
+SECTIONS = [
+    "summary", "data", "augmentation", "network", "training", "interpretability", "errors",
+    "label-issues",
+]  # fmt: skip
 
 
 class Page(HTMLParser):
-    """What a page holds: sections, pictures with their texts, and all that is written."""
+    """The content of a page: ids of sections, figures by name, and all text."""
 
     def __init__(self, path):
         super().__init__()
-        self.sections, self.pictures, self.text = [], {}, ""
+        self.sections, self.figures, self.text = [], {}, ""
         self.figure = None
         self.feed(path.read_text("utf-8"))
 
@@ -55,7 +58,7 @@ class Page(HTMLParser):
         elif tag == "figure":
             self.figure = values["id"].removeprefix("figure-")
         elif tag == "img":
-            self.pictures[self.figure] = values
+            self.figures[self.figure] = values
         for name in ("src", "href"):
             assert not (values.get(name) or "").startswith(("http", "//")), "needs a network"
 
@@ -65,16 +68,16 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def finished(digits, tmp_path_factory):
-    """A real run whose truth is known; copy it before changing it."""
-    labelled, held_back = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
+    """A real run with known test labels; copy it before changing it."""
+    train_set, test_set = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
     out = tmp_path_factory.mktemp("report") / "run"
     recipe = Recipe.load("quick", overrides=SMALL)
     run(
-        labelled,
-        held_back.without_labels(),
+        train_set,
+        test_set.without_labels(),
         recipe,
         out,
-        truth=held_back.label_names(),
+        truth=test_set.label_names(),
         listener=NullCallback(),
     )
     return out
@@ -86,27 +89,33 @@ def copied(finished, tmp_path):
 
 
 @pytest.fixture
-def one_picture(finished, monkeypatch):
-    """Every figure becomes the same PNG: which ones there are is asked, not how they look."""
+def one_image(finished, monkeypatch):
+    """Every figure is the same PNG: for tests of which figures there are, not of their looks."""
     content = (finished / "figures" / "filters.png").read_bytes()
     monkeypatch.setattr(figures, "as_png", lambda _figure: content)
 
 
-def test_a_run_leaves_its_report_with_every_section_and_picture(finished):
+def test_a_report_has_every_section_and_figure(finished):
     page = Page(finished / "report.html")
     assert page.sections == SECTIONS
-    assert set(page.pictures) - {"labels"} == PICTURES
-    for name, picture in page.pictures.items():
+    assert set(page.figures) - {"label-issues"} == FIGURES
+    for name, image in page.figures.items():
         assert (finished / "figures" / f"{name}.png").is_file()
-        assert picture["src"].startswith("data:image/png;base64,")
-        assert len(picture["alt"]) > 20
-    known = json.loads((finished / "score.json").read_text())
-    assert f"{known['correct']:,} of {known['n']:,} were read right" in page.text
-    assert "cannot be shown" not in page.text
+        assert image["src"].startswith("data:image/png;base64,")
+        assert len(image["alt"]) > 20
+    score = json.loads((finished / "score.json").read_text())
+    expected = f"{score['correct']:,} of {score['n']:,} predictions are correct"
+    assert f"On the test images, {expected}: accuracy {score['accuracy']:.4f} (95% int" in page.text
+    assert "The held-out images were not used for model selection." in page.text
+    assert "Measured on 500 test images, whose labels were read after the submission" in page.text
+    assert "Incomplete run" not in page.text
 
 
-def test_the_page_is_valid_html(finished):
-    html5lib.HTMLParser(strict=True).parse((finished / "report.html").read_text("utf-8"))
+def test_the_page_is_valid_html_that_begins_with_the_score(finished):
+    text = (finished / "report.html").read_text("utf-8")
+    html5lib.HTMLParser(strict=True).parse(text)
+    assert text.count('<p class="lead">') == 1
+    assert '<p class="lead">On the test images, ' in text
 
 
 def test_tensorboard_shows_samples_and_confusion_too(finished):
@@ -114,23 +123,26 @@ def test_tensorboard_shows_samples_and_confusion_too(finished):
     assert {"samples", "confusion", "what the network sees"} <= set(events.Tags()["images"])
 
 
-def test_it_is_made_again_from_what_was_saved(copied):
+def test_a_report_can_be_written_again_from_the_saved_files(copied, caplog):
     before = Page(copied / "report.html")
     events = list((copied / "tensorboard").iterdir())
     (copied / "report.html").unlink()
     shutil.rmtree(copied / "figures")
-    write_report(copied)
+    with caplog.at_level(logging.INFO, logger="tenfold"):
+        write_report(copied)
     assert len(list((copied / "tensorboard").iterdir())) == len(events)
+    assert caplog.messages[0] == "report: summary"
+    assert len(caplog.messages) == len(SECTIONS)
     again = Page(copied / "report.html")
-    assert again.pictures == before.pictures
+    assert again.figures == before.figures
     assert again.text == before.text
 
 
-def test_another_digit_may_be_followed(copied, finished):
+def test_another_digit_can_be_shown(copied, finished):
     write_report(copied, digit="7")
     changed = [
         name
-        for name in sorted(PICTURES)
+        for name in sorted(FIGURES)
         if (copied / "figures" / f"{name}.png").read_bytes()
         != (finished / "figures" / f"{name}.png").read_bytes()
     ]
@@ -143,8 +155,8 @@ def test_another_digit_may_be_followed(copied, finished):
     ("missing", "lost"),
     [
         ("recognizer", {"filters", "feature-maps", "attribution"}),
-        ("held_out", {"labels"}),
-        ("predictions", set()),  # the images held out take their place
+        ("held_out", set()),
+        ("predictions", set()),  # the held-out images take their place
         ("examples", {"samples", "ink", "augmentation", "filters", "feature-maps", "attribution"}),
         ("metrics", {"training"}),
         ("steps", set()),
@@ -154,8 +166,8 @@ def test_another_digit_may_be_followed(copied, finished):
     ],
 )
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
-@pytest.mark.usefixtures("one_picture")
-def test_a_missing_or_damaged_part_leaves_the_rest(copied, missing, lost, damage):
+@pytest.mark.usefixtures("one_image")
+def test_a_missing_or_damaged_file_leaves_the_rest(copied, missing, lost, damage):
     part = getattr(RunFolder(copied), missing)
     if damage == "missing":
         part.unlink()
@@ -163,27 +175,27 @@ def test_a_missing_or_damaged_part_leaves_the_rest(copied, missing, lost, damage
         part.write_bytes(part.read_bytes()[:-20] + b"\xff")
     page = Page(write_report(copied))
     assert page.sections == SECTIONS
-    assert set(page.pictures) | {"labels"} == (PICTURES - lost) | {"labels"}
+    assert set(page.figures) - {"label-issues"} == FIGURES - lost
     is_optional = damage == "missing" and missing in {"summary", "predictions"}
     assert (part.name in page.text) == (not is_optional)
 
 
 @pytest.mark.parametrize("content", ["{}", "3"])
-@pytest.mark.usefixtures("one_picture")
-def test_parts_that_say_something_else_leave_the_rest(copied, content):
+@pytest.mark.usefixtures("one_image")
+def test_files_of_another_schema_leave_the_rest(copied, content):
     run = RunFolder(copied)
     parts = (run.data, run.environment, run.summary, run.score, run.metrics, run.steps)
     for part in parts:
         part.write_text(content + "\n")
     page = Page(write_report(copied))
     assert page.sections == SECTIONS
-    assert set(page.pictures) | {"labels"} == (PICTURES - {"classes", "training"}) | {"labels"}
+    assert set(page.figures) - {"label-issues"} == FIGURES - {"classes", "training"}
     for part in parts:
         assert f"{part.name} cannot be read" in page.text
 
 
 @pytest.mark.parametrize(
-    ("part", "place", "value", "says"),
+    ("part", "place", "value", "message"),
     [
         ("summary", "train_s", "abc", "run.json cannot be read (train_s is 'abc', expected"),
         ("data", "checks", 7, "data.json cannot be read (checks is 7, expected: an object)"),
@@ -191,12 +203,12 @@ def test_parts_that_say_something_else_leave_the_rest(copied, content):
         ("data", "train.classes", {}, "data.json cannot be read (train.classes is {}"),
         ("environment", "versions", 4, "environment.json cannot be read (versions is 4"),
         ("score", "n", 0, "score.json cannot be read (n is 0, expected"),
-        ("score", "correct", 501, "score.json cannot be read (501 of 500 answers are correct"),
+        ("score", "correct", 501, "score.json cannot be read (501 of 500 predictions are correct"),
         ("metrics", "epoch", "one", "metrics.jsonl cannot be read (epoch is 'one'"),
         ("steps", "train_loss", [], "steps.jsonl cannot be read (train_loss is []"),
     ],
 )
-def test_a_part_with_another_type_in_it_is_noted_as_damaged(copied, part, place, value, says):
+def test_a_value_of_another_type_is_reported_as_damage(copied, part, place, value, message):
     path = getattr(RunFolder(copied), part)
     first, *lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
     whole = json.loads(first)
@@ -206,19 +218,19 @@ def test_a_part_with_another_type_in_it_is_noted_as_damaged(copied, part, place,
         inner = inner[each]
     inner[name] = value
     path.write_text("\n".join([json.dumps(whole), *lines]) + "\n")
-    (gap,) = RunArtifacts.read(copied).missing
-    assert gap.startswith(says)
+    (found,) = RunArtifacts.read(copied).missing
+    assert found.startswith(message)
 
 
-@pytest.mark.usefixtures("one_picture")
-def test_a_tensorboard_folder_that_takes_nothing_is_a_sentence(copied):
+@pytest.mark.usefixtures("one_image")
+def test_a_tensorboard_folder_that_is_a_file_has_an_error_message(copied):
     shutil.rmtree(copied / "tensorboard")
     (copied / "tensorboard").write_text("")
     with pytest.raises(OutputError, match="tensorboard: cannot be written to"):
         write_report(copied)
 
 
-def test_a_folder_that_holds_no_run_is_a_sentence(tmp_path):
+def test_a_folder_without_a_run_has_an_error_message(tmp_path):
     with pytest.raises(RecognizerError, match=r"holds no run, expected a run folder"):
         write_report(tmp_path)
 
@@ -229,48 +241,66 @@ def test_a_report_without_any_held_out_image(digits, tmp_path):
     train(three, recipe, RunFolder(tmp_path / "run"), listener=NullCallback())
     page = Page(tmp_path / "run" / "report.html")
     assert page.sections == SECTIONS
-    assert "No images were held out" in page.text
-    assert "confusion" not in page.pictures
+    assert "No images were held out, so the run cannot predict its own score." in page.text
+    assert "There are no predictions with known labels" in page.text
+    assert "confusion" not in page.figures
 
 
-def test_one_class_and_no_mistake(finished):
-    """Sections made of answers that are all right, and all of one class."""
-    from tenfold.report.error_analysis import error_analysis, label_issues_section
+def test_one_class_and_no_error(finished):
+    """Sections of predictions that are all correct, and all of one class."""
+    artifacts = RunArtifacts.read(finished)
+    ones = artifacts.predictions
+    probabilities = np.zeros_like(ones.probabilities)
+    probabilities[:, 1] = 1
+    ones = replace(ones, probabilities=probabilities, labels=np.ones(len(ones), np.int64))
+    artifacts = replace(artifacts, predictions=ones, validation=ones)
+    section = errors_section(artifacts)
+    alt_texts = {figure.name: figure.alt_text for figure in section.figures}
+    assert alt_texts["misclassified"] == "0 misclassified images with true and predicted class"
+    assert alt_texts["per-class"] == "Accuracy of each class: 1: 1.0000"
+    assert "suspects 0 labels of 500 images" in label_issues_section(artifacts).paragraphs[0]
 
-    evidence = RunArtifacts.read(finished)
-    ones = evidence.predictions
-    sure = np.zeros_like(ones.probabilities)
-    sure[:, 1] = 1
-    ones = replace(ones, probabilities=sure, labels=np.ones(len(ones), np.int64))
-    evidence = replace(evidence, predictions=ones, held_out=ones)
-    errors = error_analysis(evidence)
-    assert {picture.name for picture in errors.pictures} >= {"confusion", "mistakes", "unsure"}
-    assert "doubts 0 labels" in label_issues_section(evidence).paragraphs[0]
 
-
-def test_a_class_with_one_image_is_no_warning(digits):
-    from tenfold.predictions import Predictions
-    from tenfold.report.error_analysis import label_issues
-
+def test_a_class_with_one_image_gives_no_warning(digits):
     three = digits.select(np.array([1, 3, 21]))  # 0, 1, 0
-    said = np.full((3, 10), 0.1, np.float32)
-    assert not len(label_issues(Predictions.from_probabilities(three, said)))
+    probabilities = np.full((3, 10), 0.1, np.float32)
+    assert not len(label_issues(Predictions.from_probabilities(three, probabilities)))
 
 
-def test_an_ensemble_shows_what_its_members_add(digits, tmp_path):
+def test_a_wrong_label_is_found(digits):
+    probabilities = np.eye(10, dtype=np.float32)[digits.labels] * 0.9 + 0.01
+    labels = digits.labels.copy()
+    labels[[5, 70]] = (labels[[5, 70]] + 1) % 10
+    wrong = Dataset(digits.images, labels, digits.classes, "digits with two wrong labels")
+    predictions = Predictions.from_probabilities(wrong, probabilities)
+    assert sorted(label_issues(predictions)) == [5, 70]
+
+
+def test_the_ensemble_size_curve_counts_plurality_votes():
+    labels = np.zeros(4, np.int64)
+    members = np.array([[0, 0, 1, 1], [0, 0, 0, 2], [0, 3, 0, 0]])
+    curve = ensemble_size_curve(members, labels, 4)
+    assert curve[1].tolist() == [0.5, 0.75, 0.75]
+    assert curve[3].tolist() == [1.0]  # of the last image a tie, which the lowest class wins
+    assert len(curve[2]) == 20
+
+
+def test_the_report_of_an_ensemble_compares_its_members(digits, tmp_path):
     recipe = Recipe.load("quick", overrides=[*SMALL, "ensemble.members=2"])
-    labelled, held_back = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
+    train_set, test_set = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
     out = tmp_path / "run"
-    run(labelled, held_back.without_labels(), recipe, out, truth=held_back.label_names(),
+    run(train_set, test_set.without_labels(), recipe, out, truth=test_set.label_names(),
         listener=NullCallback())  # fmt: skip
     page = Page(out / "report.html")
-    assert page.sections == [*SECTIONS, "members"]
-    assert {"members", "disagreement", "split-votes"} <= set(page.pictures)
-    assert "All 2 members agree on all but" in page.text
+    assert page.sections == [*SECTIONS, "ensemble"]
+    assert {"ensemble-size", "disagreement", "disputed"} <= set(page.figures)
+    votes = RunArtifacts.read(out).predictions.member_predictions
+    n_disputed = int((votes[0] != votes[1]).sum())
+    assert f"The 2 members agree on all but {n_disputed} of 500 images." in page.text
 
 
 def test_the_curves_are_those_of_the_first_member_of_this_recipe(tmp_path):
-    """What an earlier start left beside it, with a smaller seed or torn, is passed over."""
+    """Members of an earlier start, with another seed or damaged, are ignored."""
     recipe = Recipe.load("best", seed=1)
     (tmp_path / "recipe.toml").write_text(recipe.to_toml())
     stale = Recipe.load("best", seed=0, overrides=["training.max_epochs=7"])
@@ -287,29 +317,26 @@ def test_the_curves_are_those_of_the_first_member_of_this_recipe(tmp_path):
     assert "metrics.jsonl is missing" in RunArtifacts.read(tmp_path).missing
 
 
-def test_members_that_differ_are_told_apart(tmp_path):
-    from tenfold.report.error_analysis import members_section
-    from tenfold.report.run_report import augmentation_section
-
-    variants = "[{augmentation = {mixup = 0.4}}, {preprocessing = {alignment = 'deskew'}}, {}]"
-    overrides = ["ensemble.members=5", f"ensemble.member_overrides={variants}"]
+def test_members_with_overrides_are_listed(tmp_path):
+    overridden = "[{augmentation = {mixup = 0.4}}, {preprocessing = {alignment = 'deskew'}}, {}]"
+    overrides = ["ensemble.members=5", f"ensemble.member_overrides={overridden}"]
     recipe = Recipe.load("quick", overrides=overrides)
     (tmp_path / "recipe.toml").write_text(recipe.to_toml())
-    evidence = RunArtifacts.read(tmp_path)
-    told = augmentation_section(evidence, None)
-    assert "this is what the first sees" in told.paragraphs[0]
-    assert "mixed with up to 40 % of another digit" in told.paragraphs[1]
-    assert told.tables[0].caption == "As the first member has it"
-    assert ("mixup", "0.4") in told.tables[0].rows
-    assert members_section(evidence).tables[0].rows == [
+    artifacts = RunArtifacts.read(tmp_path)
+    section = augmentation_section(artifacts, None)
+    assert "This is the augmentation of the first one." in section.paragraphs[0]
+    assert "mixed with up to 40% of another image" in section.paragraphs[1]
+    assert section.tables[0].caption == "Settings of the first member"
+    assert ("mixup", "0.4") in section.tables[0].rows
+    assert ensemble_section(artifacts).tables[0].rows == [
         ("1, 4", "augmentation.mixup = 0.4"),
         ("2, 5", "preprocessing.alignment = deskew"),
-        ("3", "nothing"),
+        ("3", "none"),
     ]
 
 
-def test_examples_come_back_from_disk(digits, tmp_path):
-    examples = Examples.of(digits)
+def test_examples_survive_saving_and_loading(digits, tmp_path):
+    examples = Examples.from_dataset(digits)
     assert examples.images.class_counts() == dict.fromkeys(digits.classes, 12)
     np.testing.assert_allclose(
         examples.means[3], digits.images[digits.labels == 3].mean(axis=0) / 255, atol=1e-6

@@ -123,9 +123,9 @@ def _compare(runs: list[Path], out: Path | None, console: "Console", *, as_json:
     from rich.table import Table
 
     from tenfold.report.artifacts import RunArtifacts
-    from tenfold.report.run_comparison import side_by_side, write_comparison
+    from tenfold.report.run_comparison import compare_runs, write_comparison
 
-    found = side_by_side([RunArtifacts.read(run) for run in runs])
+    found = compare_runs([RunArtifacts.read(run) for run in runs])
     if out is not None:
         write_comparison(found, out)
     if as_json:

@@ -1,4 +1,4 @@
-"""Evidence: all that a run left in its folder, as far as it can be read."""
+"""What a run left in its folder, as far as it can be read."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -22,20 +22,22 @@ from tenfold.recognizer import Recognizer
 from tenfold.run_folder import RunFolder
 
 EXAMPLES_FORMAT = "tenfold-examples-2"
-EXAMPLES_OF_A_CLASS = 12
+EXAMPLES_PER_CLASS = 12
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """What the labelled images look like, in short.
+    """A small summary of the labelled images.
 
     Attributes:
         images: a few of each class.
-        means: float32 [C, S, S], the mean image of each class from 0 to 1; NaN if it has none.
-        ink: float32 [C, 3], the 5, 50 and 95 % quantiles of an image's mean pixel, from 0 to 1.
-        n: how many images there are in all.
+        means: float32 [C, S, S], the mean image of each class from 0 to 1; NaN for a class without
+            images.
+        ink: float32 [C, 3], the 5, 50 and 95% quantiles of an image's mean pixel, from 0 to 1; NaN
+            likewise.
+        n: how many images were summarized.
     """
 
     images: Dataset
@@ -44,36 +46,39 @@ class Examples:
     n: int
 
     @classmethod
-    def of(cls, labelled: Dataset, seed: int = 0) -> "Examples":
-        """Draw examples of each class of `labelled`, and measure the rest."""
+    def from_dataset(cls, dataset: Dataset, seed: int = 0) -> "Examples":
+        """Summarize labelled images; `seed` draws the examples."""
         rng = np.random.default_rng(seed)
-        count, size = len(labelled.classes), labelled.image_size
-        means = np.full((count, size, size), np.nan, np.float32)
-        ink = np.full((count, 3), np.nan, np.float32)
+        n_classes, size = len(dataset.classes), dataset.image_size
+        means = np.full((n_classes, size, size), np.nan, np.float32)
+        ink = np.full((n_classes, 3), np.nan, np.float32)
         chosen = []
-        for index in range(count):
-            rows = np.flatnonzero(labelled.require_labels() == index)
-            chosen.append(np.sort(rng.permutation(rows)[:EXAMPLES_OF_A_CLASS]))
+        for index in range(n_classes):
+            rows = np.flatnonzero(dataset.require_labels() == index)
+            chosen.append(np.sort(rng.permutation(rows)[:EXAMPLES_PER_CLASS]))
             if len(rows):
-                images = labelled.images[rows]
+                images = dataset.images[rows]
                 means[index] = images.mean(axis=0) / 255
                 ink[index] = np.quantile(images.mean(axis=(1, 2)) / 255, (0.05, 0.5, 0.95))
-        return cls(labelled.select(np.concatenate(chosen)), means, ink, len(labelled))
+        return cls(dataset.select(np.concatenate(chosen)), means, ink, len(dataset))
 
-    def one_of(self, name: str | None) -> tuple[str, NDArray[np.uint8]]:
-        """Return an image of the class called `name` and that name; by default the first of all.
+    def image_of(self, class_name: str | None) -> tuple[str, NDArray[np.uint8]]:
+        """Return a class name and an image of that class; by default of the first class.
 
         Raises:
             DataError: there is no image of such a class.
         """
         labels, classes = self.images.require_labels(), self.images.classes
-        if name is None:
+        if class_name is None:
             return classes[labels[0]], self.images.images[0]
-        found = np.flatnonzero(labels == classes.index(name)) if name in classes else labels[:0]
-        if not len(found):
-            seen = ", ".join(classes[label] for label in np.unique(labels))
-            raise DataError(f"--digit {name}: the run has no such image, expected one of {seen}")
-        return name, self.images.images[found[0]]
+        is_known = class_name in classes
+        rows = np.flatnonzero(labels == classes.index(class_name)) if is_known else labels[:0]
+        if not len(rows):
+            present = ", ".join(classes[label] for label in np.unique(labels))
+            raise DataError(
+                f"--digit {class_name}: the run has no such image, expected one of {present}"
+            )
+        return class_name, self.images.images[rows[0]]
 
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file, whole or not at all."""
@@ -83,8 +88,8 @@ class Examples:
             "means": self.means,
             "ink": self.ink,
         }
-        about = {"classes": self.images.classes, "name": self.images.name, "n": self.n}
-        save_arrays(path, arrays, EXAMPLES_FORMAT, about)
+        metadata = {"classes": self.images.classes, "name": self.images.name, "n": self.n}
+        save_arrays(path, arrays, EXAMPLES_FORMAT, metadata)
 
     @classmethod
     def load(cls, path: Path) -> "Examples":
@@ -93,29 +98,30 @@ class Examples:
         Raises:
             RecognizerError: the file is missing or damaged.
         """
-        arrays, about = load_arrays(path, EXAMPLES_FORMAT)
-        images = Dataset(arrays["images"], arrays["labels"], tuple(about["classes"]), about["name"])
-        return cls(images, arrays["means"], arrays["ink"], about["n"])
+        arrays, metadata = load_arrays(path, EXAMPLES_FORMAT)
+        classes = tuple(metadata["classes"])
+        images = Dataset(arrays["images"], arrays["labels"], classes, metadata["name"])
+        return cls(images, arrays["means"], arrays["ink"], metadata["n"])
 
 
 @dataclass(frozen=True, eq=False)
 class RunArtifacts:
-    """What a run left; a part is None where it is missing or cannot be read.
+    """What a run left; a field is None where its file is missing or cannot be read.
 
     Attributes:
-        folder: where it lies.
+        folder: the run folder.
         recipe: every choice.
-        environment: machine, versions, precision and threads.
+        environment: device, versions, precision and threads.
         data: facts of the training and validation part, and what the checks found.
-        summary: seconds, and the score on held-out images.
-        score: against known truth.
+        summary: seconds, and the score on the validation images.
+        score: accuracy against the test labels.
         history: finished epochs; of an ensemble, those of its first member.
-        stretches: the same of every few steps.
-        recognizer: what was learned.
-        held_out: its answers to images that it did not learn.
-        predictions: its answers to the images to predict.
-        examples: of what it learned.
-        gaps: a sentence for each part that is missing or cannot be read.
+        intervals: likewise of every few steps.
+        recognizer: the result of training.
+        validation: predictions for the validation images, by networks not trained on them.
+        predictions: for the test images.
+        examples: of the labelled images.
+        missing: a sentence for each file that is missing or cannot be read.
     """
 
     folder: RunFolder
@@ -127,52 +133,52 @@ class RunArtifacts:
     history: Sequence[Mapping[str, Any]] | None
     intervals: Sequence[Mapping[str, Any]] | None
     recognizer: Recognizer | None
-    held_out: Predictions | None
+    validation: Predictions | None
     predictions: Predictions | None
     examples: Examples | None
     missing: Sequence[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> "RunArtifacts":
-        """Read what lies in the run folder `path`.
+        """Read the run folder `path`.
 
         Raises:
-            RecognizerError: it is no run folder.
-            RecipeError: its recipe is damaged: nothing else could be understood then.
+            RecognizerError: it is no run folder, or one of another format.
+            RecipeError: its recipe is damaged, without which nothing else can be interpreted.
         """
         folder = RunFolder(path)
         if not path_exists(folder.recipe):
             raise RecognizerError(f"{path}: holds no run, expected a run folder with a recipe.toml")
+        folder.check_format()
         recipe = Recipe.load(folder.recipe)
         missing: list[str] = []
         first = _first_member(folder, recipe) if recipe.ensemble.members > 1 else folder
 
-        def part(read: Callable[[Path], T], source: Path, *, expected: bool = True) -> T | None:
+        def read(load: Callable[[Path], T], source: Path, *, required: bool = True) -> T | None:
             if not source.is_file():
-                if expected:
+                if required:
                     missing.append(f"{source.name} is missing")
                 return None
             try:
-                return read(source)
+                return load(source)
             except (TenfoldError, ValueError, KeyError, TypeError, OSError) as error:
                 missing.append(f"{source.name} cannot be read ({error})")
                 return None
 
+        has_validation = recipe.data.validation is not None
         return cls(
             folder=folder,
             recipe=recipe,
-            environment=part(_object(Environment), folder.environment),
-            data=part(_object(Data), folder.data),
-            summary=part(_object(Summary), folder.summary, expected=False),
-            score=part(_read_score, folder.score, expected=False),
-            history=part(_read_rows, first.metrics),
-            intervals=part(_read_rows, first.steps),
-            recognizer=part(Recognizer.load, folder.recognizer),
-            held_out=part(
-                Predictions.load, folder.validation, expected=bool(recipe.data.validation)
-            ),
-            predictions=part(Predictions.load, folder.predictions, expected=False),
-            examples=part(Examples.load, folder.examples),
+            environment=read(_json_reader(EnvironmentFile), folder.environment),
+            data=read(_json_reader(DataFile), folder.data),
+            summary=read(_json_reader(SummaryFile), folder.summary, required=False),
+            score=read(_read_score, folder.score, required=False),
+            history=read(_read_metrics, first.metrics),
+            intervals=read(_read_metrics, first.steps),
+            recognizer=read(Recognizer.load, folder.recognizer),
+            validation=read(Predictions.load, folder.validation, required=has_validation),
+            predictions=read(Predictions.load, folder.predictions, required=False),
+            examples=read(Examples.load, folder.examples),
             missing=missing,
         )
 
@@ -180,7 +186,8 @@ class RunArtifacts:
 def _first_member(folder: RunFolder, recipe: Recipe) -> RunFolder:
     """Return the run folder of the first member, or `folder` if there is none.
 
-    Members of another recipe may lie beside it: what was stopped and begun anew keeps them.
+    Members of another recipe may be there too: a run that was stopped and started with other
+    settings keeps them.
     """
     wanted = recipe.member(0).model_dump(exclude=METADATA_FIELDS)
     for path in sorted(folder.members.glob("*/recipe.toml")):
@@ -190,21 +197,20 @@ def _first_member(folder: RunFolder, recipe: Recipe) -> RunFolder:
     return folder
 
 
-def _object(shape: "type[ArtifactSchema]") -> Callable[[Path], dict[str, Any]]:
-    """Return what reads a JSON object of this shape."""
-    return lambda path: validate_artifact(json.loads(path.read_text("utf-8")), shape)
+def _json_reader(schema: "type[ArtifactSchema]") -> Callable[[Path], dict[str, Any]]:
+    """Return a function that reads a JSON object of this schema."""
+    return lambda path: validate_artifact(json.loads(path.read_text("utf-8")), schema)
 
 
 def _read_score(path: Path) -> dict[str, Any]:
-    values = _object(ScoreFile)(path)
-    Score(values["correct"], values["n"])  # no more correct than there are
+    values = _json_reader(ScoreFile)(path)
+    Score(values["correct"], values["n"])  # raises if more are correct than there are
     return values
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    return [
-        validate_artifact(json.loads(line), Row) for line in path.read_text("utf-8").splitlines()
-    ]
+def _read_metrics(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text("utf-8").splitlines()
+    return [validate_artifact(json.loads(line), MetricsRow) for line in lines]
 
 
 Count = Annotated[int, Field(ge=0)]
@@ -212,12 +218,12 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class ArtifactSchema(BaseModel):
-    """An object of JSON; text is no number and a number no text."""
+    """A JSON object; text is not accepted for a number, nor a number for text."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-class Environment(ArtifactSchema):
+class EnvironmentFile(ArtifactSchema):
     """`environment.json`."""
 
     device_name: str
@@ -226,13 +232,13 @@ class Environment(ArtifactSchema):
     versions: dict[str, str]
 
 
-class Part(ArtifactSchema):
-    """The part of the images that is learned, or held out."""
+class PartitionFacts(ArtifactSchema):
+    """The training or the validation part of the labelled images."""
 
     classes: Annotated[dict[str, Count], Field(min_length=1)]
 
 
-class File(ArtifactSchema):
+class ImageFileStats(ArtifactSchema):
     """What the checks measured of one file."""
 
     name: str
@@ -248,42 +254,42 @@ class File(ArtifactSchema):
     duplicates: list[Any]
 
 
-class Checks(ArtifactSchema):
+class CheckResults(ArtifactSchema):
     """What the checks found."""
 
-    train: File
-    test: File | None
+    train: ImageFileStats
+    test: ImageFileStats | None
     overlap: list[Any]
     problems: list[str]
     notes: list[str]
 
 
-class Data(ArtifactSchema):
+class DataFile(ArtifactSchema):
     """`data.json`."""
 
-    train: Part
-    valid: Part | None
-    checks: Checks | None
+    train: PartitionFacts
+    valid: PartitionFacts | None
+    checks: CheckResults | None
 
 
-class Summary(ArtifactSchema):
-    """`run.json`."""
+class SummaryFile(ArtifactSchema):
+    """`run.json`, as the report needs it."""
 
     train_s: Seconds
     total_s: Seconds | None
 
 
-class Expected(ArtifactSchema):
-    """A score that was expected, and its interval from low to high."""
+class ExpectedScore(ArtifactSchema):
+    """The score on the validation images with its interval, low and high."""
 
     accuracy: float
     interval: Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 class ExpectedScoreFile(ArtifactSchema):
-    """`run.json` as handing in reads it."""
+    """`run.json`, as a submission needs it."""
 
-    validation: Expected | None
+    validation: ExpectedScore | None
 
 
 class ScoreFile(ArtifactSchema):
@@ -293,7 +299,7 @@ class ScoreFile(ArtifactSchema):
     n: Annotated[int, Field(ge=1)]
 
 
-class Row(ArtifactSchema):
+class MetricsRow(ArtifactSchema):
     """A line of `metrics.jsonl` or `steps.jsonl`; what was not measured is null or missing."""
 
     epoch: float
@@ -305,23 +311,23 @@ class Row(ArtifactSchema):
     elapsed_s: Seconds | None = None
 
 
-def validate_artifact(values: Any, shape: type[ArtifactSchema]) -> dict[str, Any]:
-    """Return `values` as they are, if they have this shape.
+def validate_artifact(values: Any, schema: type[ArtifactSchema]) -> dict[str, Any]:
+    """Return `values` unchanged if they fit the schema.
 
     Raises:
-        ValueError: they have not; the message says where.
+        ValueError: they do not; the message names the field.
     """
     if not isinstance(values, dict):
-        raise ValueError("expected an object")  # noqa: TRY004 - told as a gap, as other damage
+        raise ValueError("expected an object")  # noqa: TRY004 - reported like other damage
     try:
-        shape.model_validate(values)
+        schema.model_validate(values)
     except ValidationError as error:
-        raise ValueError(_sentence(error.errors()[0])) from error
+        raise ValueError(_error_message(error.errors()[0])) from error
     return values
 
 
-def _sentence(detail: Mapping[str, Any]) -> str:
-    """Turn one finding of pydantic into our own words."""
+def _error_message(detail: Mapping[str, Any]) -> str:
+    """Return one finding of pydantic as the user should read it."""
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "missing":
         return f"lacks {place}"

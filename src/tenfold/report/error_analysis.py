@@ -1,4 +1,4 @@
-"""Where a recognizer errs, how far it can be trusted, and what its members add."""
+"""Errors, calibration, label issues, and the members of an ensemble."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -12,237 +12,244 @@ from tenfold.metrics import Evaluation, calibration_bins, evaluate_probabilities
 from tenfold.predictions import Predictions
 from tenfold.report import figures
 from tenfold.report.artifacts import RunArtifacts
-from tenfold.report.html import Section, Table, listed
+from tenfold.report.html import Section, join_items
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MAX_ERRORS = 240  # images in a figure
+MAX_LOW_CONFIDENCE = 36
+MAX_DISPUTED = 36
+MAX_LABEL_ISSUES = 60
+SAMPLED_ENSEMBLES = 20  # of each size
 
-MOST_MISTAKES = 240
-UNSURE_SHOWN = 36
-LABELS_SHOWN = 60
-DRAWN_ENSEMBLES = 20
 
-
-def error_analysis(evidence: RunArtifacts) -> Section:
-    """Mistakes, class by class and one by one, and how far its confidence can be trusted."""
-    section = Section("errors", "Where it errs")
-    known = evidence.predictions
+def errors_section(artifacts: RunArtifacts) -> Section:
+    """Errors by class and one by one, and calibration."""
+    section = Section("errors", "Errors")
+    known = artifacts.predictions
     if known is None or known.labels is None:
-        known = evidence.held_out
+        known = artifacts.validation
     if known is None or known.labels is None:
-        section.say("There are no answers whose truth is known, so no mistakes can be pluralize.")
+        section.add_text("There are no predictions with known labels, so errors are unknown.")
         return section
-    section.say(_judged_by(evidence, known))
-    found = evaluate_probabilities(known.probabilities, known.labels, known.classes)
-    confusion = figures.confusion_matrix(found.confusion, known.classes)
-    section.draw("confusion", f"Confusion matrix, mistakes coloured: {found.score}", confusion)
-    whole = figures.confusion_matrix(found.confusion, known.classes, mistakes_only=False)
-    section.draw("confusion-all", "The same confusion matrix, the diagonal coloured too", whole)
-    title = "How well each class is read"
-    per_class = figures.scores(found.per_class, title, "Each class by its truth.")
-    accuracies = {name: f"{score.accuracy:.4f}" for name, score in found.per_class.items()}
-    section.draw("per-class", f"Accuracy of each class: {listed(accuracies)}", per_class)
-    _draw_galleries(section, known, known.labels)
-    _draw_trust(section, known, known.labels, found)
-    return section
-
-
-def _draw_galleries(section: Section, known: Predictions, labels: NDArray[np.int64]) -> None:
-    """All mistakes, and the right answers that were nearly wrong."""
-    shown, answers, confidence = known.hardest, known.predicted, known.confidence
-    wrong = answers[shown] != labels[shown]
-    count = int((answers != labels).sum())
-    pictured = figures.mistakes(
-        known.images[wrong],
-        labels[shown[wrong]],
-        answers[shown[wrong]],
-        confidence[shown[wrong]],
-        known.classes,
-        limit=MOST_MISTAKES,
-        of=len(known),
-        misread=count,
-    )
-    section.draw(
-        "mistakes", f"{pluralize(count, 'misread image')}, with truth and answer", pictured
-    )
-    right = shown[~wrong]
-    order = np.argsort(confidence[right], kind="stable")[:UNSURE_SHOWN]
-    gallery = figures.gallery(
-        known.images[~wrong][order],
-        [f"{known.classes[labels[row]]}\n{confidence[row]:.3f}" for row in right[order]],
-        "Right, but only just: the least certain of the correct answers",
-        "Below each image: the answer, which is right, and its confidence.",
-    )
-    section.draw("unsure", "The correct answers of least confidence", gallery)
-
-
-def _draw_trust(
-    section: Section, known: Predictions, labels: NDArray[np.int64], found: Evaluation
-) -> None:
-    """Calibration, and what withholding buys."""
-    right = known.predicted == labels
-    diagram = figures.reliability(
-        calibration_bins(known.confidence, right), found.calibration_error
-    )
-    section.draw("reliability", "Share of wrong answers against what confidence admits", diagram)
-    coverage, accuracy = risk_coverage(known.confidence, right)
-    curve = figures.risk_coverage(coverage, accuracy)
-    section.draw("risk-coverage", "Share of wrong answers if the least sure are withheld", curve)
-
-
-def label_issues_section(evidence: RunArtifacts) -> Section:
-    """Labels that look wrong, as pictures to judge."""
-    section = Section("labels", "Labels that look wrong")
-    held_out = evidence.held_out
-    if held_out is None or held_out.labels is None:
-        section.say("No images were held out, and a network only repeats the labels it learned.")
-        return section
-    doubtful = label_issues(held_out)
-    section.say(
-        f"Confident learning (Northcutt, Jiang and Chuang 2021, through cleanlab) doubts "
-        f"{pluralize(len(doubtful), 'label')} of {len(held_out):,} images that were judged by "
-        "networks which had not learned them. It is an opinion: look, and judge for yourself."
-    )
-    places = {place: index for index, place in enumerate(held_out.hardest.tolist())}
-    pictured = [place for place in doubtful.tolist() if place in places][:LABELS_SHOWN]
-    if pictured:
-        answers = held_out.predicted
-        captions = [
-            f"{held_out.classes[held_out.labels[place]]} or {held_out.classes[answers[place]]}?\n"
-            f"row {held_out.indices[place] + 1:,}"
-            for place in pictured
-        ]
-        gallery = figures.gallery(
-            held_out.images[[places[place] for place in pictured]],
-            captions,
-            f"{pluralize(len(pictured), 'label')} to look at, the most doubtful first",
-            "Below each image: its label, what else it looks like, and its row in the data.",
+    if known is artifacts.validation:
+        section.add_text(f"Measured on {len(known):,} held-out images.")
+    else:
+        section.add_text(
+            f"Measured on {len(known):,} test images, whose labels were read after the submission "
+            "was written."
         )
-        section.draw("labels", "Images whose label is doubtful", gallery)
+    evaluation = evaluate_probabilities(known.probabilities, known.labels, known.classes)
+    drawn = figures.confusion_matrix(evaluation.confusion, known.classes)
+    alt_text = f"Confusion matrix with the errors coloured: {evaluation.score}"
+    section.add_figure("confusion", alt_text, drawn)
+    drawn = figures.confusion_matrix(evaluation.confusion, known.classes, errors_only=False)
+    section.add_figure("confusion-all", "The same with the diagonal coloured as well", drawn)
+    drawn = figures.scores(evaluation.per_class, "Accuracy by class", "By true class.")
+    accuracies = {name: f"{score.accuracy:.4f}" for name, score in evaluation.per_class.items()}
+    section.add_figure("per-class", f"Accuracy of each class: {join_items(accuracies)}", drawn)
+    _add_galleries(section, known, known.labels)
+    _add_calibration(section, known, known.labels, evaluation)
     return section
 
 
-def members_section(evidence: RunArtifacts) -> Section:
-    """How accuracy grows with members, and where they disagree."""
-    section = Section("members", "The members")
-    if evidence.recipe.ensemble.member_overrides:
-        section.tables.append(_variants(evidence.recipe.ensemble))
-    predictions = evidence.predictions
-    if predictions is None or predictions.member_predictions is None:
-        section.say("No images to predict were answered here, so members are not compared.")
+def _add_galleries(section: Section, known: Predictions, labels: NDArray[np.int64]) -> None:
+    """Add the misclassified images, and correct predictions of low confidence."""
+    rows, predicted, confidence = known.hardest, known.predicted, known.confidence
+    is_wrong = predicted[rows] != labels[rows]
+    n_errors = int((predicted != labels).sum())
+    drawn = figures.misclassified(
+        known.images[is_wrong],
+        labels[rows[is_wrong]],
+        predicted[rows[is_wrong]],
+        confidence[rows[is_wrong]],
+        known.classes,
+        limit=MAX_ERRORS,
+        n_images=len(known),
+        n_errors=n_errors,
+    )
+    alt_text = f"{pluralize(n_errors, 'misclassified image')} with true and predicted class"
+    section.add_figure("misclassified", alt_text, drawn)
+    correct = rows[~is_wrong]
+    order = np.argsort(confidence[correct], kind="stable")[:MAX_LOW_CONFIDENCE]
+    drawn = figures.gallery(
+        known.images[~is_wrong][order],
+        [f"{known.classes[labels[row]]}\n{confidence[row]:.3f}" for row in correct[order]],
+        "Correct predictions of the lowest confidence",
+        "Below each image: its class, and the confidence of the prediction.",
+    )
+    section.add_figure("low-confidence", "Correct predictions of the lowest confidence", drawn)
+
+
+def _add_calibration(
+    section: Section, known: Predictions, labels: NDArray[np.int64], evaluation: Evaluation
+) -> None:
+    """Add the reliability diagram and the risk–coverage curve."""
+    is_correct = known.predicted == labels
+    bins = calibration_bins(known.confidence, is_correct)
+    drawn = figures.reliability(bins, evaluation.calibration_error)
+    section.add_figure("reliability", "Observed error rate against predicted error rate", drawn)
+    drawn = figures.risk_coverage(*risk_coverage(known.confidence, is_correct))
+    section.add_figure("risk-coverage", "Error rate if low confidence is rejected", drawn)
+
+
+def label_issues_section(artifacts: RunArtifacts) -> Section:
+    """Images whose label may be wrong."""
+    section = Section("label-issues", "Label issues")
+    validation = artifacts.validation
+    if validation is None or validation.labels is None:
+        section.add_text(
+            "No images were held out, and the labels of training images cannot be judged by the "
+            "network that was trained on them."
+        )
         return section
-    votes = predictions.member_predictions
-    differ = int((votes != votes[0]).any(axis=0).sum())
-    section.say(
-        f"All {len(votes)} members agree on all but {differ:,} of {len(predictions):,} images."
+    issues = label_issues(validation)
+    section.add_text(
+        f"Confident learning (Northcutt, Jiang and Chuang 2021, computed by cleanlab) suspects "
+        f"{pluralize(len(issues), 'label')} of {len(validation):,} images that were predicted by "
+        "networks not trained on them. It can be wrong: check each of them by eye."
+    )
+    image_of = {row: index for index, row in enumerate(validation.hardest.tolist())}
+    shown = [row for row in issues.tolist() if row in image_of][:MAX_LABEL_ISSUES]
+    if shown:
+        classes, predicted = validation.classes, validation.predicted
+        captions = [
+            f"{classes[validation.labels[row]]} or {classes[predicted[row]]}?\n"
+            f"row {validation.indices[row] + 1:,}"
+            for row in shown
+        ]
+        drawn = figures.gallery(
+            validation.images[[image_of[row] for row in shown]],
+            captions,
+            f"{pluralize(len(shown), 'label')} to check, the most suspicious first",
+            "Below each image: its label, the predicted class, and its row in the data.",
+        )
+        section.add_figure("label-issues", "Images whose label may be wrong", drawn)
+    return section
+
+
+def ensemble_section(artifacts: RunArtifacts) -> Section:
+    """Accuracy by the number of members, and their disagreement."""
+    section = Section("ensemble", "Ensemble members")
+    if artifacts.recipe.ensemble.member_overrides:
+        _add_overrides(section, artifacts.recipe.ensemble)
+    predictions = artifacts.predictions
+    if predictions is None or predictions.member_predictions is None:
+        section.add_text("The run has no predictions, so its members are not compared.")
+        return section
+    members = predictions.member_predictions
+    n_disputed = int((members != members[0]).any(axis=0).sum())
+    section.add_text(
+        f"The {len(members)} members agree on all but {n_disputed:,} of {len(predictions):,} "
+        "images."
     )
     if predictions.labels is not None:
-        found = ensemble_size_curve(votes, predictions.labels, len(predictions.classes))
-        section.say("Here the members vote; in the recognizer their probabilities are averaged.")
-        drawn = figures.ensemble_size(found, len(predictions))
-        section.draw("members", "Accuracy of one, two and more members voting together", drawn)
-    drawn = figures.disagreement(votes)
-    section.draw("disagreement", "On how many images each two members disagree", drawn)
-    section.draw(
-        "split-votes", "The images that members disagree on most", _split_votes(predictions)
+        section.add_text(
+            "The accuracies below are of a plurality vote of the members; the recognizer averages "
+            "their probabilities instead."
+        )
+        curve = ensemble_size_curve(members, predictions.labels, len(predictions.classes))
+        drawn = figures.ensemble_size(curve, len(predictions))
+        section.add_figure("ensemble-size", "Accuracy by the number of members", drawn)
+    drawn = figures.disagreement(members)
+    alt_text = "Number of images on which each two members disagree"
+    section.add_figure("disagreement", alt_text, drawn)
+    section.add_figure(
+        "disputed", "The images that the members disagree on most", _disputed(predictions)
     )
     return section
 
 
-def _variants(ensemble: EnsembleConfig) -> Table:
-    """List what members have of their own, one row for those that take the same turn."""
+def _add_overrides(section: Section, ensemble: EnsembleConfig) -> None:
+    """Add what differs between members, one row for those that have the same overrides."""
     count, rows = len(ensemble.member_overrides), []
-    for index, variant in enumerate(ensemble.member_overrides[: ensemble.members]):
-        whose = ", ".join(str(number + 1) for number in range(index, ensemble.members, count))
-        choices = [
-            f"{section}.{name} = {value}"
-            for section, fields in variant.items()
-            for name, value in fields.items()
+    for index, overrides in enumerate(ensemble.member_overrides[: ensemble.members]):
+        members = ", ".join(str(number + 1) for number in range(index, ensemble.members, count))
+        values = [
+            f"{name}.{field} = {value}"
+            for name, fields in overrides.items()
+            for field, value in fields.items()
         ]
-        rows.append((whose, ", ".join(choices) or "nothing"))
-    return Table("What members have of their own", ("member", "choices"), rows)
+        rows.append((members, ", ".join(values) or "none"))
+    section.add_table("How members differ from the recipe", ("members", "overrides"), rows)
 
 
-def _split_votes(predictions: Predictions) -> "Figure":
-    """Draw the images on which the most members were outvoted."""
+def _disputed(predictions: Predictions) -> "Figure":
+    """Draw the images with the most votes against the plurality of the members."""
     assert predictions.member_predictions is not None
-    votes, classes = predictions.member_predictions[:, predictions.hardest], predictions.classes
-    ballots = np.eye(len(classes), dtype=np.int64)[votes].sum(axis=0)
-    outvoted = len(votes) - ballots.max(axis=1)
-    order = np.argsort(-outvoted, kind="stable")[:UNSURE_SHOWN]
+    members, classes = predictions.member_predictions[:, predictions.hardest], predictions.classes
+    votes = np.eye(len(classes), dtype=np.int64)[members].sum(axis=0)
+    outvoted = len(members) - votes.max(axis=1)
+    order = np.argsort(-outvoted, kind="stable")[:MAX_DISPUTED]
     order = order[outvoted[order] > 0]
     captions = []
-    for place in order:
-        ranked = [index for index in np.argsort(-ballots[place]) if ballots[place, index]][:3]
-        said = " ".join(f"{classes[index]}×{ballots[place, index]}" for index in ranked)
-        captions.append(f"{said}\nrow {predictions.indices[predictions.hardest[place]] + 1:,}")
+    for image in order:
+        ranked = [index for index in np.argsort(-votes[image]) if votes[image, index]][:3]
+        counts = " ".join(f"{classes[index]}×{votes[image, index]}" for index in ranked)
+        captions.append(f"{counts}\nrow {predictions.indices[predictions.hardest[image]] + 1:,}")
     return figures.gallery(
         predictions.images[order],
         captions,
-        f"The {pluralize(len(order), 'image')} that members disagree on most",
-        "Below each image: the answers × how many members gave each, and its row in the file.",
+        f"The {pluralize(len(order), 'image')} that the members disagree on most",
+        "Below each image: predicted class × number of members, and its row in the file.",
     )
 
 
 def ensemble_size_curve(
-    votes: NDArray[np.int64], labels: NDArray[np.int64], n_classes: int
+    member_predictions: NDArray[np.int64], labels: NDArray[np.int64], n_classes: int
 ) -> dict[int, NDArray[np.float64]]:
-    """Return for 1, 2, … members the accuracies of some ensembles of so many, by plurality.
+    """Return the accuracies of ensembles of 1, 2, … members that vote by plurality.
 
     Args:
-        votes: int64 [M, N], what each member answered.
-        labels: int64 [N], the truth.
-        n_classes: how many answers there are to choose from.
-    """
-    rng = np.random.default_rng(0)
-    ballots = np.eye(n_classes, dtype=np.int16)[votes]
-    found = {}
-    for count in range(1, len(votes) + 1):
-        several = 1 if count == len(votes) else DRAWN_ENSEMBLES
-        chosen = [rng.permutation(len(votes))[:count] for _ in range(several)]
-        if count == 1:
-            chosen = [np.array([index]) for index in range(len(votes))]
-        found[count] = np.array(
-            [(ballots[some].sum(axis=0).argmax(axis=1) == labels).mean() for some in chosen]
-        )
-    return found
-
-
-def _judged_by(evidence: RunArtifacts, known: Predictions) -> str:
-    if known is evidence.held_out:
-        return f"Counted on the {len(known):,} images that were held out of training."
-    return (
-        f"Counted on the {len(known):,} images to predict, whose truth is known here and was "
-        "looked up after the answers were written."
-    )
-
-
-def label_issues(answers: Predictions) -> NDArray[np.int64]:
-    """Return the places in `answers` of labels that are probably wrong, the most doubtful first.
-
-    Confident learning compares each class's usual confidence with what is said of images of other
-    labels (Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in dataset
-    labels", JAIR 70, 2021, arXiv 1911.00068). The answers must come from networks that never saw
-    the images, or they would repeat the labels.
-
-    Args:
-        answers: with labels.
+        member_predictions: int64 [M, N], the class that each member predicted.
+        labels: int64 [N], the true classes.
+        n_classes: number of classes.
 
     Returns:
-        int64 [K]; empty where there is nothing to compare, as with one class alone.
+        For each number of members, float64 [K]: every member alone, 20 ensembles drawn at random
+        for the sizes between, all members together.
     """
-    assert answers.labels is not None
-    if len(np.unique(answers.labels)) < 2:
+    rng = np.random.default_rng(0)
+    n_members = len(member_predictions)
+    votes = np.eye(n_classes, dtype=np.int16)[member_predictions]
+    curve = {}
+    for size in range(1, n_members + 1):
+        n_ensembles = 1 if size == n_members else SAMPLED_ENSEMBLES
+        ensembles = [rng.permutation(n_members)[:size] for _ in range(n_ensembles)]
+        if size == 1:
+            ensembles = [np.array([index]) for index in range(n_members)]
+        curve[size] = np.array(
+            [(votes[chosen].sum(axis=0).argmax(axis=1) == labels).mean() for chosen in ensembles]
+        )
+    return curve
+
+
+def label_issues(predictions: Predictions) -> NDArray[np.int64]:
+    """Return the positions in `predictions` of labels that are probably wrong, worst first.
+
+    Confident learning compares the probability of each class with its mean over the images
+    labelled so (Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in
+    dataset labels", JAIR 70, 2021, arXiv 1911.00068). The predictions must come from networks not
+    trained on these images, or they would repeat the labels.
+
+    Args:
+        predictions: with labels.
+
+    Returns:
+        int64 [K]; empty if there are fewer than two classes.
+    """
+    assert predictions.labels is not None
+    if len(np.unique(predictions.labels)) < 2:
         return np.empty(0, np.int64)
     from cleanlab.filter import find_label_issues  # noqa: PLC0415 - slow to import
 
-    # Classes without an image would make columns that nothing is known of.
-    present, labels = np.unique(answers.labels, return_inverse=True)
-    probabilities = answers.probabilities[:, present].astype(np.float64) + 1e-12
+    # cleanlab needs an image of every class that has a column.
+    present, labels = np.unique(predictions.labels, return_inverse=True)
+    probabilities = predictions.probabilities[:, present].astype(np.float64) + 1e-12
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it cannot doubt the label of a class's only image
+        warnings.simplefilter("ignore")  # it cannot judge the label of a class's only image
         found: NDArray[np.int64] = find_label_issues(
             labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
         )

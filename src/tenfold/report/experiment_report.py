@@ -35,13 +35,13 @@ def _answer(told: Mapping[str, Any]) -> Section:
     able = [method for method in told["methods"] if "accuracy" in method]
     failed = [method for method in told["methods"] if "accuracy" not in method]
     best = able[0]
-    section.say(
+    section.add_text(
         f"{best['method']} reads most: {best['accuracy']:.4f}, after {best['fit_s']:,.1f} s of "
         f"training on {told['place']}."
     )
     for method in able:
         if method["part"] < 1:
-            section.say(
+            section.add_text(
                 f"{method['method']} learned from only {method['images_learned']:,} of "
                 f"{told['learned']:,} images, to stay within the budget."
             )
@@ -56,7 +56,7 @@ def _answer(told: Mapping[str, Any]) -> Section:
         for method in able
     ]
     shows = "Wrong answers of each method against its seconds of training and answering"
-    section.draw("methods", shows, figures.methods(placed, told["images"], told["place"]))
+    section.add_figure("methods", shows, figures.methods(placed, told["images"], told["place"]))
     section.tables.append(_table(able, told["place"]))
     if failed:
         rows = [(method["method"], method["reason"]) for method in failed]
@@ -94,7 +94,7 @@ def _pairs(told: Mapping[str, Any]) -> Section:
     pairs = told["pairs"]
     adjusted = holm([pair["p"] for pair in pairs])
     equal = [(pair, p) for pair, p in zip(pairs, adjusted, strict=True) if p >= SIGNIFICANT]
-    section.say(
+    section.add_text(
         f"Every method judged every image once, so each two are compared by McNemar's exact test "
         f"on the images that only one of them reads. Of {pluralize(len(pairs), 'pair')}, "
         f"{len(pairs) - len(equal)} differ; p is adjusted for their number (Holm 1979)."
@@ -150,15 +150,15 @@ def _search_summary(told: Mapping[str, Any], winner: TrialPoint) -> Section:
     section = Section("answer", "Is the winner better?")
     verdict = told["verdict"]
     if verdict is None:
-        section.say(
+        section.add_text(
             f"Trial {winner.number} won with {winner.last[1]:.4f}. Whether it is better than the "
             f"start or was lucky is not known: {told['doubt']}."
         )
     else:
         sentence = verdict["sentence"]
-        section.say(f"{sentence[0].upper()}{sentence[1:]}.")
+        section.add_text(f"{sentence[0].upper()}{sentence[1:]}.")
         luck = "seeds and of images" if len(verdict["start"]) > 1 else "images, not that of seeds"
-        section.say(
+        section.add_text(
             f"Images set aside took no part in the search. The interval holds the luck of {luck}; "
             "the score that won the race does not count here: the best of many is always flattered."
         )
@@ -176,12 +176,12 @@ def _course(told: Mapping[str, Any], trials: Sequence[TrialPoint], winner: Trial
     section = Section("course", "How the trials went")
     states = [trial["state"] for trial in told["trials"]]
     ended = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    section.say(
+    section.add_text(
         f"Of {pluralize(len(states), 'trial')}: {ended}. All begin cheap, the best third goes on."
     )
     shares = sorted({share for trial in trials for share in trial.reached})
     shows = "Accuracy of each trial on each rung"
-    section.draw("history", shows, figures.search_history(trials, winner))
+    section.add_figure("history", shows, figures.search_history(trials, winner))
     ranked = sorted(trials, key=lambda one: (one.last, one is winner), reverse=True)
     states_of = {trial["number"]: trial["state"] for trial in told["trials"]}
     rows = [
@@ -203,19 +203,19 @@ def _choices(
 ) -> Section:
     section = Section("choices", "What the choices did")
     if told["importance"]:
-        section.say(
+        section.add_text(
             "With few trials, small shares are noise: read the first one or two, and look at the "
             "dots below before you believe them."
         )
         shows = "How much each choice explains of the differences between trials"
-        section.draw("importance", shows, figures.search_importance(told["importance"]))
+        section.add_figure("importance", shows, figures.search_importance(told["importance"]))
     else:
-        section.say("There are too few trials to say which choice mattered most.")
+        section.add_text("There are too few trials to say which choice mattered most.")
     if len(axes) > 1:
         shows = "Each trial as a line across its choices"
-        section.draw("coordinates", shows, figures.search_coordinates(trials, axes, winner))
+        section.add_figure("coordinates", shows, figures.search_coordinates(trials, axes, winner))
     shows = "Accuracy on the first rung against each choice"
-    section.draw("slices", shows, figures.search_slices(trials, axes))
+    section.add_figure("slices", shows, figures.search_slices(trials, axes))
     return section
 
 

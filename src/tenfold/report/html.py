@@ -1,4 +1,4 @@
-"""What a report is made of: sections with sentences, tables and pictures."""
+"""A report as HTML: sections of text, tables and figures on one self-contained page."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,12 @@ from tenfold.report.figures.style import DPI
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CSS_PIXELS_PER_INCH = 96
+
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text below a header; the first cell of a row names it."""
+    """Cells of text below a header; the first cell of a row is its header."""
 
     caption: str
     header: Sequence[str]
@@ -25,92 +27,89 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure, the name of its file, and what it shows, for those who cannot see it."""
+class ReportFigure:
+    """A figure of the report.
+
+    Attributes:
+        name: of its file and its HTML id.
+        alt_text: what it shows, for readers who cannot see it.
+        figure: as matplotlib has it.
+    """
 
     name: str
-    shows: str
+    alt_text: str
     figure: "Figure"
 
 
 @dataclass
 class Section:
-    """One chapter of the report."""
+    """A section of the report; `name` is its HTML id."""
 
     name: str
     title: str
     paragraphs: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
+    figures: list[ReportFigure] = field(default_factory=list)
 
-    def say(self, sentence: str) -> None:
+    def add_text(self, paragraph: str) -> None:
         """Add a paragraph."""
-        self.paragraphs.append(sentence)
+        self.paragraphs.append(paragraph)
 
-    def draw(self, name: str, shows: str, figure: "Figure") -> None:
-        """Add a picture."""
-        self.pictures.append(Picture(name, shows, figure))
+    def add_table(self, caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Add a table; tables follow the paragraphs."""
+        self.tables.append(Table(caption, header, rows))
+
+    def add_figure(self, name: str, alt_text: str, figure: "Figure") -> None:
+        """Add a figure; figures follow the tables."""
+        self.figures.append(ReportFigure(name, alt_text, figure))
 
 
-def listed(values: Mapping[str, object]) -> str:
-    """Say a few values with their names: "0: 12, 1: 15"."""
+def join_items(values: Mapping[str, object]) -> str:
+    """Return names with their values: "0: 12, 1: 15"."""
     return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 
-CSS_PIXELS_PER_INCH = 96
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A picture as the page carries it; width and height are in CSS pixels."""
-
-    name: str
-    shows: str
-    data: str
-    width: int
-    height: int
-
-
 def render(
-    title: str, subtitle: str, told: Sequence[Section], figures_folder: Path | None = None
+    title: str, subtitle: str, sections: Sequence[Section], figures_folder: Path | None = None
 ) -> str:
-    """Return the page as HTML; all text is escaped.
+    """Return the page as HTML; all text is escaped, all figures are embedded.
 
     Args:
         title: of the page.
         subtitle: below it.
-        told: what the page says and shows.
-        figures_folder: where its pictures are written as PNG besides.
+        sections: in their order on the page.
+        figures_folder: where the figures are written as PNG besides.
     """
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - slow to import
 
     template = resources.files("tenfold") / "report" / "page.html.j2"
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    parts = [
+    content = [
         {
             "name": section.name,
             "title": section.title,
             "paragraphs": section.paragraphs,
             "tables": section.tables,
-            "pictures": [_shown(picture, figures_folder) for picture in section.pictures],
+            "figures": [_embedded(figure, figures_folder) for figure in section.figures],
         }
-        for section in told
+        for section in sections
     ]
     page = environment.from_string(template.read_text("utf-8"))
-    return page.render(title=title, subtitle=subtitle, sections=parts) + "\n"
+    return page.render(title=title, subtitle=subtitle, sections=content) + "\n"
 
 
-def _shown(picture: Picture, folder: Path | None) -> _Shown:
-    content = figures.as_png(picture.figure)
+def _embedded(figure: ReportFigure, folder: Path | None) -> dict[str, str | int]:
+    """Return what the page needs of a figure: its PNG in base64, width and height in CSS pixels."""
+    png = figures.as_png(figure.figure)
     if folder is not None:
-        write_bytes(folder / f"{picture.name}.png", content)
-    # A PNG tells its size in bytes 16 to 23.
-    wide, high = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
+        write_bytes(folder / f"{figure.name}.png", png)
+    # Bytes 16 to 23 of a PNG are its width and height.
+    width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
     scale = CSS_PIXELS_PER_INCH / DPI
-    return _Shown(
-        picture.name,
-        picture.shows,
-        base64.b64encode(content).decode("ascii"),
-        round(wide * scale),
-        round(high * scale),
-    )
+    return {
+        "name": figure.name,
+        "alt_text": figure.alt_text,
+        "data": base64.b64encode(png).decode("ascii"),
+        "width": round(width * scale),
+        "height": round(height * scale),
+    }

@@ -1,101 +1,140 @@
-"""What a network sees: its filters, its feature maps, and what in an image decided."""
+"""The network in the report: its layers, filters, feature maps and attributions."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tenfold.recognizer import Member
+from tenfold.networks.layers import summarize
+from tenfold.recognizer import Member, Recognizer
 from tenfold.report import figures
-from tenfold.report.artifacts import RunArtifacts
+from tenfold.report.artifacts import Examples, RunArtifacts
 from tenfold.report.html import Section
 
-MOST_CLASSES = 12
+MAX_CLASSES = 12  # in the figure of attributions
+PATCH_PIXELS = 5  # about as wide as a thick stroke
+PATCHES_PER_BATCH = 64
 
 
-def interpretability(evidence: RunArtifacts, digit: str | None) -> Section:
-    """Filters, feature maps and what decided."""
-    section = Section("seeing", "What it sees")
-    recognizer, examples = evidence.recognizer, evidence.examples
-    if recognizer is None or examples is None:
-        section.say("Without recognizer and examples there is nothing to look at.")
+def network_section(artifacts: RunArtifacts) -> Section:
+    """Layers, shapes, parameters and multiply-adds."""
+    section = Section("network", "Network")
+    recognizer = artifacts.recognizer
+    if recognizer is None:
+        section.add_text("The recognizer cannot be read, so its layers are unknown.")
         return section
-    if len(recognizer.members) > 1:
-        section.say("Filters, maps and what decided are those of the first member.")
-    member = recognizer.members[0]
-    network = member.model.cpu().eval()
-    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    if not convolutions:
-        section.say("This network has no convolutions, so it has no filters to show.")
-    else:
-        name, image = examples.one_of(digit)
-        filters = convolutions[0].weight.detach()[:, 0].numpy()
-        section.draw("filters", "The filters of the first layer", figures.filters(filters))
-        stages = feature_maps(member, image)
-        shows = f"An image of class {name} and the feature maps of each convolution"
-        section.draw("feature-maps", shows, figures.feature_maps(image, stages))
-    labels = examples.images.require_labels()
-    first = np.array([np.flatnonzero(labels == index)[0] for index in np.unique(labels)])[
-        :MOST_CLASSES
-    ]
-    images = examples.images.images[first]
-    answers = recognizer.predict_proba(images).argmax(axis=1)
-    maps = attributions(member, images, answers)
-    captions = [f"answer: {recognizer.classes[answer]}" for answer in answers]
-    section.say(
-        "What decided is found by occlusion (Zeiler and Fergus 2014, through captum): a patch of "
-        "paper covers one place after the other, and the answer's score falls or rises."
+    member, n_members = recognizer.members[0], len(recognizer.members)
+    size = member.preprocessing.size or recognizer.image_size
+    layers = summarize(member.model.cpu(), size)
+    parameters = sum(layer.parameters for layer in layers)
+    multiply_adds = sum(layer.multiply_adds for layer in layers)
+    if n_members > 1:
+        section.add_text(f"The ensemble has {n_members} members. This is the first one.")
+    section.add_text(
+        f"Architecture {member.config.name}: {parameters:,} parameters, {multiply_adds:,} "
+        f"multiply-adds for one image of {size} × {size} pixels."
     )
-    shows = "An image of each class, and below it what spoke for and against its answer"
-    section.draw("attribution", shows, figures.attribution(images, maps, captions))
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            " × ".join(map(str, layer.shape)),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+        )
+        for layer in layers
+    ]
+    header = ("layer", "type", "output shape", "parameters", "multiply-adds")
+    section.add_table("Layers, from input to output", header, rows)
     return section
 
 
+def interpretability_section(artifacts: RunArtifacts, digit: str | None) -> Section:
+    """Filters, feature maps and attributions.
+
+    Args:
+        artifacts: what the run left.
+        digit: the class whose image the feature maps are of; None takes the first.
+    """
+    section = Section("interpretability", "Interpretability")
+    recognizer, examples = artifacts.recognizer, artifacts.examples
+    if recognizer is None or examples is None:
+        section.add_text("This section needs the recognizer and the example images.")
+        return section
+    if len(recognizer.members) > 1:
+        section.add_text("Filters, feature maps and occlusion maps are those of the first member.")
+    member = recognizer.members[0]
+    convolutions = [layer for layer in member.model.modules() if isinstance(layer, nn.Conv2d)]
+    if not convolutions:
+        section.add_text("The network has no convolutions, so there are no filters to show.")
+    else:
+        name, image = examples.image_of(digit)
+        filters = convolutions[0].weight.detach()[:, 0].cpu().numpy()
+        section.add_figure("filters", "The filters of the first layer", figures.filters(filters))
+        drawn = figures.feature_maps(image, feature_maps(member, image))
+        alt_text = f"An image of class {name} and the feature maps of each convolution"
+        section.add_figure("feature-maps", alt_text, drawn)
+    section.add_text(
+        "Occlusion maps (Zeiler and Fergus 2014, computed by captum): a blank patch is moved over "
+        "the image, and the change in the logit of the predicted class is recorded."
+    )
+    _add_attributions(section, recognizer, examples)
+    return section
+
+
+def _add_attributions(section: Section, recognizer: Recognizer, examples: Examples) -> None:
+    """Add the occlusion map of one image of each class."""
+    labels = examples.images.require_labels()
+    first = np.array([np.flatnonzero(labels == index)[0] for index in np.unique(labels)])
+    images = examples.images.images[first[:MAX_CLASSES]]
+    predicted = recognizer.predict_proba(images).argmax(axis=1)
+    maps = attributions(recognizer.members[0], images, predicted)
+    captions = [f"predicted: {recognizer.classes[index]}" for index in predicted]
+    alt_text = "An image of each class, and the parts that are evidence for or against its class"
+    section.add_figure("attribution", alt_text, figures.attribution(images, maps, captions))
+
+
 def feature_maps(member: Member, image: NDArray[np.uint8]) -> list[tuple[str, NDArray[np.float32]]]:
-    """Catch what each convolution of `member` answers to `image`, uint8 [S, S].
+    """Return the output of each convolution of `member` for `image`, uint8 [S, S].
 
     Returns:
-        The name of each convolution and its maps, float32 [C, h, w], before normalisation and
-        activation, in the order in which the image passes.
+        The name of each convolution and its output, float32 [C, h, w], before normalisation and
+        activation, in the order of computation.
     """
     network = member.model.cpu().eval()
     names = {module: name for name, module in network.named_modules()}
-    stages: list[tuple[str, NDArray[np.float32]]] = []
+    layers: list[tuple[str, NDArray[np.float32]]] = []
 
-    def catch(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        stages.append((names[module].removesuffix(".0"), output[0].numpy().copy()))
+    def record(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        layers.append((names[module].removesuffix(".0"), output[0].numpy().copy()))
 
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    handles = [convolution.register_forward_hook(catch) for convolution in convolutions]
+    handles = [convolution.register_forward_hook(record) for convolution in convolutions]
     try:
         with torch.inference_mode():
             network(member.preprocessing(torch.from_numpy(image[None].copy())))
     finally:
         for handle in handles:
             handle.remove()
-    return stages
-
-
-PATCH_PIXELS = 5  # about as wide as a thick stroke
-PATCHES_AT_ONCE = 64
+    return layers
 
 
 def attributions(
-    member: Member, images: NDArray[np.uint8], answers: NDArray[np.int64]
+    member: Member, images: NDArray[np.uint8], targets: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Tell for each place of `images` how much the answer's score falls without its ink.
+    """Return for each pixel how much the logit of the target class falls if it is covered.
 
-    A patch of paper is laid on every place in turn, and each pixel gets the mean fall of the
-    answer's logit over the patches that cover it (Zeiler and Fergus, "Visualizing and
-    understanding convolutional networks", ECCV 2014, arXiv 1311.2901).
+    A blank patch is laid on every place in turn, and each pixel gets the mean fall of the logit
+    over the patches that cover it (Zeiler and Fergus, "Visualizing and understanding convolutional
+    networks", ECCV 2014, arXiv 1311.2901).
 
     Args:
-        member: the network that is asked, with its preprocessing.
+        member: the network with its preprocessing.
         images: uint8 [N, S, S].
-        answers: int64 [N], the class that each image is asked about.
+        targets: int64 [N], the class whose logit is observed, for each image.
 
     Returns:
-        float32 [N, S, S], positive where ink spoke for the answer.
+        float32 [N, S, S], positive where the ink is evidence for the target class.
     """
     from captum.attr import Occlusion  # noqa: PLC0415 - slow to import
 
@@ -111,8 +150,8 @@ def attributions(
             torch.from_numpy(images.astype(np.float32)),
             sliding_window_shapes=(patch, patch),
             baselines=0,
-            target=torch.from_numpy(answers),
-            perturbations_per_eval=max(1, PATCHES_AT_ONCE // len(images)),
+            target=torch.from_numpy(targets),
+            perturbations_per_eval=max(1, PATCHES_PER_BATCH // len(images)),
         )
     maps: NDArray[np.float32] = found.numpy().astype(np.float32)
     return maps

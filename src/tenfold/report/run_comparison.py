@@ -1,4 +1,4 @@
-"""Runs side by side: their scores, and whether they really differ on the same images."""
+"""Comparison of runs: their scores, and whether they differ on the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,156 +11,152 @@ from numpy.typing import NDArray
 
 from tenfold.errors import DataError
 from tenfold.files import write_text
-from tenfold.formatting import pluralize
+from tenfold.formatting import format_duration, pluralize
 from tenfold.metrics import SIGNIFICANT, McNemarResult, Score, holm, mcnemar
 from tenfold.predictions import Predictions
 from tenfold.report import figures
 from tenfold.report.artifacts import RunArtifacts
-from tenfold.report.html import Section, Table, render
+from tenfold.report.html import Section, render
 
 
 @dataclass(frozen=True, eq=False)
 class RunComparison:
-    """Several runs, judged on the same images.
+    """Several runs, evaluated on the same images.
 
     Attributes:
         names: of the runs.
         runs: what each left.
-        ground: which images they were judged on, for people.
-        scores: of each on those images.
-        pairs: for each two runs, by their places in `names`, how they compare.
+        eval_set: which images they were evaluated on, in words.
+        scores: of each run on those images.
+        pairs: McNemar's test for each two runs, by their indices in `names`.
     """
 
     names: tuple[str, ...]
     runs: tuple[RunArtifacts, ...]
-    ground: str
+    eval_set: str
     scores: tuple[Score, ...]
     pairs: dict[tuple[int, int], McNemarResult]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON holds it."""
+        """Return everything as JSON holds it."""
         runs = [
             {"run": name, "recipe": run.recipe.name, "seed": run.recipe.seed, **score.to_json()}
             for name, run, score in zip(self.names, self.runs, self.scores, strict=True)
         ]
         pairs = [
-            {"runs": [self.names[one], self.names[other]], **vars(found), "p_adjusted": p}
-            for ((one, other), found), p in zip(self.pairs.items(), self.adjusted, strict=True)
+            {"runs": [self.names[one], self.names[other]], **vars(test), "p_adjusted": p}
+            for ((one, other), test), p in zip(self.pairs.items(), self.adjusted_p, strict=True)
         ]
-        return {"ground": self.ground, "runs": runs, "pairs": pairs}
+        return {"eval_set": self.eval_set, "runs": runs, "pairs": pairs}
 
     @property
-    def adjusted(self) -> list[float]:
+    def adjusted_p(self) -> list[float]:
         """The p of each pair, adjusted for their number (Holm 1979)."""
-        return holm([found.p for found in self.pairs.values()])
+        return holm([test.p for test in self.pairs.values()])
 
     def section(self) -> Section:
-        """Return it as a section of a report."""
-        section = Section("comparison", "Side by side")
-        section.say(f"All were judged on {self.ground}.")
-        section.tables += [self._table(), self._pairs_table()]
-        if len(self.pairs) > 1:
-            section.say(f"p is adjusted for the number of pairs, {len(self.pairs)} (Holm 1979).")
+        """Return the comparison as a section of a report."""
+        section = Section("comparison", "Comparison")
+        section.add_text(f"All runs were evaluated on {self.eval_set}.")
+        self._add_runs(section)
+        self._add_pairs(section)
         scores = dict(zip(self.names, self.scores, strict=True))
-        shows = "Accuracy of each run with its interval"
-        section.draw("comparison", shows, figures.scores(scores, "Runs side by side"))
+        drawn = figures.scores(scores, "Accuracy by run")
+        section.add_figure("comparison", "Accuracy of each run with its interval", drawn)
         return section
 
-    def _table(self) -> Table:
+    def _add_runs(self, section: Section) -> None:
         rows = []
         for name, run, score in zip(self.names, self.runs, self.scores, strict=True):
-            seconds = "–" if run.summary is None else f"{run.summary['train_s']:.0f} s"
-            recipe = f"{run.recipe.name}, seed {run.recipe.seed}"
-            rows.append((name, recipe, str(score), seconds))
-        return Table("The runs", ("run", "recipe", "score", "training"), rows)
+            time = "–" if run.summary is None else format_duration(run.summary["train_s"])
+            rows.append((name, f"{run.recipe.name}, seed {run.recipe.seed}", str(score), time))
+        section.add_table("Runs", ("run", "recipe", "score", "training time"), rows)
 
-    def _pairs_table(self) -> Table:
+    def _add_pairs(self, section: Section) -> None:
         rows = []
-        for ((one, other), found), p in zip(self.pairs.items(), self.adjusted, strict=True):
-            verdict = "differ" if p < SIGNIFICANT else "may be equally good"
-            rows.append(
-                (
-                    f"{self.names[one]} and {self.names[other]}",
-                    f"{found.first:,}",
-                    f"{found.second:,}",
-                    f"{found.neither:,}",
-                    f"{p:.2g}",
-                    verdict,
-                )
-            )
-        header = ("runs", "only first right", "only second right", "both wrong", "p", "verdict")
-        return Table("McNemar's exact test on each pair", header, rows)
+        for ((one, other), test), p in zip(self.pairs.items(), self.adjusted_p, strict=True):
+            differ = "different" if p < SIGNIFICANT else "statistically indistinguishable"
+            counts = (f"{count:,}" for count in (test.first, test.second, test.neither))
+            rows.append((f"{self.names[one]} and {self.names[other]}", *counts, f"{p:.2g}", differ))
+        header = ("runs", "only first correct", "only second correct", "both wrong", "p", "result")
+        section.add_table("McNemar's exact test of each pair", header, rows)
+        if len(rows) > 1:
+            section.add_text(f"p is adjusted for the number of pairs, {len(rows)} (Holm 1979).")
 
 
-def side_by_side(runs: Sequence[RunArtifacts]) -> RunComparison:
-    """Judge `runs` on images that none of them learned, the same for all.
+def compare_runs(runs: Sequence[RunArtifacts]) -> RunComparison:
+    """Evaluate `runs` on images that none of them was trained on, the same for all.
 
-    These are the images to predict, where their truth was known; else those that all runs held
-    out of the same training data.
+    These are the test images, if their labels were known; else those that all runs held out of the
+    same training data.
 
     Raises:
         DataError: there are fewer than two runs, or no such images.
     """
     if len(runs) < 2:
         raise DataError("one run cannot be compared, expected at least two")
-    names = _names(runs)
-    ground, chosen, rows = _common_ground(runs)
-    right = [_is_right(answers, rows) for answers in chosen]
+    names = _run_names(runs)
+    eval_set, predictions, indices = _common_images(runs)
+    correct = [_is_correct(each, indices) for each in predictions]
     return RunComparison(
         names=names,
         runs=tuple(runs),
-        ground=ground,
-        scores=tuple(Score(int(each.sum()), len(each)) for each in right),
+        eval_set=eval_set,
+        scores=tuple(Score(int(each.sum()), len(each)) for each in correct),
         pairs={
-            (one, other): mcnemar(right[one], right[other])
+            (one, other): mcnemar(correct[one], correct[other])
             for one, other in combinations(range(len(runs)), 2)
         },
     )
 
 
-def write_comparison(found: RunComparison, path: Path) -> None:
-    """Write `found` as a page that opens without a network."""
-    section = found.section()
-    title = f"{len(found.names)} runs side by side"
-    write_text(path, render(title, found.ground, [section]))
+def write_comparison(comparison: RunComparison, path: Path) -> None:
+    """Write the comparison as a self-contained page."""
+    title = f"Comparison of {len(comparison.names)} runs"
+    write_text(path, render(title, comparison.eval_set, [comparison.section()]))
 
 
-def _common_ground(
+def _common_images(
     runs: Sequence[RunArtifacts],
 ) -> tuple[str, list[Predictions], NDArray[np.int64]]:
-    """Find images with known truth that all runs answered and none learned."""
-    predicted = [run.predictions for run in runs]
-    held_out = [run.held_out for run in runs]
-    for what, found in (("to predict", predicted), ("held out by all", held_out)):
-        answers = [one for one in found if one is not None and one.labels is not None]
-        if len(answers) < len(runs) or len({one.dataset_sha256 for one in answers}) > 1:
+    """Return labelled images that all runs predicted and none was trained on.
+
+    Returns:
+        Which images these are, the predictions of each run, and the indices of the images, int64.
+    """
+    for kind, candidates in (
+        ("test image", [run.predictions for run in runs]),
+        ("held-out image", [run.validation for run in runs]),
+    ):
+        found = [each for each in candidates if each is not None and each.labels is not None]
+        if len(found) < len(runs) or len({each.dataset_sha256 for each in found}) > 1:
             continue
-        rows = answers[0].indices
-        for one in answers[1:]:
-            rows = np.intersect1d(rows, one.indices)
-        if len(rows):
-            return f"the same {pluralize(len(rows), 'image')} {what}", answers, rows
+        indices = found[0].indices
+        for each in found[1:]:
+            indices = np.intersect1d(indices, each.indices)
+        if len(indices):
+            return f"the same {pluralize(len(indices), kind)}", found, indices
     raise DataError(
-        "these runs share no images with known truth that none of them learned, expected runs "
-        "scored on the same images, or that held out the same part of the same data (one split "
-        "seed: --set data.split_seed=0)"
+        "these runs share no labelled images that none of them was trained on, expected runs "
+        "scored on the same test images, or that held out the same part of the same data (one "
+        "split seed: --set data.split_seed=0)"
     )
 
 
-def _is_right(answers: Predictions, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    assert answers.labels is not None
-    order = np.argsort(answers.indices)
-    places = order[np.searchsorted(answers.indices, rows, sorter=order)]
-    right: NDArray[np.bool_] = answers.predicted[places] == answers.labels[places]
-    return right
+def _is_correct(predictions: Predictions, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+    assert predictions.labels is not None
+    order = np.argsort(predictions.indices)
+    rows = order[np.searchsorted(predictions.indices, indices, sorter=order)]
+    correct: NDArray[np.bool_] = predictions.predicted[rows] == predictions.labels[rows]
+    return correct
 
 
-def _names(runs: Sequence[RunArtifacts]) -> tuple[str, ...]:
-    """Name runs by their folders, with as much of the path as tells them apart."""
+def _run_names(runs: Sequence[RunArtifacts]) -> tuple[str, ...]:
+    """Name runs by their folders, with as much of the path as makes them unique."""
     paths = [run.folder.path.resolve() for run in runs]
     deepest = max(len(path.parts) for path in paths)
     for length in range(1, deepest + 1):
         names = ["/".join(path.parts[-length:]) for path in paths]
         if len(set(names)) == len(names):
             return tuple(names)
-    raise DataError(f"{paths[0]}: stands there twice, expected different runs")
+    raise DataError(f"{paths[0]}: is given twice, expected different runs")

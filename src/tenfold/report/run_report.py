@@ -1,11 +1,9 @@
-"""The story of a run, section by section: what is said, and which pictures belong to it.
+"""The report of a run, made from what the run saved; each section says what it misses."""
 
-A section is made of what the run left; where something is missing, it says so.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,38 +13,33 @@ from tenfold.errors import OutputError
 from tenfold.files import os_error_message, output_folder, write_text
 from tenfold.formatting import format_duration
 from tenfold.kaggle import leaderboard_position
-from tenfold.metrics import CALIBRATION_BINS, Evaluation, Score, evaluate_probabilities
-from tenfold.networks.layers import summarize
+from tenfold.metrics import CALIBRATION_BINS, Score, evaluate_probabilities
 from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
 from tenfold.report import figures
 from tenfold.report.artifacts import RunArtifacts
-from tenfold.report.error_analysis import error_analysis, label_issues_section, members_section
-from tenfold.report.html import Section, Table, listed, render
-from tenfold.report.interpretability import interpretability
+from tenfold.report.error_analysis import ensemble_section, errors_section, label_issues_section
+from tenfold.report.html import Section, join_items, render
+from tenfold.report.interpretability import interpretability_section, network_section
 from tenfold.run_folder import RunFolder
 from tenfold.training import augment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
 PREVIEW_VARIANTS = 32
-OF_REPORT = ".report"  # ends the name of the file of events that a report writes
+EVENTS_SUFFIX = ".report"  # of the TensorBoard event file that a report writes
+TENSORBOARD_FIGURES = ("confusion", "samples")
+
+logger = logging.getLogger(__name__)
 
 
-def write_report(
-    run: Path,
-    *,
-    digit: str | None = None,
-    note: Callable[[str], None] = lambda _sentence: None,
-) -> Path:
-    """Make `report.html` and `figures/*.png` in the run folder from what the run saved.
+def write_report(run: Path, *, digit: str | None = None) -> Path:
+    """Write `report.html` and `figures/*.png` into the run folder.
 
     Args:
         run: the run folder.
-        digit: the class whose image is followed through the network.
-        note: is told what is being drawn.
+        digit: the class whose image augmentation and feature maps show; by default the first.
 
     Returns:
         The path of the page.
@@ -56,302 +49,265 @@ def write_report(
         DataError: there is no image of class `digit`.
         OutputError: the folder cannot be written to.
     """
-    evidence = RunArtifacts.read(run)
-    if digit is not None and evidence.examples is not None:
-        evidence.examples.one_of(digit)  # a wrong one is told before anything is drawn
-    folder = output_folder(evidence.folder.figures)
-    told: list[Section] = []
-    for section in sections(evidence, digit):
-        note(f"report: {section.title.lower()}")
-        told.append(section)
-    recipe = evidence.recipe
-    title = f"How {recipe.name} reads digits"
-    subtitle = f"Run {evidence.folder.path.resolve().name}. {recipe.description}".strip()
-    write_text(evidence.folder.report, render(title, subtitle, told, folder))
-    _to_tensorboard(evidence.folder, told)
-    return evidence.folder.report
+    artifacts = RunArtifacts.read(run)
+    if digit is not None and artifacts.examples is not None:
+        artifacts.examples.image_of(digit)  # raises before anything is drawn
+    folder = artifacts.folder
+    figures_folder = output_folder(folder.figures)
+    sections: list[Section] = []
+    for section in run_sections(artifacts, digit):
+        logger.info(f"report: {section.title.lower()}")
+        sections.append(section)
+    recipe = artifacts.recipe
+    title = f"Run report: {recipe.name}"
+    subtitle = f"Run {folder.path.resolve().name}. {recipe.description}".strip()
+    write_text(folder.report, render(title, subtitle, sections, figures_folder))
+    _write_tensorboard(folder, sections)
+    return folder.report
 
 
-def sections(evidence: RunArtifacts, digit: str | None) -> Iterator[Section]:
-    """Tell the whole story in order.
+def run_sections(artifacts: RunArtifacts, digit: str | None) -> Iterator[Section]:
+    """Yield all sections in their order on the page.
 
     Args:
-        evidence: what the run left.
-        digit: the class whose image is followed through the network; None takes the first.
+        artifacts: what the run left.
+        digit: the class whose image augmentation and feature maps show; None takes the first.
     """
-    yield summary_section(evidence)
-    yield data_section(evidence)
-    yield augmentation_section(evidence, digit)
-    yield network_section(evidence)
-    yield training_section(evidence)
-    yield interpretability(evidence, digit)
-    yield error_analysis(evidence)
-    yield label_issues_section(evidence)
-    if evidence.recipe.ensemble.members > 1:
-        yield members_section(evidence)
+    yield summary_section(artifacts)
+    yield data_section(artifacts)
+    yield augmentation_section(artifacts, digit)
+    yield network_section(artifacts)
+    yield training_section(artifacts)
+    yield interpretability_section(artifacts, digit)
+    yield errors_section(artifacts)
+    yield label_issues_section(artifacts)
+    if artifacts.recipe.ensemble.members > 1:
+        yield ensemble_section(artifacts)
 
 
-def summary_section(evidence: RunArtifacts) -> Section:
-    """The score, and what it rests on."""
-    section = Section("answer", "The answer")
-    recipe, rows = evidence.recipe, []
-    if evidence.score is not None:
-        achieved = Score(evidence.score["correct"], evidence.score["n"])
-        section.say(f"On images whose truth is known, {_read_right(achieved)}.")
-        section.say(f"How one stands: {leaderboard_position(achieved.accuracy).summary()}.")
-        rows.append(("against known truth", str(achieved)))
-    expected = _expected(evidence)
-    if expected is not None:
-        if evidence.score is None:
-            section.say(f"Of the images held out of training, {_read_right(expected.score)}.")
-        rows.append(("expected beforehand, from images held out", str(expected.score)))
-        rows.append(("loss on them, in nats", f"{expected.loss:.4f}"))
-        error = f"{expected.calibration_error:.4f} ({CALIBRATION_BINS} bins)"
-        rows.append(("calibration error on them", error))
-        section.say(
+def summary_section(artifacts: RunArtifacts) -> Section:
+    """Scores, and the conditions of the run."""
+    section = Section("summary", "Summary")
+    recipe, rows = artifacts.recipe, []
+    if artifacts.score is not None:
+        test = Score(artifacts.score["correct"], artifacts.score["n"])
+        section.add_text(f"On the test images, {_describe(test)}.")
+        section.add_text(
+            f"Compared with known scores, {leaderboard_position(test.accuracy).summary()}."
+        )
+        rows.append(("test score", str(test)))
+    validation = artifacts.validation
+    if validation is not None and validation.labels is not None:
+        evaluation = evaluate_probabilities(
+            validation.probabilities, validation.labels, validation.classes
+        )
+        if artifacts.score is None:
+            section.add_text(
+                f"On the held-out images, {_describe(evaluation.score)}. This is the predicted "
+                "leaderboard score."
+            )
+        rows += [
+            ("validation score", str(evaluation.score)),
+            ("validation loss, in nats", f"{evaluation.loss:.4f}"),
+            (
+                "validation calibration error",
+                f"{evaluation.calibration_error:.4f} ({CALIBRATION_BINS} bins)",
+            ),
+        ]
+        section.add_text(
             recipe.validation_caveat() or "The held-out images were not used for model selection."
         )
     else:
-        section.say("No images were held out, so the run cannot foretell its own score.")
-    rows.append(("recipe", f"{recipe.name}, seed {recipe.seed}"))
-    if evidence.summary is not None:
-        rows.append(("training", format_duration(evidence.summary["train_s"])))
-        if (total_s := evidence.summary["total_s"]) is not None:
-            rows.append(("whole run, without this report", format_duration(total_s)))
-    if (environment := evidence.environment) is not None:
-        rows.append(("machine", f"{environment['device_name']} ({environment['system']})"))
-        versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())
-        rows.append(("versions", f"Python {environment['python']}, {versions}"))
-    section.tables.append(Table("The run in short", ("what", "value"), rows))
-    if evidence.missing:
-        section.say(
-            f"Parts of this run cannot be shown: {'; '.join(evidence.missing)}. "
-            "What depends on them is left out below."
+        section.add_text("No images were held out, so the run cannot predict its own score.")
+    rows += [("recipe", f"{recipe.name}, seed {recipe.seed}"), *_conditions(artifacts)]
+    section.add_table("The run at a glance", ("", "value"), rows)
+    if artifacts.missing:
+        section.add_text(
+            f"Incomplete run: {'; '.join(artifacts.missing)}. What depends on these files is left "
+            "out below."
         )
     return section
 
 
-def data_section(evidence: RunArtifacts) -> Section:
-    """What was learned from, and what the checks found."""
-    section = Section("data", "The data")
-    data, examples = evidence.data, evidence.examples
+def _describe(score: Score) -> str:
+    low, high = score.interval
+    return (
+        f"{score.correct:,} of {score.n:,} predictions are correct: accuracy {score.accuracy:.4f} "
+        f"(95% interval {low:.4f}–{high:.4f})"
+    )
+
+
+def _conditions(artifacts: RunArtifacts) -> Iterator[tuple[str, str]]:
+    """Yield times, device and versions as rows of the summary."""
+    if artifacts.summary is not None:
+        yield "training time", format_duration(artifacts.summary["train_s"])
+        if (total_s := artifacts.summary["total_s"]) is not None:
+            yield "total time, without this report", format_duration(total_s)
+    if (environment := artifacts.environment) is not None:
+        yield "device", f"{environment['device_name']} ({environment['system']})"
+        versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())
+        yield "versions", f"Python {environment['python']}, {versions}"
+
+
+def data_section(artifacts: RunArtifacts) -> Section:
+    """What the checks found, class counts, and samples."""
+    section = Section("data", "Data")
+    data, examples = artifacts.data, artifacts.examples
     if data is not None and (checks := data["checks"]) is not None:
-        for problem in checks["problems"]:
-            section.say(f"Problem: {problem}.")
-        for note in checks["notes"]:
-            section.say(f"Note: {note}.")
-        if checks["problems"] or checks["notes"]:
-            section.say("Problems and notes count images from 0, pictures count rows from 1.")
-        else:
-            section.say("The checks found nothing wrong or odd.")
-        files = [checks["train"]] + ([checks["test"]] if checks["test"] else [])
-        section.tables.append(_files_table(files))
-        if checks["test"]:
-            shared = len(checks["overlap"])
-            section.say(f"Images that stand in both files: {shared}.")
+        _add_checks(section, checks)
     if data is not None:
         train, valid = data["train"], data["valid"]
+        title = "Images per class" + ("" if valid is None else ", by training and validation")
         counts = None if valid is None else valid["classes"]
-        title = "Images of each class"
-        if valid is not None:
-            title += ", and how they were divided"
-        shows = f"Bars of the number of images of each class: {listed(train['classes'])}"
-        section.draw("classes", shows, figures.class_balance(train["classes"], counts, title))
+        drawn = figures.class_balance(train["classes"], counts, title)
+        alt_text = f"Bars of the number of images per class: {join_items(train['classes'])}"
+        section.add_figure("classes", alt_text, drawn)
     if examples is not None:
-        labels = examples.images.require_labels()
-        sheet = figures.sample_sheet(
-            examples.images.images, labels, examples.images.classes, drawn_from=examples.n
+        images = examples.images
+        drawn = figures.sample_sheet(
+            images.images, images.require_labels(), images.classes, drawn_from=examples.n
         )
-        section.draw("samples", "A sheet with random images of each class, a row a class", sheet)
-        ink = figures.class_ink(examples.means, examples.ink, examples.images.classes)
-        section.draw("ink", "The mean image of each class, and the range of its ink", ink)
+        section.add_figure("samples", "Random images of each class, one row per class", drawn)
+        drawn = figures.class_ink(examples.means, examples.ink, images.classes)
+        section.add_figure("ink", "The mean image of each class, and its range of ink", drawn)
     return section
 
 
-def _files_table(files: Sequence[Mapping[str, object]]) -> Table:
+def _add_checks(section: Section, checks: Mapping[str, Any]) -> None:
+    """Add problems, notes, and a table of statistics by file."""
+    for problem in checks["problems"]:
+        section.add_text(f"Problem: {problem}.")
+    for note in checks["notes"]:
+        section.add_text(f"Note: {note}.")
+    if checks["problems"] or checks["notes"]:
+        section.add_text("Problems and notes count images from 0, figures count rows from 1.")
+    else:
+        section.add_text("The checks found no problems.")
+    files = [checks["train"]] + ([checks["test"]] if checks["test"] else [])
     rows: list[list[str]] = []
     for title, key in (
         ("images", "rows"),
         ("height and width in pixels", "image_size"),
-        ("lowest pixel", "pixel_min"),
-        ("highest pixel", "pixel_max"),
-        ("mean pixel", "pixel_mean"),
-        ("standard deviation of pixels", "pixel_std"),
-        ("share of pixels with ink", "ink_fraction"),
-        ("χ² against equal classes", "chi_square"),
+        ("smallest pixel value", "pixel_min"),
+        ("largest pixel value", "pixel_max"),
+        ("mean pixel value", "pixel_mean"),
+        ("standard deviation of pixel values", "pixel_std"),
+        ("share of non-zero pixels", "ink_fraction"),
+        ("χ² against uniform classes", "chi_square"),
     ):
-        rows.append([title, *(_number(file[key]) for file in files)])
+        rows.append([title, *(_format_number(file[key]) for file in files)])
     for title, key in (("blank images", "blank"), ("groups of equal images", "duplicates")):
-        rows.append([title, *(str(len(file[key])) for file in files)])  # type: ignore[arg-type]
-    header = ["", *(str(file["name"]) for file in files)]
-    return Table("What the checks measured", header, rows)
+        rows.append([title, *(str(len(file[key])) for file in files)])
+    section.add_table("Statistics by file", ["", *(file["name"] for file in files)], rows)
+    if checks["test"]:
+        section.add_text(f"Images that are in both files: {len(checks['overlap'])}.")
 
 
-def augmentation_section(evidence: RunArtifacts, digit: str | None) -> Section:
-    """One digit, drawn as training saw it."""
+def _format_number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def augmentation_section(artifacts: RunArtifacts, digit: str | None) -> Section:
+    """The settings of augmentation, and one image with augmented variants."""
     section = Section("augmentation", "Augmentation")
-    recipe, who = evidence.recipe, "the recipe"
+    recipe, owner = artifacts.recipe, "the recipe"
     if recipe.ensemble.members > 1:
         if recipe.ensemble.member_overrides:
-            who = "the first member"
-            section.say(
-                "Members differ, as the table under The members tells; this is what the first sees."
+            owner = "the first member"
+            section.add_text(
+                "Members differ, see the table under Ensemble members. This is the augmentation "
+                "of the first one."
             )
         recipe = recipe.member(0)
-    section.say(f"{caption(recipe)}.")
+    section.add_text(f"{augmentation_caption(recipe)}.")
     values = recipe.augmentation.model_dump()
     rows = [(name.replace("_", " "), f"{value:g}") for name, value in values.items()]
-    section.tables.append(Table(f"As {who} has it", ("what", "amount"), rows))
-    if evidence.examples is not None:
-        _, image = evidence.examples.one_of(digit)
-        section.draw(
-            "augmentation",
-            "One digit, and 32 variants of it as training sees it",
-            augmentation_preview(image, recipe),
-        )
+    section.add_table(f"Settings of {owner}", ("setting", "value"), rows)
+    if artifacts.examples is not None:
+        _, image = artifacts.examples.image_of(digit)
+        alt_text = f"One image, and {PREVIEW_VARIANTS} augmented variants of it"
+        section.add_figure("augmentation", alt_text, augmentation_preview(image, recipe))
     return section
 
 
 def augmentation_preview(image: NDArray[np.uint8], recipe: Recipe) -> "Figure":
-    """Draw one digit, uint8 [S, S], many ways, as training samples it at its first step."""
+    """Draw augmented variants of one image, uint8 [S, S], as the first training step draws them."""
     generator = torch.Generator().manual_seed(recipe.seed)
     warp = augment.sampling_grid(recipe.augmentation, PREVIEW_VARIANTS, len(image), generator)
     copies = torch.from_numpy(image.copy()).expand(PREVIEW_VARIANTS, -1, -1)
     copies = augment.stroke_width_jitter(recipe.augmentation, copies, generator)
-    choices = recipe.preprocessing
-    variants = Preprocessing(zoom=choices.zoom, alignment=choices.alignment)(copies, warp)[
-        :, 0
-    ].numpy()
-    return figures.augmentation_preview(image, variants, caption(recipe))
+    config = recipe.preprocessing
+    preprocessing = Preprocessing(zoom=config.zoom, alignment=config.alignment)
+    variants = preprocessing(copies, warp)[:, 0].numpy()
+    return figures.augmentation_preview(image, variants, augmentation_caption(recipe))
 
 
-def caption(recipe: Recipe) -> str:
-    """Say what is done to a digit: "Turned by up to 8°, shifted by up to 1.2 pixels"."""
-    said = changes(recipe)
-    if not said:
-        return "This recipe changes nothing"
-    fade = recipe.augmentation.strength_decay
-    fading = f"; by the last step {100 * fade:g} % of it is gone" if fade else ""
-    return ", ".join(said).capitalize() + fading
+def augmentation_caption(recipe: Recipe) -> str:
+    """Return the augmentation in words: "Rotated by up to 8°, shifted by up to 1.2 pixels"."""
+    effects = augmentation_effects(recipe)
+    if not effects:
+        return "This recipe has no augmentation"
+    decay = recipe.augmentation.strength_decay
+    decayed = f"; the strength falls by {100 * decay:g}% until the last step" if decay else ""
+    return ", ".join(effects).capitalize() + decayed
 
 
-def changes(recipe: Recipe) -> list[str]:
-    """Say each thing that augmentation does to a digit; nothing if it does nothing.
+def augmentation_effects(recipe: Recipe) -> list[str]:
+    """Return what augmentation does to an image, one phrase for each effect.
 
-    Pixels are those of the image as it was given, before the zoom of preprocessing.
+    Pixels are those of the image as given, before the zoom of preprocessing.
     """
     augmentation, zoom = recipe.augmentation, recipe.preprocessing.zoom or 1.0
-    parts = [
-        (augmentation.rotation_degrees, "turned by up to {:g}°"),
+    effects = [
+        (augmentation.rotation_degrees, "rotated by up to {:g}°"),
         (augmentation.shift_pixels / zoom, "shifted by up to {:.2g} pixels"),
-        (augmentation.zoom * 100, "stretched by up to {:g} % a side"),
-        (augmentation.shear_degrees, "slanted by up to {:g}°"),
-        (augmentation.elastic_pixels / zoom, "bent by about {:.2g} pixels"),
-        (augmentation.stroke_pixels, "strokes up to {:.2g} pixels thicker or thinner a side"),
-        (augmentation.mixup * 100, "mixed with up to {:g} % of another digit"),
+        (augmentation.zoom * 100, "scaled by up to {:g}% per axis"),
+        (augmentation.shear_degrees, "sheared by up to {:g}°"),
+        (augmentation.elastic_pixels / zoom, "elastically deformed by about {:.2g} pixels"),
+        (augmentation.stroke_pixels, "strokes up to {:.2g} pixels thicker or thinner per side"),
+        (augmentation.mixup * 100, "mixed with up to {:g}% of another image"),
     ]
-    return [text.format(amount) for amount, text in parts if amount]
+    return [text.format(amount) for amount, text in effects if amount]
 
 
-def network_section(evidence: RunArtifacts) -> Section:
-    """Layers, shapes, parameters and arithmetic."""
-    section = Section("network", "The network")
-    recognizer = evidence.recognizer
-    if recognizer is None:
-        section.say("The recognizer cannot be read, so its layers are not known.")
-        return section
-    member = recognizer.members[0]
-    size = member.preprocessing.size or recognizer.image_size
-    layers = summarize(member.model.cpu(), size)
-    parameters = sum(layer.parameters for layer in layers)
-    arithmetic = sum(layer.multiply_adds for layer in layers)
-    several = len(recognizer.members) > 1
-    section.say(
-        f"{'The first member is' if several else 'It is'} {member.config.name}: "
-        f"{parameters:,} parameters, {arithmetic:,} multiplications for one image of "
-        f"{size} × {size}." + (f" There are {len(recognizer.members)} members." if several else "")
-    )
-    rows = [
-        (
-            layer.name,
-            layer.kind,
-            " × ".join(map(str, layer.shape)),
-            f"{layer.parameters:,}" if layer.parameters else "",
-            f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
-        )
-        for layer in layers
-    ]
-    header = ("layer", "kind", "output", "parameters", "multiply-adds")
-    section.tables.append(Table("Layers, in the order in which an image passes", header, rows))
-    return section
-
-
-def training_section(evidence: RunArtifacts) -> Section:
+def training_section(artifacts: RunArtifacts) -> Section:
     """Loss, accuracy and learning rate."""
     section = Section("training", "Training")
-    if not evidence.history:
-        section.say("The table of epochs is missing, so there are no curves.")
+    if not artifacts.history:
+        section.add_text("The metrics of the epochs are missing, so there are no curves.")
         return section
-    if evidence.recipe.ensemble.members > 1:
-        section.say("These are the curves of the first member.")
-    recognizer = evidence.recognizer
-    kept = None if recognizer is None else recognizer.provenance["epoch"]
-    images = "augmented images" if changes(evidence.recipe) else "images"
-    section.say(
-        f"Training accuracy is counted on {images} while the weights still move, so it may well "
-        "lie below validation."
+    if artifacts.recipe.ensemble.members > 1:
+        section.add_text("These are the curves of the first member.")
+    recognizer = artifacts.recognizer
+    best_epoch = None if recognizer is None else recognizer.provenance["epoch"]
+    images = "augmented images" if augmentation_effects(artifacts.recipe) else "images"
+    section.add_text(
+        f"Training accuracy is measured on {images} while the weights still change, so it may be "
+        "below validation accuracy."
     )
-    section.draw(
-        "training",
-        "Loss, accuracy and learning rate over the epochs",
-        figures.training_curves(evidence.history, kept, evidence.intervals or ()),
-    )
+    drawn = figures.training_curves(artifacts.history, best_epoch, artifacts.intervals or ())
+    section.add_figure("training", "Loss, accuracy and learning rate over the epochs", drawn)
     return section
 
 
-# Small things that several of the above need
-
-
-def _expected(evidence: RunArtifacts) -> Evaluation | None:
-    held_out = evidence.held_out
-    if held_out is None or held_out.labels is None:
-        return None
-    return evaluate_probabilities(held_out.probabilities, held_out.labels, held_out.classes)
-
-
-def _read_right(score: Score) -> str:
-    low, high = score.interval
-    return (
-        f"{score.correct:,} of {score.n:,} were read right: {score.accuracy:.4f} "
-        f"(95 % interval {low:.4f}–{high:.4f})"
-    )
-
-
-def _number(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _to_tensorboard(folder: RunFolder, told: Sequence[Section]) -> None:
-    """Let TensorBoard show the sample sheet and the confusion matrix too.
-
-    They take the place of those of a report that was drawn before.
-    """
+def _write_tensorboard(folder: RunFolder, sections: Sequence[Section]) -> None:
+    """Add two figures to TensorBoard, in place of those of an earlier report."""
     from matplotlib.image import imread  # noqa: PLC0415 - slow to import
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow to import
 
-    drawn = {picture.name for section in told for picture in section.pictures}
+    drawn = {figure.name for section in sections for figure in section.figures}
     try:
-        for before in folder.tensorboard.glob(f"*{OF_REPORT}"):
-            before.unlink()
-        with SummaryWriter(str(folder.tensorboard), filename_suffix=OF_REPORT) as writer:
-            for name in sorted(drawn & {"samples", "confusion"}):
-                writer.add_image(
-                    name, imread(folder.figures / f"{name}.png")[..., :3], dataformats="HWC"
-                )
+        for earlier in folder.tensorboard.glob(f"*{EVENTS_SUFFIX}"):
+            earlier.unlink()
+        with SummaryWriter(str(folder.tensorboard), filename_suffix=EVENTS_SUFFIX) as writer:
+            for name in TENSORBOARD_FIGURES:
+                if name in drawn:
+                    image = imread(folder.figures / f"{name}.png")[..., :3]
+                    writer.add_image(name, image, dataformats="HWC")
     except OSError as error:
         raise OutputError(
-            f"{folder.tensorboard}: cannot be written to ({os_error_message(error)}), expected a writable "
-            "folder"
+            f"{folder.tensorboard}: cannot be written to ({os_error_message(error)}), expected a "
+            "writable folder"
         ) from error

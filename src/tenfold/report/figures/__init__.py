@@ -1,6 +1,6 @@
-"""Pictures, one function each: a figure that says in its title what is seen, and stands alone.
+"""Figures, one function each, that are understandable by their title and note alone.
 
-Ink is dark on white paper. `save` writes a figure as PNG.
+`save` writes a figure as PNG.
 """
 
 from tenfold.report.figures.data import (
@@ -12,7 +12,7 @@ from tenfold.report.figures.data import (
 from tenfold.report.figures.errors import (
     confusion_matrix,
     gallery,
-    mistakes,
+    misclassified,
     reliability,
     risk_coverage,
     scores,
@@ -34,15 +34,15 @@ __all__ = [
     "attribution",
     "augmentation_preview",
     "class_balance",
+    "class_ink",
     "confusion_matrix",
     "disagreement",
+    "ensemble_size",
     "feature_maps",
     "filters",
     "gallery",
-    "ensemble_size",
-    "class_ink",
     "methods",
-    "mistakes",
+    "misclassified",
     "reliability",
     "risk_coverage",
     "sample_sheet",

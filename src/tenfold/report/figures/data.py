@@ -1,4 +1,4 @@
-"""Pictures of the data: how many of each class, what they look like, how they are varied."""
+"""Figures of the data: class counts, samples, augmentation, mean images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tenfold.report.figures.style import (
     as_ink,
     drawing,
     mosaic,
-    name_classes,
+    set_class_ticks,
     show_ink,
 )
 
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SAMPLES_OF_A_CLASS = 12
-CAPTION_CHARACTERS = 105  # that fit below ten inches of pictures
+SAMPLES_PER_CLASS = 12
+CAPTION_CHARACTERS = 105  # that fit below a figure of ten inches
 
 
 def class_balance(
     counts: Mapping[str, int], validation_counts: Mapping[str, int] | None, title: str
 ) -> Figure:
-    """Draw how many images each class has, against equal shares.
+    """Draw how many images each class has, compared with equal class frequencies.
 
     Args:
-        counts: images of each class in the training part, or in all if there is no other.
+        counts: images of each class in the training part, or in all data.
         validation_counts: images of each class held out for validation, drawn below.
-        title: what is seen, as a sentence.
+        title: of the figure.
     """
     parts = {"all": counts}
     if validation_counts is not None:
         parts = {"training": counts, "validation": validation_counts}
-    note = "Dashed: the count that each class would have if all were equally frequent."
+    note = "Dashed: the count per class if all classes were equally frequent."
     width = float(np.clip(0.28 * len(counts), 8, 18))
     with drawing(width, 1 + 2.7 * len(parts), title, note) as figure:
         panels = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, part), colour in zip(panels, parts.items(), (BLUE, AMBER), strict=False):
-            _bars(axes, part, colour)
+            _draw_bars(axes, part, colour)
             axes.set_title(f"{name}: {pluralize(sum(part.values()), 'image')}", color=colour)
-        name_classes(panels[-1], list(counts))
+        set_class_ticks(panels[-1], list(counts))
     return figure
 
 
-def _bars(axes: Axes, counts: Mapping[str, int], colour: str) -> None:
+def _draw_bars(axes: Axes, counts: Mapping[str, int], colour: str) -> None:
     heights = list(counts.values())
     uniform = sum(heights) / len(heights)
     top = max(*heights, uniform, 1)
-    crowded = len(heights) > 16
+    is_crowded = len(heights) > 16
     axes.bar(range(len(heights)), heights, color=colour, width=0.8)
     for index, height in enumerate(heights):
         fits = height > 0.3 * top
@@ -68,12 +68,12 @@ def _bars(axes: Axes, counts: Mapping[str, int], colour: str) -> None:
             textcoords="offset points",
             ha="center",
             va="bottom",
-            rotation=90 if crowded else 0,
-            fontsize=7 if crowded else 9,
+            rotation=90 if is_crowded else 0,
+            fontsize=7 if is_crowded else 9,
             color="white" if fits else TEXT,
         )
     axes.axhline(uniform, color=TEXT, linewidth=1, linestyle=(0, (4, 3)))
-    text = f"{uniform:,.0f}\nif equal"
+    text = f"{uniform:,.0f}\nif uniform"
     axes.text(1.01, uniform, text, va="center", transform=axes.get_yaxis_transform())
     axes.set(yticks=[], xlim=(-0.6, len(heights) - 0.4), ylim=(0, 1.08 * top))
     axes.tick_params(axis="x", length=0)
@@ -87,15 +87,15 @@ def sample_sheet(
     *,
     drawn_from: int | None = None,
 ) -> Figure:
-    """Draw twelve random images of each class, a row a class; the same ones each time.
+    """Draw twelve random images of each class, one row per class; the same ones each time.
 
     Args:
-        images: uint8 [N, S, S], ink bright.
+        images: uint8 [N, S, S], bright ink on black.
         labels: int64 [N], indices into `classes`.
-        classes: what each label is called.
-        drawn_from: how many images there are, if these are not all.
+        classes: name of each class.
+        drawn_from: how many images the data has, if `images` are not all.
     """
-    rng, per_class = np.random.default_rng(0), SAMPLES_OF_A_CLASS
+    rng, per_class = np.random.default_rng(0), SAMPLES_PER_CLASS
     chosen = np.zeros((len(classes), per_class, *images.shape[1:]), dtype=np.uint8)
     for index in range(len(classes)):
         picks = rng.permutation(np.flatnonzero(labels == index))[:per_class]
@@ -103,7 +103,7 @@ def sample_sheet(
     title = f"{pluralize(per_class, 'random image')} of each of the {len(classes)} classes"
     note = f"Drawn from {pluralize(drawn_from or len(images), 'image')}."
     if np.bincount(labels, minlength=len(classes)).min() < per_class:
-        note += " Blank: the class has no more."
+        note += " Blank cells: the class has fewer images."
     side, pixels = 0.7 if len(classes) <= 20 else 0.33, images.shape[1]
     gap = max(1, pixels // 14)
     height = len(classes) * side + 1
@@ -119,14 +119,14 @@ def sample_sheet(
 def augmentation_preview(
     original: NDArray[np.uint8], variants: NDArray[Any], caption: str
 ) -> Figure:
-    """Draw one digit as training sees it: the original, framed, and its variants.
+    """Draw an image, framed, and augmented variants of it.
 
     Args:
-        original: uint8 [S, S], ink bright.
-        variants: [K, S, S]; uint8, or float of any range, which is then stretched to paper … ink.
-        caption: what was done to the digit: "shift up to 2 pixels, turn up to 10°".
+        original: uint8 [S, S], bright ink on black.
+        variants: [K, S, S]; uint8, or float of any range, which is then scaled to 0…1.
+        caption: the augmentation: "Rotated by up to 10°, shifted by up to 2 pixels".
     """
-    title = f"One digit, and {pluralize(len(variants), 'variant')} of it that training sees"
+    title = f"One training image and {pluralize(len(variants), 'augmented variant')}"
     columns = 8
     rows = -(-len(variants) // columns)
     pixels = variants.shape[1]
@@ -144,26 +144,26 @@ def augmentation_preview(
 def class_ink(
     means: NDArray[np.floating[Any]], ink: NDArray[np.floating[Any]], classes: Sequence[str]
 ) -> Figure:
-    """Draw the mean image of each class, and how much ink its images carry.
+    """Draw the mean image of each class, and the distribution of its images' ink.
 
     Args:
         means: float [C, S, S] from 0 to 1; NaN for a class without images.
-        ink: float [C, 3], the 5, 50 and 95 % quantiles of the mean pixel, from 0 to 1.
-        classes: what each is called.
+        ink: float [C, 3], the 5, 50 and 95% quantiles of the mean pixel, from 0 to 1.
+        classes: name of each class.
     """
-    title = "The mean image of each class, and how much ink its images carry"
-    note = "Bars: from the 5 % with least ink to the 5 % with most. Dots: the median."
+    title = "Mean image and amount of ink of each class"
+    note = "Ink: mean pixel value of an image. Bars: 5% to 95% quantile. Dots: median."
     columns = len(classes)
     with drawing(float(np.clip(0.9 * columns, 8, 18)), 4.2, title, note) as figure:
         grid = figure.add_gridspec(2, columns, height_ratios=(1, 1.8))
         for index in range(columns):
             show_ink(figure.add_subplot(grid[0, index]), np.nan_to_num(means[index]))
         axes = figure.add_subplot(grid[1, :])
-        places = np.arange(columns)
-        axes.vlines(places, 100 * ink[:, 0], 100 * ink[:, 2], color=BLUE, alpha=0.4, linewidth=9)
-        axes.plot(places, 100 * ink[:, 1], "o", color=BLUE)
-        name_classes(axes, classes)
-        axes.set(xlim=(-0.5, columns - 0.5), ylabel="ink, % of full black")
+        positions = np.arange(columns)
+        axes.vlines(positions, 100 * ink[:, 0], 100 * ink[:, 2], color=BLUE, alpha=0.4, linewidth=9)
+        axes.plot(positions, 100 * ink[:, 1], "o", color=BLUE)
+        set_class_ticks(axes, classes)
+        axes.set(xlim=(-0.5, columns - 0.5), ylabel="ink, % of maximum")
         axes.set_ylim(bottom=0)
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="y")

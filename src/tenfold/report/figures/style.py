@@ -1,6 +1,6 @@
-"""One quiet look for every picture: colours, type, and the sheet that holds many small images.
+"""The common style of all figures: colours, fonts, and grids of small images.
 
-Dark blue and amber stay apart for colour-blind eyes and, since one is much darker, in grey print.
+Dark blue and amber are distinct for colour-blind readers and, one being much darker, in grey print.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ FAINT = "#e8e8e8"
 
 DPI = 144
 MARGIN_INCHES = 0.12
-LONGEST_UPRIGHT_NAME = 3
-# Any: matplotlib's own type for such a table differs between its releases.
+MAX_HORIZONTAL_LABEL = 3  # characters; longer class names are rotated
+# Any: matplotlib's own type of rcParams differs between its releases.
 STYLE: Any = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
@@ -59,10 +59,10 @@ STYLE: Any = {
 
 @contextmanager
 def drawing(width_inches: float, height_inches: float, title: str, note: str) -> Iterator[Figure]:
-    """Yield an empty figure with `title` above and `note` below, in the style of the house.
+    """Yield an empty figure with `title` above and `note` below, in the common style.
 
     matplotlib is imported only where something is drawn, so that `import tenfold.report` stays
-    cheap; its global settings are as before when the block ends.
+    cheap; its global settings are restored when the block ends.
     """
     from matplotlib import rc_context  # noqa: PLC0415
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
@@ -88,7 +88,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write `figure` to `path` as PNG, whole or not at all.
 
     Raises:
-        OutputError: the folder or the disk does not take the file.
+        OutputError: the file cannot be written.
     """
     write_bytes(path, as_png(figure))
 
@@ -114,7 +114,7 @@ def _rgb(colour: str) -> tuple[float, ...]:
 
 
 def hide_axes(axes: Axes) -> None:
-    """Take ticks and frame away, and keep the picture at the upper left of its place."""
+    """Remove ticks and frame, and align the image with the upper left of its cell."""
     axes.set(xticks=[], yticks=[], anchor="NW")
     axes.spines[:].set_visible(False)
 
@@ -122,9 +122,10 @@ def hide_axes(axes: Axes) -> None:
 def mosaic(
     images: NDArray[Any], columns: int, gap: tuple[int, int], fill: float = np.nan
 ) -> NDArray[np.float64]:
-    """Lay `images` [N, h, w] out in rows of `columns` as one sheet, float64 [H, W].
+    """Arrange `images` [N, h, w] in rows of `columns` as one image, float64 [H, W].
 
-    `gap` (vertical, horizontal, in pixels) parts them and holds `fill`; places left over hold 0.
+    They are separated by `gap` (vertical, horizontal, in pixels) of value `fill`; cells left over
+    hold 0.
     """
     count, height, width = images.shape
     rows = -(-count // columns)
@@ -133,14 +134,14 @@ def mosaic(
     cells[:count, :height, :width] = images
     cells[count:] = 0
     by_row = cells.reshape(rows, columns, cell_height, cell_width).swapaxes(1, 2)
-    sheet = by_row.reshape(rows * cell_height, columns * cell_width)
-    return sheet[: rows * cell_height - gap[0], : columns * cell_width - gap[1]]
+    grid = by_row.reshape(rows * cell_height, columns * cell_width)
+    return grid[: rows * cell_height - gap[0], : columns * cell_width - gap[1]]
 
 
 def enlarge(images: NDArray[Any], side: int) -> NDArray[Any]:
     """Repeat the pixels of `images` [N, h, w] until they are about `side` pixels high.
 
-    Maps of different sizes then share one width of gap, and keep their pixels square.
+    Feature maps of different sizes can then share one width of gap, with square pixels.
     """
     times = max(1, round(side / images.shape[1]))
     return images.repeat(times, axis=1).repeat(times, axis=2)
@@ -154,7 +155,7 @@ def as_ink(images: NDArray[Any]) -> NDArray[np.float64]:
     return (images.astype(np.float64) - low) / max(high - low, 1e-12)
 
 
-def name_classes(axes: Axes, classes: Sequence[str]) -> None:
-    """Write the classes below the axis, upright where they are long."""
-    is_long = max(len(name) for name in classes) > LONGEST_UPRIGHT_NAME
+def set_class_ticks(axes: Axes, classes: Sequence[str]) -> None:
+    """Label the x axis with the classes, rotated where a name is long."""
+    is_long = max(len(name) for name in classes) > MAX_HORIZONTAL_LABEL
     axes.set_xticks(range(len(classes)), list(classes), rotation=90 if is_long else 0)

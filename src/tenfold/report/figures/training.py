@@ -1,4 +1,4 @@
-"""The course of a training, drawn: loss, accuracy and learning rate over the epochs."""
+"""Figures of a trained network: learning curves, filters, feature maps, attributions."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Metrics = Mapping[str, float | int | None]
+Floats = NDArray[np.float64]
 
-Epoch = Mapping[str, float | int | None]
-Numbers = NDArray[np.float64]
-
-SMALLEST_ERROR = 1e-4
-SMALLEST_LOSS = 1e-6
-# 1, 2, 5, 10, …: the rungs between which a logarithmic axis begins and ends.
-LADDER = np.array([step * 10.0**power for power in range(-6, 4) for step in (1, 2, 5)])
+MIN_ERROR_RATE = 1e-4  # lower values are drawn here: a logarithmic axis has no zero
+MIN_LOSS = 1e-6
+# 1, 2, 5, 10, …: where a logarithmic axis has its ticks and its ends.
+TICKS = np.array([step * 10.0**power for power in range(-6, 4) for step in (1, 2, 5)])
+MIN_LABEL_DISTANCE = 0.1  # of two labels at the right, as a fraction of the axes' height
+MAX_MAPS = 16  # of a layer
 
 
 def training_curves(
-    history: Sequence[Epoch], best_epoch: int | None = None, intervals: Sequence[Epoch] = ()
+    history: Sequence[Metrics], best_epoch: int | None = None, intervals: Sequence[Metrics] = ()
 ) -> Figure:
     """Draw loss, accuracy and learning rate over the epochs, `best_epoch` marked.
 
-    Both upper scales are logarithmic, accuracy in its distance from 1: between 0.995 and 0.996
-    lies a fifth of all mistakes, which a linear scale would hide.
+    Loss and accuracy have logarithmic axes, accuracy by its error rate: between 0.995 and 0.996
+    lies a fifth of all errors, which a linear axis would hide.
 
     Args:
         history: for each epoch its number (`epoch`, from 1), `train_loss`, `train_accuracy`,
             `valid_loss`, `valid_accuracy`, `learning_rate`, and `elapsed_s` since the start;
             what was not measured may be None or missing.
-        best_epoch: the epoch whose weights the recognizer carries.
-        stretches: the same of every few steps, where `epoch` is a fraction and nothing is
+        best_epoch: the epoch whose weights the recognizer has.
+        intervals: likewise for every few steps, where `epoch` is a fraction and nothing is
             validated; drawn thin.
 
     Raises:
@@ -58,10 +59,10 @@ def training_curves(
     if not history:
         raise DataError("the training history has no epochs, expected at least one")
     epochs = _column(history, "epoch")
-    with drawing(9, 7.5, _headline(history, best_epoch), _note(history)) as figure:
+    with drawing(9, 7.5, _title(history, best_epoch), _note(history)) as figure:
         loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.5))
-        _draw_pair(loss, history, intervals, "loss", SMALLEST_LOSS)
-        _draw_pair(accuracy, history, intervals, "accuracy", SMALLEST_ERROR)
+        _draw_metric(loss, history, intervals, "loss", MIN_LOSS)
+        _draw_metric(accuracy, history, intervals, "accuracy", MIN_ERROR_RATE)
         if intervals:
             points = _column(intervals, "epoch"), _column(intervals, "learning_rate")
             rate.plot(*points, color=MUTED)
@@ -79,115 +80,115 @@ def training_curves(
     return figure
 
 
-def _column(history: Sequence[Epoch], key: str) -> Numbers:
-    """One number an epoch, float64 [E]; NaN where it was not measured."""
-    numbers = (row.get(key) for row in history)
-    return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
+def _column(rows: Sequence[Metrics], key: str) -> Floats:
+    """Return one value per row, float64 [E]; NaN where it was not measured."""
+    values = (row.get(key) for row in rows)
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _headline(history: Sequence[Epoch], best_epoch: int | None) -> str:
-    count = pluralize(len(history), "epoch")
+def _title(history: Sequence[Metrics], best_epoch: int | None) -> str:
     for row in history:
         accuracy = row.get("valid_accuracy")
         if row["epoch"] == best_epoch and accuracy is not None:
-            kept = f"Epoch {best_epoch} of {len(history)} was kept"
-            return f"{kept}: validation accuracy {accuracy:.4f}"
-    for name, column in (("Validation", "valid_accuracy"), ("Training", "train_accuracy")):
-        last = history[-1].get(column)
+            selected = f"Epoch {best_epoch} of {len(history)} selected"
+            return f"{selected}: validation accuracy {accuracy:.4f}"
+    epochs = pluralize(len(history), "epoch")
+    for name, key in (("Validation", "valid_accuracy"), ("Training", "train_accuracy")):
+        last = history[-1].get(key)
         if last is not None:
-            return f"{name} accuracy {last:.4f} after {count}"
-    return f"Training over {count}"
+            return f"{name} accuracy {last:.4f} after {epochs}"
+    return f"Training over {epochs}"
 
 
-def _note(history: Sequence[Epoch]) -> str:
-    note = "Logarithmic scales: equal steps are equal ratios of loss, or of mistakes."
+def _note(history: Sequence[Metrics]) -> str:
+    note = "Logarithmic axes of the loss and of the error rate, 1 − accuracy."
     elapsed_s = history[-1].get("elapsed_s")
     if elapsed_s is None:
         return note
-    return f"{note} Time taken: {format_duration(elapsed_s)}."
+    return f"{note} Training time: {format_duration(elapsed_s)}."
 
 
-def _draw_pair(
-    axes: Axes, history: Sequence[Epoch], intervals: Sequence[Epoch], quantity: str, floor: float
+def _draw_metric(
+    axes: Axes, history: Sequence[Metrics], intervals: Sequence[Metrics], metric: str, floor: float
 ) -> None:
-    """Draw training and validation `quantity` on one logarithmic axis, each named at its end."""
+    """Draw training and validation `metric` on one logarithmic axis, labelled at their ends."""
     epochs = _column(history, "epoch")
-    pair = {
-        "training": (_column(history, f"train_{quantity}"), AMBER),
-        "validation": (_column(history, f"valid_{quantity}"), BLUE),
+    curves = {
+        "training": (_column(history, f"train_{metric}"), AMBER),
+        "validation": (_column(history, f"valid_{metric}"), BLUE),
     }
-    heights = {name: _height(values, quantity, floor) for name, (values, _) in pair.items()}
-    known = np.concatenate(list(heights.values()))
-    # A lucky batch without a mistake would stretch the axis to where nothing else is.
-    lowest = np.nanmin(known, initial=np.inf) / 2
-    fine = _height(_column(intervals, f"train_{quantity}"), quantity, max(floor, lowest))
-    _rule(axes, np.concatenate([known, fine]), quantity)
+    heights = {name: _to_height(values, metric, floor) for name, (values, _) in curves.items()}
+    finite = np.concatenate(list(heights.values()))
+    # An interval without an error would extend the axis far below everything else.
+    lowest = np.nanmin(finite, initial=np.inf) / 2
+    fine = _to_height(_column(intervals, f"train_{metric}"), metric, max(floor, lowest))
+    _set_ticks(axes, np.concatenate([finite, fine]), metric)
     if intervals:
         axes.plot(_column(intervals, "epoch"), fine, color=AMBER, alpha=0.35, linewidth=0.8)
     ends = []
-    for name, (values, colour) in pair.items():
-        known = np.isfinite(heights[name])
-        if known.any():
+    for name, (values, colour) in curves.items():
+        is_known = np.isfinite(heights[name])
+        if is_known.any():
             axes.plot(epochs, heights[name], color=colour, **_marker(epochs))
-            label = f"{name} {values[known][-1]:.4f}"
-            ends.append((label, float(heights[name][known][-1]), colour))
-    _name_ends(axes, ends)
+            label = f"{name} {values[is_known][-1]:.4f}"
+            ends.append((label, float(heights[name][is_known][-1]), colour))
+    _label_ends(axes, ends)
 
 
-def _height(values: Numbers, quantity: str, floor: float) -> Numbers:
-    """Where `values` stand on the axis: loss as it is, accuracy as its distance from 1."""
-    height = 1 - values if quantity == "accuracy" else values
-    return np.where(np.isfinite(height), height.clip(floor, LADDER[-1]), np.nan)
+def _to_height(values: Floats, metric: str, floor: float) -> Floats:
+    """Return what the axis shows: the loss as it is, of an accuracy the error rate."""
+    height = 1 - values if metric == "accuracy" else values
+    return np.where(np.isfinite(height), height.clip(floor, TICKS[-1]), np.nan)
 
 
-def _rule(axes: Axes, heights: Numbers, quantity: str) -> None:
-    """Let the axis reach from rung to rung of the ladder around `heights`, and rule it there."""
-    known = heights[np.isfinite(heights)]
-    low, high = (known.min(), known.max()) if known.size else (0.1, 1.0)
-    ladder = LADDER[LADDER <= 1] if quantity == "accuracy" else LADDER
-    first = int(np.searchsorted(ladder, low, side="right")) - 1
-    first = min(max(first, 0), len(ladder) - 2)
-    last = max(int(np.searchsorted(ladder, high)), first + 1)
-    rungs = ladder[first : last + 1]
+def _set_ticks(axes: Axes, heights: Floats, metric: str) -> None:
+    """Make the axis logarithmic, from the tick below all `heights` to the tick above them."""
+    finite = heights[np.isfinite(heights)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.1, 1.0)
+    allowed = TICKS[TICKS <= 1] if metric == "accuracy" else TICKS
+    first = int(np.searchsorted(allowed, low, side="right")) - 1
+    first = min(max(first, 0), len(allowed) - 2)
+    last = max(int(np.searchsorted(allowed, high)), first + 1)
+    ticks = allowed[first : last + 1]
     axes.set_yscale("log")
     axes.minorticks_off()
-    if quantity == "accuracy":
-        names = [f"{1 - rung:g}" for rung in rungs]
-        if low <= SMALLEST_ERROR:
-            names[0] = f"≥ {names[0]}"
-        axes.set_yticks(rungs, names)
-        axes.set_ylim(rungs[-1], rungs[0])
+    if metric == "accuracy":
+        labels = [f"{1 - tick:g}" for tick in ticks]
+        if low <= MIN_ERROR_RATE:
+            labels[0] = f"≥ {labels[0]}"
+        axes.set_yticks(ticks, labels)
+        axes.set_ylim(ticks[-1], ticks[0])
     else:
-        axes.set_yticks(rungs, [f"{rung:g}" for rung in rungs])
-        axes.set_ylim(rungs[0], rungs[-1])
-    axes.set_ylabel(quantity)
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_ylim(ticks[0], ticks[-1])
+    axes.set_ylabel(metric)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
 
 
-def _marker(epochs: Numbers) -> dict[str, Any]:
-    """Dots while they are few: a single epoch has no line to be seen by."""
+def _marker(epochs: Floats) -> dict[str, Any]:
+    """Return dots for up to 20 epochs: a single epoch has no line."""
     return {"marker": "o" if len(epochs) <= 20 else "", "markersize": 4, "clip_on": False}
 
 
-def _name_ends(axes: Axes, ends: list[tuple[str, float, str]]) -> None:
-    """Write each (text, height, colour) right of the axes, moved apart where they would touch."""
+def _label_ends(axes: Axes, ends: list[tuple[str, float, str]]) -> None:
+    """Write each (text, height, colour) at the right of the axes, without overlap."""
     to_fraction = axes.transAxes.inverted()
-    places = [to_fraction.transform(axes.transData.transform((1, end[1])))[1] for end in ends]
-    order = np.argsort(places)
-    spread = np.sort(places)
-    if len(spread) == 2 and spread[1] - spread[0] < 0.1:
-        spread = spread.mean() + np.array([-0.05, 0.05])
-    for index, place in zip(order, spread, strict=True):
+    heights = [to_fraction.transform(axes.transData.transform((1, end[1])))[1] for end in ends]
+    order = np.argsort(heights)
+    spread = np.sort(heights)
+    if len(spread) == 2 and spread[1] - spread[0] < MIN_LABEL_DISTANCE:
+        spread = spread.mean() + np.array([-0.5, 0.5]) * MIN_LABEL_DISTANCE
+    for index, height in zip(order, spread, strict=True):
         text, _, colour = ends[index]
-        axes.text(1.01, place, text, color=colour, va="center", transform=axes.transAxes)
+        axes.text(1.01, height, text, color=colour, va="center", transform=axes.transAxes)
 
 
 def _mark_epoch(panels: Sequence[Axes], best_epoch: int) -> None:
     for axes in panels:
         axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":")
     panels[0].annotate(
-        f"kept: epoch {best_epoch}",
+        f"selected: epoch {best_epoch}",
         (best_epoch, 1),
         xycoords=("data", "axes fraction"),
         xytext=(0, 3),
@@ -197,67 +198,64 @@ def _mark_epoch(panels: Sequence[Axes], best_epoch: int) -> None:
     )
 
 
-MAPS_OF_A_STAGE = 16
-
-
 def filters(weights: NDArray[np.floating[Any]]) -> Figure:
-    """Draw first-layer filters, `weights` float [K, k, k], all on one scale.
+    """Draw the filters of the first layer, `weights` float [K, k, k], on one colour scale.
 
     Raises:
-        DataError: there are none, or they are no stack of planes.
+        DataError: there are none, or `weights` has another number of dimensions.
     """
     if weights.ndim != 3 or not len(weights):
         raise DataError(f"filters are {list(weights.shape)}, expected [K, k, k] with K at least 1")
     count, height, width = weights.shape
     title = f"{pluralize(count, 'filter')} of the first layer, {height} × {width} pixels each"
     columns = max(6, int(np.ceil(np.sqrt(2 * count))))
-    sheet = mosaic(enlarge(weights, 40), columns, (4, 4))
-    note = "Blue asks for ink, amber for paper; the stronger the colour, the more."
-    with drawing(9, 8.5 * sheet.shape[0] / sheet.shape[1] + 0.9, title, note) as figure:
-        show_signed(figure.subplots(), sheet, _bound(weights))
+    grid = mosaic(enlarge(weights, 40), columns, (4, 4))
+    note = "Blue: positive weights. Amber: negative. The stronger the colour, the larger."
+    with drawing(9, 8.5 * grid.shape[0] / grid.shape[1] + 0.9, title, note) as figure:
+        show_signed(figure.subplots(), grid, _colour_bound(weights))
     return figure
 
 
 def feature_maps(
-    image: NDArray[np.uint8], stages: Sequence[tuple[str, NDArray[np.floating[Any]]]]
+    image: NDArray[np.uint8], layers: Sequence[tuple[str, NDArray[np.floating[Any]]]]
 ) -> Figure:
-    """Draw what each stage of a network makes of one image, 16 maps a stage at most.
+    """Draw what each layer of a network computes for one image, 16 maps a layer at most.
 
     Args:
-        image: uint8 [S, S], ink bright.
-        stages: the name of each stage and its maps, float [C, h, w].
+        image: uint8 [S, S], bright ink on black.
+        layers: the name of each layer and its maps, float [C, h, w].
 
     Raises:
-        DataError: there are no stages.
+        DataError: there are no layers.
     """
-    if not stages:
-        raise DataError("feature maps were asked of no stages, expected at least one")
-    title = "One image, and how each stage of the network sees it"
-    note = "Blue: the map responds; the stronger the colour, the more. Amber: below zero."
-    columns = 8 if len(stages) <= 4 else 16
-    rows = [-(-min(len(maps), MAPS_OF_A_STAGE) // columns) for _, maps in stages]
+    if not layers:
+        raise DataError("there are no layers to draw feature maps of, expected at least one")
+    title = "Feature maps of each layer for one image"
+    note = "Blue: positive values. Amber: negative. The stronger the colour, the larger."
+    columns = 8 if len(layers) <= 4 else 16
+    rows = [-(-min(len(maps), MAX_MAPS) // columns) for _, maps in layers]
     height = max(2.5, sum(rows) * 8 / columns + 0.3 * len(rows) + 0.9)
     with drawing(10, height, title, note) as figure:
-        grid = figure.add_gridspec(len(stages), 2, width_ratios=(1, 4), height_ratios=rows)
-        left = figure.add_subplot(grid[:, 0])
+        gridspec = figure.add_gridspec(len(layers), 2, width_ratios=(1, 4), height_ratios=rows)
+        left = figure.add_subplot(gridspec[:, 0])
         show_ink(left, as_ink(image))
-        left.set_title("the image")
-        for index, (name, maps) in enumerate(stages):
-            axes = figure.add_subplot(grid[index, 1])
-            sheet = mosaic(enlarge(maps[:MAPS_OF_A_STAGE], 56), columns, (4, 4))
-            show_signed(axes, sheet, _bound(maps[:MAPS_OF_A_STAGE]))
-            axes.set_title(_stage_title(name, maps), fontsize=9)
+        left.set_title("input image")
+        for index, (name, maps) in enumerate(layers):
+            axes = figure.add_subplot(gridspec[index, 1])
+            grid = mosaic(enlarge(maps[:MAX_MAPS], 56), columns, (4, 4))
+            show_signed(axes, grid, _colour_bound(maps[:MAX_MAPS]))
+            axes.set_title(_layer_title(name, maps), fontsize=9)
     return figure
 
 
-def _stage_title(name: str, maps: NDArray[np.floating[Any]]) -> str:
+def _layer_title(name: str, maps: NDArray[np.floating[Any]]) -> str:
     count, height, width = maps.shape
-    first = f"the first {MAPS_OF_A_STAGE} of " if count > MAPS_OF_A_STAGE else ""
+    first = f"the first {MAX_MAPS} of " if count > MAX_MAPS else ""
     return f"{name}: {first}{pluralize(count, 'map')}, {height} × {width}"
 
 
-def _bound(values: NDArray[np.floating[Any]]) -> float:
-    """The magnitude drawn in full colour: nearly the largest, so that one outlier fades nothing."""
+def _colour_bound(values: NDArray[np.floating[Any]]) -> float:
+    """Return the magnitude of full colour: the 99% quantile, so that no outlier fades the rest."""
     bound = float(np.quantile(np.abs(values), 0.99))
     return bound or float(np.abs(values).max()) or 1.0
 
@@ -265,20 +263,20 @@ def _bound(values: NDArray[np.floating[Any]]) -> float:
 def attribution(
     images: NDArray[np.uint8], maps: NDArray[np.floating[Any]], captions: Sequence[str]
 ) -> Figure:
-    """Draw images, and below each what in it spoke for the answer and what against.
+    """Draw images, and below each its attribution map.
 
     Args:
-        images: uint8 [N, S, S], ink bright.
-        maps: float [N, S, S], positive where the ink spoke for the answer.
+        images: uint8 [N, S, S], bright ink on black.
+        maps: float [N, S, S], positive where the ink is evidence for the predicted class.
         captions: one for each image.
     """
-    title = "What decided: each image, and what wiping out parts of it would do"
-    note = "Blue: without this part the answer would be less certain. Amber: more certain."
+    title = "Occlusion maps: the evidence in each image for its predicted class"
+    note = "Blue: covering this part lowers the logit of the predicted class. Amber: raises it."
     columns = len(images)
     with drawing(max(8, 1.25 * columns), 3.4, title, note) as figure:
         panels = figure.subplots(2, columns, squeeze=False)
         for index in range(columns):
             show_ink(panels[0, index], as_ink(images[index]))
             panels[0, index].set_title(captions[index], fontsize=9)
-            show_signed(panels[1, index], maps[index], _bound(maps[index]))
+            show_signed(panels[1, index], maps[index], _colour_bound(maps[index]))
     return figure
