@@ -324,7 +324,7 @@ def test_members_with_overrides_are_listed(tmp_path):
     (tmp_path / "recipe.toml").write_text(recipe.to_toml())
     artifacts = RunArtifacts.read(tmp_path)
     section = augmentation_section(artifacts, None)
-    assert "This is the augmentation of the first one." in section.paragraphs[0]
+    assert "This is the augmentation of the first member." in section.paragraphs[0]
     assert "mixed with up to 40% of another image" in section.paragraphs[1]
     assert section.tables[0].caption == "Settings of the first member"
     assert ("mixup", "0.4") in section.tables[0].rows

@@ -29,7 +29,7 @@ def network_section(artifacts: RunArtifacts) -> Section:
     parameters = sum(layer.parameters for layer in layers)
     multiply_adds = sum(layer.multiply_adds for layer in layers)
     if n_members > 1:
-        section.add_text(f"The ensemble has {n_members} members. This is the first one.")
+        section.add_text(f"The ensemble has {n_members} networks. This is the first member.")
     section.add_text(
         f"Architecture {member.config.name}: {parameters:,} parameters, {multiply_adds:,} "
         f"multiply-adds for one image of {size} × {size} pixels."
@@ -90,7 +90,7 @@ def _add_attributions(section: Section, recognizer: Recognizer, examples: Exampl
     predicted = recognizer.predict_proba(images).argmax(axis=1)
     maps = attributions(recognizer.members[0], images, predicted)
     captions = [f"predicted: {recognizer.classes[index]}" for index in predicted]
-    alt_text = "An image of each class, and the parts that are evidence for or against its class"
+    alt_text = "An image of each class, and which parts are evidence for its predicted class"
     section.add_figure("attribution", alt_text, figures.attribution(images, maps, captions))
 
 

@@ -92,9 +92,8 @@ def summary_section(artifacts: RunArtifacts) -> Section:
     if artifacts.score is not None:
         test = Score(artifacts.score["correct"], artifacts.score["n"])
         section.add_text(f"On the test images, {_describe(test)}.")
-        section.add_text(
-            f"Compared with known scores, {leaderboard_position(test.accuracy).summary()}."
-        )
+        position = leaderboard_position(test.accuracy).summary()
+        section.add_text(f"Compared with known leaderboard scores, {position}.")
         rows.append(("test score", str(test)))
     validation = artifacts.validation
     if validation is not None and validation.labels is not None:
@@ -218,7 +217,7 @@ def augmentation_section(artifacts: RunArtifacts, digit: str | None) -> Section:
             owner = "the first member"
             section.add_text(
                 "Members differ, see the table under Ensemble members. This is the augmentation "
-                "of the first one."
+                "of the first member."
             )
         recipe = recipe.member(0)
     section.add_text(f"{augmentation_caption(recipe)}.")

@@ -32,7 +32,7 @@ MAX_CONFUSION_COUNTS = 300  # numbers written into a confusion matrix
 GALLERY_INCHES = 10.0
 CAPTION_INCHES = 0.48
 CHARACTER_INCHES = 0.075
-MARKED_COVERAGES = (0.9, 0.95, 0.99)
+MARKED_COVERAGES = {0.8: (0.9, 0.95, 0.99, 1.0), 0.0: (0.5, 0.75, 0.9, 1.0)}  # by the left end
 MIN_ERROR_RATE = 1e-5  # lower values are drawn here: a logarithmic axis has no zero
 CROWDED_FACTOR = 4.0  # bins whose error rates differ by less have labels that would overlap
 
@@ -292,7 +292,7 @@ def risk_coverage(coverage: NDArray[np.float64], accuracy: NDArray[np.float64]) 
         low, high = np.array(intervals).T
         axes.fill_between(coverage[picked], 1 - high, 1 - low, color=BLUE, alpha=0.18, linewidth=0)
         axes.plot(coverage[picked], 1 - accuracy[picked], color=BLUE)
-        for mark in (*MARKED_COVERAGES, 1.0):
+        for mark in MARKED_COVERAGES[start]:
             _mark_coverage(axes, mark, 1 - accuracy[max(0, round(mark * n) - 1)])
         axes.set_xlim(start, 1)
         axes.set_ylim(bottom=0)
