@@ -228,7 +228,7 @@ def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dic
         raise RecognizerError(f"{path}: there is no such file, expected one that tenfold saved")
     try:
         with safe_open(path, framework="numpy") as file:
-            entry = (file.metadata() or {}).get("tenfold", "{}")
+            header = json.loads((file.metadata() or {}).get("tenfold", "{}"))
             # A copy owns its memory: the file may be replaced while the arrays are in use.
             arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
@@ -236,7 +236,6 @@ def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dic
             f"{path}: is damaged, or was not saved by tenfold ({error}), expected {format!r} as a "
             "safetensors file"
         ) from error
-    header = json.loads(entry)
     check_format(path, header.get("format", "no format"), format)
     metadata = header.get("metadata", "")
     if header.get("sha256") != checksum(metadata, arrays):

@@ -55,7 +55,7 @@ class Preprocessing:
         resamples = any(each is not None for each in (self.zoom, self.size, self.alignment))
         if grid is None and resamples:
             size = self.size or images.shape[-1]
-            grid = identity_grid(size, images.device).expand(len(images), -1, -1, -1)
+            grid = identity_grid(size, images.device).expand(images.shape[0], -1, -1, -1)
         if grid is not None:
             grid = grid / (self.zoom or 1.0)
             if self.alignment is not None:

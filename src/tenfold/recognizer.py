@@ -351,7 +351,7 @@ class MemberModule(nn.Module):
         step = shift * 2 / size * (self.preprocessing.zoom or 1.0)
         shifts = torch.tensor([[step, 0], [-step, 0], [0, step], [0, -step]], device=images.device)
         views = [probabilities] + [
-            self(images, (grid + each).expand(len(images), -1, -1, -1)) for each in shifts
+            self(images, (grid + each).expand(images.shape[0], -1, -1, -1)) for each in shifts
         ]
         return torch.stack(views).mean(dim=0)
 
