@@ -1,4 +1,4 @@
-"""The few pieces that several networks share."""
+"""What several networks share, and a table of a network's layers."""
 
 import copy
 from dataclasses import dataclass
@@ -7,6 +7,19 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+LAYER_KINDS = {
+    nn.Conv2d: "convolution",
+    nn.Linear: "dense",
+    nn.BatchNorm2d: "batch norm",
+    nn.MaxPool2d: "max pool",
+    nn.AvgPool2d: "average pool",
+    nn.AdaptiveMaxPool2d: "global max",
+    nn.Dropout: "dropout",
+    nn.Flatten: "flatten",
+    nn.ReLU: "relu",
+    nn.Tanh: "tanh",
+}
 
 
 def conv_norm_relu(
@@ -23,14 +36,14 @@ def conv_norm_relu(
     )
 
 
-def initialize_like_keras(network: nn.Module) -> None:
+def initialize_like_keras(model: nn.Module) -> None:
     """Draw weights as Keras does by default: Glorot uniform, biases zero.
 
     The published networks were trained from there; PyTorch's own default is narrower for wide
     dense layers. Keras also averages batch statistics over 100 batches (momentum 0.99) and adds
     1e-3 to the variance.
     """
-    for layer in network.modules():
+    for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
@@ -40,35 +53,21 @@ def initialize_like_keras(network: nn.Module) -> None:
             layer.eps = 1e-3
 
 
-def fuse_conv_bn(network: nn.Module) -> nn.Module:
-    """Return a copy for prediction in which convolutions do the normalisation that follows them.
+def fuse_conv_bn(model: nn.Module) -> nn.Module:
+    """Return a copy for prediction whose convolutions do the normalisation that follows them.
 
-    With fixed statistics, batch normalisation only scales and shifts each filter's answer; so
-    do a scaled filter and a bias, without another walk through memory.
+    With fixed statistics, batch normalisation only scales and shifts what each filter gives; a
+    scaled filter with a bias does the same without another pass through memory.
     """
-    network = copy.deepcopy(network).eval()
-    for block in network.modules():
+    model = copy.deepcopy(model).eval()
+    for block in model.modules():
         if not isinstance(block, nn.Sequential):
             continue
         for index, (first, second) in enumerate(pairwise(block)):
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
                 block[index] = fuse_conv_bn_eval(first, second)
                 block[index + 1] = nn.Identity()
-    return network
-
-
-_KINDS = {
-    nn.Conv2d: "convolution",
-    nn.Linear: "dense",
-    nn.BatchNorm2d: "batch norm",
-    nn.MaxPool2d: "max pool",
-    nn.AvgPool2d: "average pool",
-    nn.AdaptiveMaxPool2d: "global max",
-    nn.Dropout: "dropout",
-    nn.Flatten: "flatten",
-    nn.ReLU: "relu",
-    nn.Tanh: "tanh",
-}
+    return model
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,12 @@ class Layer:
     """One layer of a network.
 
     Attributes:
-        name: its place in the network, "conv1.0".
+        name: its name in the network, "conv1.0".
         kind: "convolution", "dense", …, with kernel and stride where it has them.
         shape: of its output for one image: (channels, height, width) or (units,).
-        parameters: weights that training changes.
-        multiply_adds: multiplications with addition for one image (convolution and dense only,
-            the rest is small beside them).
+        parameters: how many weights training changes.
+        multiply_adds: multiplications with addition for one image; of convolutions and dense
+            layers only, the rest is small beside them.
     """
 
     name: str
@@ -91,12 +90,12 @@ class Layer:
     multiply_adds: int
 
 
-def summarize(network: nn.Module, image_size: int) -> list[Layer]:
-    """List the layers of `network` in the order in which an image passes them."""
+def summarize(model: nn.Module, image_size: int) -> list[Layer]:
+    """List the layers of `model` in the order in which an image passes them."""
     layers: list[Layer] = []
-    names = {module: name for name, module in network.named_modules()}
+    names = {module: name for name, module in model.named_modules()}
 
-    def note(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def add_layer(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         shape = tuple(output.shape[1:])
         weights = [p for p in module.parameters(recurse=False) if p.requires_grad]
         layers.append(
@@ -109,21 +108,21 @@ def summarize(network: nn.Module, image_size: int) -> list[Layer]:
             )
         )
 
-    leaves = [module for module in network.modules() if not list(module.children())]
-    handles = [module.register_forward_hook(note) for module in leaves]
-    was_training = network.training
+    leaves = [module for module in model.modules() if not list(module.children())]
+    handles = [module.register_forward_hook(add_layer) for module in leaves]
+    was_training = model.training
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 1, image_size, image_size))
+            model.eval()(torch.zeros(1, 1, image_size, image_size))
     finally:
-        network.train(was_training)
+        model.train(was_training)
         for handle in handles:
             handle.remove()
     return layers
 
 
 def _kind(module: nn.Module) -> str:
-    kind = _KINDS.get(type(module), type(module).__name__.lower())
+    kind = LAYER_KINDS.get(type(module), type(module).__name__.lower())
     if isinstance(module, nn.Conv2d):
         kind += f" {module.kernel_size[0]} × {module.kernel_size[1]}"
         kind += f" stride {module.stride[0]}" if module.stride[0] > 1 else ""
@@ -134,8 +133,8 @@ def _kind(module: nn.Module) -> str:
 
 def _multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
     if isinstance(module, nn.Conv2d):
-        places = shape[-2] * shape[-1]
-        return places * module.weight.numel()
+        positions = shape[-2] * shape[-1]
+        return positions * module.weight.numel()
     if isinstance(module, nn.Linear):
         return module.weight.numel()
     return 0
