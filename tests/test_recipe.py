@@ -1,3 +1,5 @@
+"""Recipes: read, validated with every problem at once, written and read again."""
+
 import inspect
 import re
 import tomllib
@@ -5,31 +7,31 @@ import tomllib
 import pytest
 from pydantic import ValidationError
 
-from tenfold.config import NETWORK_OPTIONS
+from tenfold.config import NETWORK_OPTIONS, RENAMED_FIELDS
 from tenfold.errors import RecipeError
 from tenfold.networks import NETWORKS
 from tenfold.recipe import Recipe, list_recipes
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_every_recipe_that_we_ship_survives_its_own_toml(name, tmp_path):
+def test_every_shipped_recipe_round_trips_through_toml(name, tmp_path):
     recipe = Recipe.load(name)
     assert recipe.name == name
     assert recipe.description
-    path = tmp_path / "again.toml"
+    path = tmp_path / "recipe.toml"
     path.write_text(recipe.to_toml())
     assert Recipe.load(path) == recipe
 
 
-def test_off_survives_the_toml_too(tmp_path):
+def test_none_round_trips_through_toml(tmp_path):
     recipe = Recipe.load("quick", overrides=["data.validation=none", "training.ema_decay=none"])
-    path = tmp_path / "again.toml"
+    path = tmp_path / "recipe.toml"
     path.write_text(recipe.to_toml())
     assert Recipe.load(path).data.validation is None
     assert Recipe.load(path) == recipe
 
 
-def test_a_bad_value_within_a_list_is_told_once():
+def test_a_bad_value_in_a_list_is_one_problem():
     with pytest.raises(RecipeError) as caught:
         Recipe.load("logbook-mlp", overrides=["network.hidden=[128, 0]"])
     assert len(caught.value.problems) == 1
@@ -46,11 +48,11 @@ def test_overrides_and_seed_take_effect():
     assert (recipe.seed, recipe.split_seed) == (7, 7)
 
 
-def test_the_logbook_keeps_its_own_split_seed():
+def test_a_recipes_own_split_seed_overrides_the_seed():
     assert Recipe.load("logbook-mlp", seed=5).split_seed == 42
 
 
-def test_every_problem_is_told_at_once():
+def test_every_problem_is_reported_at_once():
     with pytest.raises(RecipeError) as caught:
         Recipe.load(
             "deotte",
@@ -74,8 +76,54 @@ def test_every_problem_is_told_at_once():
     assert "\n" not in text
 
 
+def test_a_bad_field_hides_no_other_problem_of_its_section():
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load("quick").with_overrides(
+            {"training": {"max_epochs": 0, "batch_size": True}, "network": {"name": "mlp"}}
+        )
+    text = str(caught.value)
+    assert "training.max_epochs is 0, expected" in text
+    assert "training.batch_size is true, expected a number" in text
+    assert "mlp has none; expected compact or deotte or pocket" in text  # batch normalisation
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_FIELDS.items())
+def test_a_renamed_field_is_named_by_its_new_name(old, new):
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load("lenet5", overrides=[f"{old}=1"])
+    assert caught.value.problems == (f"{old} is now {new}",)
+
+
+def test_renamed_fields_lead_to_fields_that_exist():
+    fields = Recipe().model_dump()
+    for old, new in RENAMED_FIELDS.items():
+        section, _, field = new.rpartition(".")
+        section_fields = fields[section] if section else fields
+        assert field in section_fields, new
+        assert old.rpartition(".")[2] not in section_fields, old
+
+
+def test_a_renamed_field_of_a_member_is_named_too():
+    with pytest.raises(ValueError, match=r"0: preprocessing\.frame is now preprocessing\.alignm"):
+        ensemble(members=2, member_overrides=[{"preprocessing": {"frame": "box"}}])
+
+
+def test_the_message_mentions_none_where_a_field_takes_it():
+    with pytest.raises(RecipeError, match=r"'deskew' or 'bounding_box', or none$"):
+        Recipe.load("lenet5", overrides=["preprocessing.alignment=page"])
+    with pytest.raises(RecipeError, match=r"greater than or equal to 1$"):
+        Recipe.load("lenet5", overrides=["training.max_epochs=0"])
+
+
+def test_another_network_starts_from_its_own_options():
+    recipe = Recipe.load("deotte", overrides=["network.width=16"])
+    other = recipe.with_overrides({"network": {"name": "compact"}})
+    assert other.network.options == {}
+    assert recipe.with_overrides({"network": {"name": "deotte"}}).network.width == 16
+
+
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("name = ", "is not valid TOML"),
         ("seed = " + "9" * 5000, "is not valid TOML"),
@@ -95,28 +143,28 @@ def test_every_problem_is_told_at_once():
         ("[network]\nname = 'deotte'\n[training]\nbatch_size = 1", "expected at least 2"),
     ],
 )
-def test_a_bad_file_is_a_sentence(content, says, tmp_path):
+def test_a_bad_file_raises_a_clear_error(content, message, tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text(content)
-    with pytest.raises(RecipeError, match=says) as caught:
+    with pytest.raises(RecipeError, match=message) as caught:
         Recipe.load(path)
     assert str(path) in str(caught.value)
 
 
-def test_a_recipe_that_is_not_there_lists_those_that_are(tmp_path):
+def test_a_missing_recipe_lists_the_available_ones(tmp_path):
     with pytest.raises(RecipeError, match=r"no such file or recipe, expected .* quick"):
         Recipe.load("quikc")
     with pytest.raises(RecipeError, match=r": cannot be read \(is a directory\)$"):
         Recipe.load(tmp_path)
 
 
-def test_a_recipe_cannot_be_changed():
+def test_a_recipe_is_immutable():
     recipe = Recipe.load("quick")
     with pytest.raises(ValidationError):
         recipe.seed = 3  # type: ignore[misc]
 
 
-def test_recipes_and_constructors_agree_on_the_options():
+def test_network_options_match_the_constructors():
     assert set(NETWORK_OPTIONS) == set(NETWORKS)
     for name, constructor in NETWORKS.items():
         parameters = inspect.signature(constructor).parameters.values()
@@ -124,8 +172,8 @@ def test_recipes_and_constructors_agree_on_the_options():
         assert options == NETWORK_OPTIONS[name], name
 
 
-def ensemble(**choices):
-    return Recipe.model_validate({"name": "many", "seed": 7, "ensemble": choices})
+def ensemble(**fields):
+    return Recipe.model_validate({"name": "many", "seed": 7, "ensemble": fields})
 
 
 def test_members_differ_in_seed_and_fold():
@@ -150,21 +198,21 @@ def test_members_without_validation_have_no_fold():
     assert recipe.member(1).data == recipe.data
 
 
-def test_variants_of_a_single_network_are_refused():
+def test_member_overrides_need_several_members():
     with pytest.raises(RecipeError, match=r"but ensemble\.members is 1; expected at least 2"):
         Recipe.load("best", overrides=["ensemble.members=1"])
 
 
-def test_what_is_off_in_a_variant_is_written_as_everywhere(tmp_path):
-    variants = [{"network": {"width": None}}, {"training": {"progressive_sizes": []}}]
-    recipe = Recipe.model_validate({"ensemble": {"members": 2, "member_overrides": variants}})
+def test_none_in_member_overrides_round_trips_through_toml(tmp_path):
+    overrides = [{"network": {"width": None}}, {"training": {"progressive_sizes": []}}]
+    recipe = Recipe.model_validate({"ensemble": {"members": 2, "member_overrides": overrides}})
     (tmp_path / "recipe.toml").write_text(recipe.to_toml())
     again = Recipe.load(tmp_path / "recipe.toml")
     assert again.member(0) == recipe.member(0)
     assert again.to_toml() == recipe.to_toml()
 
 
-def test_each_problem_is_told_once():
+def test_each_problem_is_reported_once():
     with pytest.raises(RecipeError) as caught:
         Recipe.load("best", overrides=["ensemble.member_overrides=[{data = {}}]", "seed=-1"])
     assert len(caught.value.problems) == len(set(caught.value.problems)) == 2
@@ -178,26 +226,26 @@ def test_each_problem_is_told_once():
         "network.hidden=" + "9" * 5000,
     ],
 )
-def test_absurd_values_are_answered_with_a_sentence(text):
+def test_absurd_values_name_the_field(text):
     with pytest.raises(RecipeError, match=r"network\.hidden"):
         Recipe.load("logbook-mlp", overrides=[text])
 
 
-def test_members_take_turns_with_the_variants():
+def test_members_take_turns_with_member_overrides():
     wide = {"network": {"width": 48}, "training": {"max_epochs": 3}}
     other = {"network": {"name": "deotte"}}
     recipe = Recipe.model_validate(
         {"network": {"width": 24}, "ensemble": {"members": 4, "member_overrides": [wide, other]}}
     )
-    found = [recipe.member(index) for index in range(4)]
-    assert [member.model.name for member in found] == ["compact", "deotte"] * 2
-    assert [member.model.width for member in found] == [48, None] * 2  # its own sizes
-    assert [member.training.max_epochs for member in found] == [3, 10] * 2
+    members = [recipe.member(index) for index in range(4)]
+    assert [member.network.name for member in members] == ["compact", "deotte"] * 2
+    assert [member.network.width for member in members] == [48, None] * 2  # deotte's own
+    assert [member.training.max_epochs for member in members] == [3, 10] * 2
     assert Recipe.model_validate(tomllib.loads(recipe.to_toml())) == recipe
 
 
 @pytest.mark.parametrize(
-    ("variant", "sentence"),
+    ("overrides", "message"),
     [
         (
             {"data": {"validation": 0.3}},
@@ -215,16 +263,16 @@ def test_members_take_turns_with_the_variants():
         ),
     ],
 )
-def test_a_variant_that_cannot_work_is_told_beforehand(variant, sentence):
-    with pytest.raises(ValueError, match=re.escape(sentence)):
-        ensemble(members=2, member_overrides=[variant])
+def test_member_overrides_that_cannot_work_are_refused(overrides, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ensemble(members=2, member_overrides=[overrides])
 
 
 @pytest.mark.parametrize(
-    ("choices", "sentence"),
+    ("overrides", "message"),
     [
-        ("optimizer.name=muon network.name=mlp network.width=none", "fixes the length of filters"),
-        ("training.progressive_sizes=[20] network.name=deotte", "deotte takes one size alone"),
+        ("optimizer.name=muon network.name=mlp network.width=none", "fixes the norm of filters"),
+        ("training.progressive_sizes=[20] network.name=deotte", "deotte takes one size only"),
         ("data.validation=0.1 data.fold=10", "data.fold is 10, but data.validation makes 10 folds"),
         ("data.fold=0 data.validation=none training.checkpoint_selection=last", "makes 0 folds"),
         (
@@ -233,14 +281,14 @@ def test_a_variant_that_cannot_work_is_told_beforehand(variant, sentence):
         ),
         (
             "distillation.teacher=standard augmentation.mixup=0.1",
-            "augmentation.mixup lays one image over another, and a teacher is asked about",
+            "augmentation.mixup blends two images, and a teacher sees each alone; expected 0",
         ),
         ("ensemble.members=1001", "ensemble.members is 1001, expected"),
     ],
 )
-def test_choices_about_members_that_do_not_fit(choices, sentence):
-    with pytest.raises(RecipeError, match=re.escape(sentence)):
-        Recipe.load("quick", overrides=choices.split())
+def test_fields_that_do_not_fit_together_are_refused(overrides, message):
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        Recipe.load("quick", overrides=overrides.split())
 
 
 @pytest.mark.parametrize(

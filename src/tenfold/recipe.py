@@ -1,7 +1,7 @@
-"""Recipe: every choice of a training run, checked at once, TOML in and out.
+"""Recipe: every choice of a training run, validated at once, TOML in and out.
 
-A recipe is a small tree of frozen sections; `tenfold.config` has them. Here they are read,
-checked against each other, and every problem is put into a sentence.
+A recipe is a small tree of frozen sections, which `tenfold.config` defines. Here they are read and
+checked against each other; each problem becomes one sentence.
 """
 
 import difflib
@@ -9,16 +9,18 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, get_args
 
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from tenfold.config import (
     HAS_BATCH_NORM,
     MAX_MEMBERS,
     MEMBER_OVERRIDABLE,
     NETWORK_OPTIONS,
+    RENAMED_FIELDS,
     SIZE_AGNOSTIC,
     AugmentationConfig,
     ConfigSection,
@@ -36,19 +38,20 @@ from tenfold.errors import RecipeError
 from tenfold.files import os_error_message
 from tenfold.formatting import pydantic_message
 
-METADATA_FIELDS: Final = {"name", "description", "benchmark"}  # they change no result
+METADATA_FIELDS: Final = {"name", "description", "benchmark"}  # these change no result
 
 
 class Recipe(ConfigSection):
     """Every choice of a training run."""
 
     name: Annotated[str, Field(pattern=r"^\w[\w .-]{0,79}$")] = "custom"
-    """Also the beginning of the run folder's default name."""
+    """The run folder's default name begins with it."""
     description: str = ""
+    """One line for `tenfold recipes`."""
     benchmark: str = ""
-    """What it was seen to reach, for `tenfold recipes`; how, stands in docs/results.md."""
+    """The accuracy it has reached, for `tenfold recipes`; docs/results.md says how."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of the first weights, the order of the images, augmentation and dropout."""
+    """Determines initial weights, the order of the images, augmentation and dropout."""
     data: DataConfig = DataConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -61,22 +64,22 @@ class Recipe(ConfigSection):
     ensemble: EnsembleConfig = EnsembleConfig()
 
     @model_validator(mode="after")
-    def _choices_fit_together(self) -> Self:
-        problems = list(_cross_field_errors(self))
+    def _check_across_fields(self) -> Self:
+        problems = _cross_field_errors(self)
         if problems:
             raise ValueError(*problems)
         return self
 
     @property
     def split_seed(self) -> int:
-        """Seed of the division into training and validation."""
+        """Seed of the split into training and validation."""
         return self.seed if self.data.split_seed is None else self.data.split_seed
 
     def member(self, index: int) -> Self:
         """Return the recipe of one network of the ensemble, counted from 0.
 
-        Its seed is its own, and of the images it holds out its own fold; after as many members
-        as there are folds, the division is drawn anew.
+        It has its own seed and holds out its own fold; after as many members as there are folds,
+        the split is drawn anew.
         """
         values = self.model_dump(exclude={"ensemble", "distillation"})
         values["seed"] = (self.seed * MAX_MEMBERS + index) % 2**32
@@ -88,18 +91,18 @@ class Recipe(ConfigSection):
         own = overrides[index % len(overrides)] if overrides else {}
         return self.model_validate(_override_fields(values, own))
 
-    def with_overrides(self, changes: Mapping[str, Mapping[str, Any]]) -> Self:
+    def with_overrides(self, overrides: Mapping[str, Mapping[str, Any]]) -> Self:
         """Return the recipe with other values in some fields of some sections.
 
-        Another network begins with its own sizes.
+        Another network starts from its own options, not from those of this recipe's network.
+
+        Args:
+            overrides: by section, then by field.
 
         Raises:
             RecipeError: with every problem found.
         """
-        try:
-            return self.model_validate(_override_fields(self.model_dump(), changes))
-        except ValidationError as error:
-            raise RecipeError(self.name, _sentences(error)) from error
+        return self._validated(_override_fields(self.model_dump(), overrides), self.name)
 
     @property
     def is_single_model(self) -> bool:
@@ -112,8 +115,8 @@ class Recipe(ConfigSection):
         return " ".join(_validation_caveats(self)) or None
 
     def to_toml(self) -> str:
-        """Write every choice, defaults too, so that the file alone repeats the run."""
-        return tomli_w.dumps(_spell_none(self.model_dump()))
+        """Write every field, defaults too, so that the file alone repeats the run."""
+        return tomli_w.dumps(_none_to_string(self.model_dump()))
 
     @classmethod
     def load(
@@ -122,29 +125,39 @@ class Recipe(ConfigSection):
         """Read a recipe by name ("quick") or from a TOML file.
 
         Args:
-            source: a name from `names()`, or a path to a TOML file.
+            source: a name from `list_recipes()`, or a path to a TOML file.
             overrides: "section.field=value" each, the value as TOML; "none" switches off.
-            seed: takes the place of the recipe's.
+            seed: replaces the recipe's.
 
         Raises:
             RecipeError: with every problem found, not only the first.
         """
         values = _read(source)
-        problems = [problem for text in overrides if (problem := _override(values, text))]
+        problems = [problem for text in overrides if (problem := _apply_override(values, text))]
         if seed is not None:
             values["seed"] = seed
+        return cls._validated(values, str(source), problems)
+
+    @classmethod
+    def _validated(cls, values: dict[str, Any], source: str, problems: Sequence[str] = ()) -> Self:
+        """Make the recipe of `values`, unless there are `problems` already or here.
+
+        Raises:
+            RecipeError: with every problem, named as one of recipe `source`.
+        """
+        problems = list(problems)
         try:
             recipe = cls.model_validate(values)
         except ValidationError as error:
-            problems += _sentences(error)
+            problems += _error_messages(error)
             problems += _remaining_errors(values, error)
         if problems:
-            raise RecipeError(str(source), list(dict.fromkeys(problems)))  # each once
+            raise RecipeError(source, list(dict.fromkeys(problems)))  # each once
         return recipe
 
 
 def list_recipes() -> list[str]:
-    """Return the recipes that come with tenfold."""
+    """Return the names of the recipes that come with tenfold."""
     folder = resources.files("tenfold") / "recipes"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
 
@@ -172,41 +185,41 @@ def _read(source: str | Path) -> dict[str, Any]:
         raise RecipeError(str(source), [f"is not valid TOML ({error})"]) from error
 
 
-def _override(values: dict[str, Any], text: str) -> str | None:
-    """Set one "section.field=value" in `values`; return a sentence if it cannot be understood."""
+def _apply_override(values: dict[str, Any], text: str) -> str | None:
+    """Set one "section.field=value" in `values`; return the problem if it cannot be parsed."""
     key, equals, value = text.partition("=")
     *sections, field = key.strip().split(".")
     if not equals or not field:
         return f"--set {text!r}: expected key=value, such as training.max_epochs=20"
-    place: Any = values
+    target: Any = values
     for section in sections:
-        place = place.setdefault(section, {})
-        if not isinstance(place, dict):
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
             return f"--set {text!r}: {section} is a single value, it has no fields"
-    place[field] = _toml_value(value.strip())
+    target[field] = _parse_toml_value(value.strip())
     return None
 
 
-def _toml_value(text: str) -> Any:
+def _parse_toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text  # a bare word: network.name=mlp
 
 
-def _spell_none(value: Any) -> Any:
-    """Write None as TOML has it, however deep it lies."""
+def _none_to_string(value: Any) -> Any:
+    """Write None as recipes do, at any depth."""
     if isinstance(value, dict):
-        return {key: _spell_none(each) for key, each in value.items()}
+        return {key: _none_to_string(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_spell_none(each) for each in value]
+        return [_none_to_string(each) for each in value]
     return "none" if value is None else value
 
 
 def _override_fields(
     values: dict[str, Any], overrides: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Lay the fields of `overrides` over `values`; another network begins with its own sizes."""
+    """Replace fields of `values` by `overrides`; another network starts from its own options."""
     for section, fields in overrides.items():
         kept = values.get(section, {})
         if section == "network" and fields.get("name", kept["name"]) != kept["name"]:
@@ -215,57 +228,175 @@ def _override_fields(
     return values
 
 
-def _sentences(error: ValidationError) -> list[str]:
-    sentences = []
+# What pydantic finds, in sentences
+
+
+def _error_messages(error: ValidationError) -> list[str]:
+    messages = []
     for detail in error.errors():
-        if detail["type"] == "value_error":
-            sentences += detail["ctx"]["error"].args  # our own, one each
+        if detail["type"] == "value_error":  # raised by our validators, one argument a problem
+            location = ".".join(str(part) for part in detail["loc"])
+            messages += [f"{location} {text}".lstrip() for text in detail["ctx"]["error"].args]
         else:
-            sentences.append(_sentence(detail))
-    return sentences
+            messages.append(_error_message(detail))
+    return messages
+
+
+def _error_message(detail: Mapping[str, Any]) -> str:
+    path = [str(part) for part in detail["loc"]]
+    location = ".".join(path)
+    if detail["type"] == "extra_forbidden":
+        return _unknown_field(path)
+    expected = pydantic_message(detail["msg"])
+    if len(path) == 2 and type(None) in get_args(_fields(path[:1])[path[1]].annotation):
+        expected += ", or none"
+    return f"{location} is {detail['input']!r}, expected: {expected}"
+
+
+def _unknown_field(path: Sequence[str]) -> str:
+    """Say that a field does not exist, and which one was probably meant."""
+    location = ".".join(path)
+    if location in RENAMED_FIELDS:
+        return f"{location} is now {RENAMED_FIELDS[location]}"
+    *sections, name = path
+    known = list(_fields(sections))
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+    return f"{location} is not a known field; {hint}"
+
+
+def _fields(sections: Sequence[str]) -> Mapping[str, FieldInfo]:
+    section: type[BaseModel] = Recipe
+    for name in sections:
+        annotation = section.model_fields[name].annotation
+        assert isinstance(annotation, type)
+        section = annotation
+    return section.model_fields
 
 
 def _remaining_errors(values: dict[str, Any], error: ValidationError) -> list[str]:
-    """Look for misfits among the good fields too: pydantic stops at the bad ones."""
-    places = [detail["loc"] for detail in error.errors() if detail["loc"]]
-    if not places:
+    """Check the valid fields against each other too: pydantic stops at the invalid ones."""
+    locations = [detail["loc"] for detail in error.errors() if detail["loc"]]
+    if not locations:
         return []
-    for *sections, field in (_names(place) for place in places):
+    for location in locations:
+        *sections, field = (part for part in location if isinstance(part, str))
         section = values
         for name in sections:
-            section = section.get(str(name), {}) if isinstance(section, dict) else {}
+            section = section.get(name, {}) if isinstance(section, dict) else {}
         if isinstance(section, dict):
-            section.pop(str(field), None)
+            section.pop(field, None)
     try:
         Recipe.model_validate(values)
     except ValidationError as again:
-        return _sentences(again)
+        return _error_messages(again)
     return []
 
 
-def _names(place: Sequence[str | int]) -> list[str]:
-    """Return the names on the way to a field, without indices into its value."""
-    return [part for part in place if isinstance(part, str)]
+# What is valid alone and impossible together
 
 
-def _sentence(detail: Mapping[str, Any]) -> str:
-    """Turn one finding of pydantic into our own words."""
-    place = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"{place} is not a known field{_nearest(detail['loc'])}"
-    return f"{place} is {detail['input']!r}, expected: {pydantic_message(detail['msg'])}"
+def _cross_field_errors(recipe: Recipe) -> list[str]:
+    checks = (
+        _network_errors,
+        _validation_errors,
+        _optimizer_errors,
+        _distillation_errors,
+        _ensemble_errors,
+    )
+    return [problem for check in checks for problem in check(recipe)]
 
 
-def _nearest(location: Sequence[str | int]) -> str:
-    """Suggest the field that was probably meant."""
-    section: type[BaseModel] = Recipe
-    for part in location[:-1]:
-        annotation = section.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)
-        section = annotation
-    known = list(section.model_fields)
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+def _network_errors(recipe: Recipe) -> Iterator[str]:
+    network, training = recipe.network, recipe.training
+    for option in sorted(set(network.options) - NETWORK_OPTIONS[network.name]):
+        takes = ", ".join(sorted(NETWORK_OPTIONS[network.name])) or "no options"
+        yield f"network.{option} does not apply to {network.name}, which takes {takes}"
+    if training.batch_size == 1 and network.name in HAS_BATCH_NORM:
+        yield (
+            f"training.batch_size is 1, but {network.name} normalises over the batch; "
+            "expected at least 2"
+        )
+    if training.progressive_sizes and network.name not in SIZE_AGNOSTIC:
+        yield (
+            "training.progressive_sizes changes the size of what the network sees, and "
+            f"{network.name} takes one size only; expected {' or '.join(sorted(SIZE_AGNOSTIC))}"
+        )
+
+
+def _validation_errors(recipe: Recipe) -> Iterator[str]:
+    data, training = recipe.data, recipe.training
+    if data.validation is None:
+        needs_validation = {
+            "training.checkpoint_selection = 'best'": training.checkpoint_selection == "best",
+            "training.patience_epochs": training.patience_epochs is not None,
+            "schedule.name = 'plateau'": recipe.schedule.name == "plateau",
+        }
+        for setting, is_set in needs_validation.items():
+            if is_set:
+                yield f"{setting} needs validation images, but data.validation is off"
+    if data.fold is not None and data.fold >= (data.folds or 0):
+        yield (
+            f"data.fold is {data.fold}, but data.validation makes {data.folds or 0} folds, "
+            "counted from 0"
+        )
+    uses_folds = data.fold is not None or recipe.ensemble.members > 1
+    if uses_folds and (data.validation or 0) > 0.5:
+        yield (
+            f"data.validation is {data.validation:g}, expected at most 0.5 where folds are held "
+            "out in turn"
+        )
+
+
+def _optimizer_errors(recipe: Recipe) -> Iterator[str]:
+    optimizer, network = recipe.optimizer, recipe.network
+    if optimizer.name == "adamw" and optimizer.momentum:
+        yield "optimizer.momentum applies to muon, rmsprop and sgd; adamw has its own"
+    if optimizer.name == "muon" and network.name not in HAS_BATCH_NORM:
+        yield (
+            "optimizer.name = 'muon' fixes the norm of filters, which only batch normalisation "
+            f"makes up for, and {network.name} has none; "
+            f"expected {' or '.join(sorted(HAS_BATCH_NORM))}"
+        )
+
+
+def _distillation_errors(recipe: Recipe) -> Iterator[str]:
+    if recipe.distillation.teacher is None:
+        return
+    if recipe.augmentation.mixup:
+        yield (
+            "augmentation.mixup blends two images, and a teacher sees each alone; expected 0 "
+            "where distillation.teacher is set"
+        )
+    if recipe.ensemble.members > 1:
+        yield (
+            "distillation.teacher teaches one network, but ensemble.members is "
+            f"{recipe.ensemble.members}; expected 1"
+        )
+
+
+def _ensemble_errors(recipe: Recipe) -> Iterator[str]:
+    ensemble = recipe.ensemble
+    if ensemble.member_overrides and ensemble.members == 1:
+        yield (
+            "ensemble.member_overrides varies the members, but ensemble.members is 1; expected at "
+            "least 2, or no member_overrides"
+        )
+    if recipe.data.fold is not None and ensemble.members > 1:
+        yield "data.fold belongs to one network, expected none: each member holds out its own"
+    for index, overrides in enumerate(ensemble.member_overrides):
+        location = f"ensemble.member_overrides.{index}"
+        if "precision" in overrides.get("training", {}):
+            yield f"{location} changes training.precision, expected one for all members"
+        if forbidden := set(overrides) - MEMBER_OVERRIDABLE:
+            known = ", ".join(sorted(MEMBER_OVERRIDABLE))
+            yield f"{location} changes {', '.join(sorted(forbidden))}, expected only {known}"
+            continue
+        values = _override_fields(recipe.model_dump(exclude={"ensemble"}), overrides)
+        try:
+            Recipe.model_validate(values)
+        except ValidationError as error:
+            yield from (f"{location}: {message}" for message in _error_messages(error))
 
 
 def _validation_caveats(recipe: Recipe) -> Iterator[str]:
@@ -291,109 +422,3 @@ def _validation_caveats(recipe: Recipe) -> Iterator[str]:
             "Most networks of the teacher were trained on the held-out images, so the validation "
             "score is optimistic."
         )
-
-
-def _cross_field_errors(recipe: Recipe) -> list[str]:
-    """Find choices that are fine alone and impossible together."""
-    kinds = (
-        _network_misfits,
-        _validation_misfits,
-        _optimizer_misfits,
-        _distillation_misfits,
-        _ensemble_misfits,
-    )
-    return [problem for misfits in kinds for problem in misfits(recipe)]
-
-
-def _network_misfits(recipe: Recipe) -> Iterator[str]:
-    network, training = recipe.network, recipe.training
-    for option in sorted(set(network.options) - NETWORK_OPTIONS[network.name]):
-        takes = ", ".join(sorted(NETWORK_OPTIONS[network.name])) or "no options"
-        yield f"network.{option} does not apply to {network.name}, which takes {takes}"
-    if training.batch_size == 1 and network.name in HAS_BATCH_NORM:
-        yield (
-            f"training.batch_size is 1, but {network.name} normalises over the batch; "
-            "expected at least 2"
-        )
-    if training.progressive_sizes and network.name not in SIZE_AGNOSTIC:
-        yield (
-            f"training.progressive_sizes changes what the network sees, and {network.name} takes one "
-            f"size alone; expected {' or '.join(sorted(SIZE_AGNOSTIC))}"
-        )
-
-
-def _validation_misfits(recipe: Recipe) -> Iterator[str]:
-    if recipe.data.validation is None:
-        for place, is_set in (
-            (
-                "training.checkpoint_selection = 'best'",
-                recipe.training.checkpoint_selection == "best",
-            ),
-            ("training.patience_epochs", recipe.training.patience_epochs is not None),
-            ("schedule.name = 'plateau'", recipe.schedule.name == "plateau"),
-        ):
-            if is_set:
-                yield f"{place} needs validation images, but data.validation is off"
-    if recipe.data.fold is not None and recipe.data.fold >= (recipe.data.folds or 0):
-        yield (
-            f"data.fold is {recipe.data.fold}, but data.validation makes {recipe.data.folds or 0} "
-            "folds, counted from 0"
-        )
-    in_folds = recipe.data.fold is not None or recipe.ensemble.members > 1
-    if in_folds and (recipe.data.validation or 0) > 0.5:
-        yield (
-            f"data.validation is {recipe.data.validation:g}, expected at most 0.5 where folds are "
-            "held out in turn"
-        )
-
-
-def _optimizer_misfits(recipe: Recipe) -> Iterator[str]:
-    optimizer, network = recipe.optimizer, recipe.network
-    if optimizer.name == "adamw" and optimizer.momentum:
-        yield "optimizer.momentum applies to muon, rmsprop and sgd; adamw has its own"
-    if optimizer.name == "muon" and network.name not in HAS_BATCH_NORM:
-        yield (
-            "optimizer.name = 'muon' fixes the length of filters, which batch normalisation "
-            f"forgives, and {network.name} has none; "
-            f"expected {' or '.join(sorted(HAS_BATCH_NORM))}"
-        )
-
-
-def _distillation_misfits(recipe: Recipe) -> Iterator[str]:
-    if recipe.distillation.teacher is None:
-        return
-    if recipe.augmentation.mixup:
-        yield (
-            "augmentation.mixup lays one image over another, and a teacher is asked about plain "
-            "ones; expected 0 where distillation.teacher is set"
-        )
-    if recipe.ensemble.members > 1:
-        yield (
-            "distillation.teacher teaches one network, but ensemble.members is "
-            f"{recipe.ensemble.members}; expected 1"
-        )
-
-
-def _ensemble_misfits(recipe: Recipe) -> Iterator[str]:
-    ensemble = recipe.ensemble
-    if ensemble.member_overrides and ensemble.members == 1:
-        yield (
-            "ensemble.member_overrides tells members apart, but ensemble.members is 1; expected at least "
-            "2, or no member_overrides"
-        )
-    if recipe.data.fold is not None and ensemble.members > 1:
-        yield "data.fold is one network's, expected none: each member holds out its own"
-    for index, overrides in enumerate(ensemble.member_overrides):
-        place = f"ensemble.member_overrides.{index}"
-        if "precision" in overrides.get("training", {}):
-            yield f"{place} changes training.precision, expected one for all members"
-        if odd := set(overrides) - MEMBER_OVERRIDABLE:
-            known = ", ".join(sorted(MEMBER_OVERRIDABLE))
-            yield f"{place} changes {', '.join(sorted(odd))}, expected only {known}"
-            continue
-        try:
-            Recipe.model_validate(
-                _override_fields(recipe.model_dump(exclude={"ensemble"}), overrides)
-            )
-        except ValidationError as error:
-            yield from (f"{place}: {sentence}" for sentence in _sentences(error))
