@@ -91,18 +91,23 @@ class Recipe(ConfigSection):
         own = overrides[index % len(overrides)] if overrides else {}
         return self.model_validate(_override_fields(values, own))
 
-    def with_overrides(self, overrides: Mapping[str, Mapping[str, Any]]) -> Self:
+    def with_overrides(
+        self, overrides: Mapping[str, Mapping[str, Any]], *, seed: int | None = None
+    ) -> Self:
         """Return the recipe with other values in some fields of some sections.
 
         Another network starts from its own options, not from those of this recipe's network.
 
         Args:
             overrides: by section, then by field.
+            seed: replaces the recipe's.
 
         Raises:
             RecipeError: with every problem found.
         """
-        return self._validated(_override_fields(self.model_dump(), overrides), self.name)
+        values = _override_fields(self.model_dump(), overrides)
+        values |= {} if seed is None else {"seed": seed}
+        return self._validated(values, self.name)
 
     @property
     def is_single_model(self) -> bool:
