@@ -1,13 +1,24 @@
-"""The sections of a recipe: each field's type, default, bounds and meaning.
+"""The sections of a recipe: each field's type, default, bounds and meaning; errors in sentences.
 
 `docs/recipe-reference.md` is generated from this file by `docs/recipe_reference.py`: a field's
 meaning is the docstring below it. `None` means off; TOML has no null, so recipes write "none".
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+
+from tenfold.formatting import pydantic_message
 
 # Which options of `NetworkConfig` each network takes. The constructors in `tenfold.networks` take
 # exactly these; a test compares the two.
@@ -250,3 +261,45 @@ class EnsembleConfig(ConfigSection):
     """How many networks."""
     member_overrides: tuple[dict[str, dict[str, Any]], ...] = ()
     """Members take turns with these: each is a table of sections with the fields that differ."""
+
+
+def error_messages(model: type[ConfigSection], error: ValidationError) -> list[str]:
+    """Return one sentence for each problem that validating a `model` found."""
+    messages = []
+    for detail in error.errors():
+        if detail["type"] == "value_error":  # raised by our validators, one argument a problem
+            location = ".".join(str(part) for part in detail["loc"])
+            messages += [f"{location} {text}".lstrip() for text in detail["ctx"]["error"].args]
+        else:
+            messages.append(_error_message(model, detail))
+    return messages
+
+
+def _error_message(model: type[ConfigSection], detail: Mapping[str, Any]) -> str:
+    path = [str(part) for part in detail["loc"]]
+    if detail["type"] == "extra_forbidden":
+        return _unknown_field(model, path)
+    expected = pydantic_message(detail["msg"])
+    if len(path) == 2 and type(None) in get_args(_fields(model, path[:1])[path[1]].annotation):
+        expected += ", or none"
+    return f"{'.'.join(path)} is {detail['input']!r}, expected: {expected}"
+
+
+def _unknown_field(model: type[ConfigSection], path: Sequence[str]) -> str:
+    """Say that a field does not exist, and which one was probably meant."""
+    location = ".".join(path)
+    if location in RENAMED_FIELDS:
+        return f"{location} is now {RENAMED_FIELDS[location]}"
+    *sections, name = path
+    known = list(_fields(model, sections))
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+    return f"{location} is not a known field; {hint}"
+
+
+def _fields(model: type[BaseModel], sections: Sequence[str]) -> Mapping[str, FieldInfo]:
+    for name in sections:
+        annotation = model.model_fields[name].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return model.model_fields

@@ -4,23 +4,20 @@ A recipe is a small tree of frozen sections, which `tenfold.config` defines. Her
 checked against each other; each problem becomes one sentence.
 """
 
-import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, get_args
+from typing import Annotated, Any, Final, Self
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationError, model_validator
 
 from tenfold.config import (
     HAS_BATCH_NORM,
     MAX_MEMBERS,
     MEMBER_OVERRIDABLE,
     NETWORK_OPTIONS,
-    RENAMED_FIELDS,
     SIZE_AGNOSTIC,
     AugmentationConfig,
     ConfigSection,
@@ -33,10 +30,10 @@ from tenfold.config import (
     PreprocessingConfig,
     ScheduleConfig,
     TrainingConfig,
+    error_messages,
 )
 from tenfold.errors import RecipeError
 from tenfold.files import os_error_message
-from tenfold.formatting import pydantic_message
 
 METADATA_FIELDS: Final = {"name", "description", "benchmark"}  # these change no result
 
@@ -154,7 +151,7 @@ class Recipe(ConfigSection):
         try:
             recipe = cls.model_validate(values)
         except ValidationError as error:
-            problems += _error_messages(error)
+            problems += error_messages(Recipe, error)
             problems += _remaining_errors(values, error)
         if problems:
             raise RecipeError(source, list(dict.fromkeys(problems)))  # each once
@@ -233,52 +230,6 @@ def _override_fields(
     return values
 
 
-# What pydantic finds, in sentences
-
-
-def _error_messages(error: ValidationError) -> list[str]:
-    messages = []
-    for detail in error.errors():
-        if detail["type"] == "value_error":  # raised by our validators, one argument a problem
-            location = ".".join(str(part) for part in detail["loc"])
-            messages += [f"{location} {text}".lstrip() for text in detail["ctx"]["error"].args]
-        else:
-            messages.append(_error_message(detail))
-    return messages
-
-
-def _error_message(detail: Mapping[str, Any]) -> str:
-    path = [str(part) for part in detail["loc"]]
-    location = ".".join(path)
-    if detail["type"] == "extra_forbidden":
-        return _unknown_field(path)
-    expected = pydantic_message(detail["msg"])
-    if len(path) == 2 and type(None) in get_args(_fields(path[:1])[path[1]].annotation):
-        expected += ", or none"
-    return f"{location} is {detail['input']!r}, expected: {expected}"
-
-
-def _unknown_field(path: Sequence[str]) -> str:
-    """Say that a field does not exist, and which one was probably meant."""
-    location = ".".join(path)
-    if location in RENAMED_FIELDS:
-        return f"{location} is now {RENAMED_FIELDS[location]}"
-    *sections, name = path
-    known = list(_fields(sections))
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-    return f"{location} is not a known field; {hint}"
-
-
-def _fields(sections: Sequence[str]) -> Mapping[str, FieldInfo]:
-    section: type[BaseModel] = Recipe
-    for name in sections:
-        annotation = section.model_fields[name].annotation
-        assert isinstance(annotation, type)
-        section = annotation
-    return section.model_fields
-
-
 def _remaining_errors(values: dict[str, Any], error: ValidationError) -> list[str]:
     """Check the valid fields against each other too: pydantic stops at the invalid ones."""
     locations = [detail["loc"] for detail in error.errors() if detail["loc"]]
@@ -294,7 +245,7 @@ def _remaining_errors(values: dict[str, Any], error: ValidationError) -> list[st
     try:
         Recipe.model_validate(values)
     except ValidationError as again:
-        return _error_messages(again)
+        return error_messages(Recipe, again)
     return []
 
 
@@ -401,7 +352,7 @@ def _ensemble_errors(recipe: Recipe) -> Iterator[str]:
         try:
             Recipe.model_validate(values)
         except ValidationError as error:
-            yield from (f"{location}: {message}" for message in _error_messages(error))
+            yield from (f"{location}: {message}" for message in error_messages(Recipe, error))
 
 
 def _validation_caveats(recipe: Recipe) -> Iterator[str]:
