@@ -363,8 +363,8 @@ def _validation_caveats(recipe: Recipe) -> Iterator[str]:
         "the learning rate": recipe.schedule.name == "plateau",
         "when to stop": recipe.training.patience_epochs is not None,
     }
-    if names := ", ".join(name for name, is_selected in selected.items() if is_selected):
-        yield f"The held-out images also selected {names}, so the validation score is optimistic."
+    if what := ", ".join(name for name, is_selected in selected.items() if is_selected):
+        yield f"The held-out images also selected {what}, so the validation score is optimistic."
     if recipe.data.pseudo_label_threshold is not None:
         yield (
             "Test images were trained on too, with predicted labels that were selected by a "
