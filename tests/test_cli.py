@@ -241,7 +241,7 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
         (["search", "x.csv", "--sampler", "grid"], "expected one of random, tpe, gp"),
         (["search", "x.csv", "--budget", "soon"], "expected a time such as 90s"),
         (["search", "x.csv", "--space", "none.toml"], "none.toml: cannot be read"),
-        (["search", "x.csv", "--worker"], "--worker: shares a search, expected --storage"),
+        (["search", "x.csv", "--worker"], "--worker: needs a shared study, expected --storage"),
         (["search", "x.csv", "--storage", "postgresql://x", "--budget", "9s"], "expected no --st"),
         (["search", "x.csv", "--storage", "sqlite:///x"], "expected postgresql://user@host"),
         (["compare", "x.csv", "--folds", "1"], "greater than or equal to 2"),
@@ -512,7 +512,7 @@ def test_standing_places_a_score():
 
 
 @pytest.mark.parametrize("command", ["search", "compare"])
-def test_an_experiment_that_is_stopped_says_how_to_go_on(
+def test_an_interrupted_experiment_says_how_to_resume(
     digits_csv, tmp_path, monkeypatch, command
 ):
     def stopped(*_arguments, **_named):
@@ -522,4 +522,4 @@ def test_an_experiment_that_is_stopped_says_how_to_go_on(
     monkeypatch.setattr(import_module(f"tenfold.experiments.{command}"), "run_jobs", stopped)
     done = tenfold(command, digits_csv / "train.csv", "--out", tmp_path / "out")
     assert done.returncode == 130
-    assert done.stderr.endswith("saved; the same command goes on from there\n")
+    assert done.stderr.endswith("saved; the same command resumes from there\n")

@@ -244,7 +244,7 @@ def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dic
     return arrays, described
 
 
-def check_format(path: Path, found: str, expected: str) -> None:
+def check_format(path: Path | str, found: str, expected: str) -> None:
     """Make sure that what stands in `path` has the format and version that is expected.
 
     Raises:

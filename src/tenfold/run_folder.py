@@ -193,9 +193,12 @@ class RunFolder:
         return self.path / "figures"
 
 
+EXPERIMENT_FORMATS = {"search": "tenfold-search-2", "compare": "tenfold-comparison-2"}
+
+
 @dataclass(frozen=True)
 class ExperimentFolder:
-    """Every name in it, said once; `kind` is "search" or "compare", as the command is called."""
+    """The folder of an experiment; `kind` is "search" or "compare", the name of its command."""
 
     path: Path
     kind: str
@@ -206,13 +209,18 @@ class ExperimentFolder:
         return {"compare": "comparison"}.get(self.kind, self.kind)
 
     @property
-    def settings(self) -> Path:
-        """What the experiment is, what came of it, and all that its page is drawn from."""
+    def format(self) -> str:
+        """Name and version of the format of `summary`."""
+        return EXPERIMENT_FORMATS[self.kind]
+
+    @property
+    def summary(self) -> Path:
+        """What identifies the experiment, its results, and everything that the report shows."""
         return self.path / f"{self.kind}.json"
 
     @property
     def table(self) -> Path:
-        """The same for spreadsheets: a row for each trial, or for each method."""
+        """The results for spreadsheets: a row for each trial, or for each method."""
         return self.path / f"{self.kind}.csv"
 
     @property
@@ -232,7 +240,7 @@ class ExperimentFolder:
 
     @property
     def report(self) -> Path:
-        """The page that tells of it."""
+        """The report, as HTML."""
         return self.path / "report.html"
 
     @property
@@ -241,57 +249,74 @@ class ExperimentFolder:
         return self.path / "figures"
 
     def read(self) -> dict[str, Any] | None:
-        """Return what the settings hold; None if there are none.
+        """Return what `summary` holds; None if there is no such file.
 
         Raises:
-            ExperimentError: they are damaged.
+            ExperimentError: it is damaged, or of another version of tenfold.
         """
         try:
-            found = json.loads(self.settings.read_text("utf-8"))
+            summary = json.loads(self.summary.read_text("utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
-            found = None
-        if not _is_sound(found):
+            summary = None
+        is_experiment = isinstance(summary, dict) and isinstance(summary.get("identity"), dict)
+        if is_experiment:
+            self.check_format(summary, str(self.summary))
+        if not is_experiment or not _can_resume_from(summary):
             raise ExperimentError(
-                f"{self.settings}: is damaged, expected it as a {self.noun} writes it; without "
-                "it the same command goes on from the finished jobs"
+                f"{self.summary}: is damaged, expected it as a {self.noun} writes it; without "
+                "it the same command resumes from the finished jobs"
             )
-        settings: dict[str, Any] = found
-        return settings
-
-    def claim(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Make sure that what is here, if anything, is the same experiment; return it.
-
-        Raises:
-            ExperimentError: it is another one, or damaged.
-        """
-        found = self.read()
-        if found is None:
-            write_json(self.settings, {"identity": identity})
-            return None
-        before = found["identity"]
-        if differing := sorted(key for key in identity if before.get(key) != identity[key]):
-            raise ExperimentError(
-                f"{self.path}: holds a {self.noun} that differs in {' and '.join(differing)}, "
-                "expected the same to go on with it, or another folder in --out"
-            )
+        found: dict[str, Any] = summary
         return found
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Keep everybody else out meanwhile; see `tenfold.files.exclusive_lock`."""
+    def check_format(self, summary: Mapping[str, Any], where: str) -> None:
+        """Make sure that a summary from `where` is of this version; the first had no format.
+
+        Raises:
+            ExperimentError: it is of another version.
+        """
+        version_1 = f"{self.format.rpartition('-')[0]}-1"
+        try:
+            check_format(where, str(summary.get("format", version_1)), self.format)
+        except RecognizerError as error:
+            raise ExperimentError(str(error)) from None
+
+    def claim(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Make sure that the experiment in this folder, if any, is the same; return its summary.
+
+        Raises:
+            ExperimentError: it is another one, damaged, or of another version of tenfold.
+        """
+        earlier = self.read()
+        if earlier is None:
+            self.write_summary({"identity": identity})
+            return None
+        known = earlier["identity"]
+        if differing := sorted(key for key in identity if known.get(key) != identity[key]):
+            raise ExperimentError(
+                f"{self.path}: holds a {self.noun} that differs in {' and '.join(differing)}, "
+                "expected the same to resume it, or another folder in --out"
+            )
+        return earlier
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write `summary` with the format, whole or not at all."""
+        write_json(self.summary, {"format": self.format, **summary})
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other processes out; see `tenfold.files.exclusive_lock`."""
         return exclusive_lock(self.path, self.noun)
 
 
-def _is_sound(settings: Any) -> bool:
-    """Tell whether what an experiment needs to go on has the types that it wrote."""
-    if not isinstance(settings, dict) or not isinstance(settings.get("identity"), dict):
-        return False
-    batches, workers = settings.get("batches", []), settings.get("workers")
-    methods = settings.get("methods", [])
+def _can_resume_from(summary: Mapping[str, Any]) -> bool:
+    """Tell whether what an experiment needs to resume has the right types."""
+    brackets, workers = summary.get("brackets", []), summary.get("workers")
+    methods = summary.get("methods", [])
     return (
-        isinstance(batches, list)
-        and all(isinstance(size, int) for size in batches)
+        isinstance(brackets, list)
+        and all(isinstance(size, int) for size in brackets)
         and isinstance(methods, list)
         and all(isinstance(each, dict) and "method" in each for each in methods)
         and isinstance(workers, int | None)

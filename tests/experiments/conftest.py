@@ -1,10 +1,9 @@
-"""Jobs done on the spot, and a small plan."""
+"""Jobs that run in this process, and a small recipe."""
 
 import pytest
 
-from tenfold.experiments import search as searching
-from tenfold.files import output_folder, write_json
-from tenfold.jobs import SKIPPED
+from tenfold.experiments import search as search_module
+from tenfold.jobs import InlineExecutor, JobFailure
 from tenfold.recipe import Recipe
 
 SMALL = (
@@ -19,54 +18,55 @@ def small() -> Recipe:
     return Recipe.load("quick", overrides=SMALL)
 
 
-class OnTheSpot:
-    """Stands in for `run_jobs`: does each job that is not done by `answer`, and counts them."""
+class CountingExecutor(InlineExecutor):
+    """Runs jobs in this process by `task(description, folder)`, and counts them.
 
-    def __init__(self, answer):
-        self.answer, self.count, self.stop_after = answer, 0, None
+    `stop_after` so many jobs it is interrupted, as by Ctrl-C. Jobs whose names are in `failures`
+    fail without being run.
+    """
 
-    def __call__(self, jobs, folder, *, callback, may_start=lambda: True, **_):
-        results = []
-        for job in jobs:
-            if not job.is_done(folder) and not may_start():
-                results.append(SKIPPED)
-                callback.on_job_failure(job, SKIPPED)
-                continue
-            if not job.is_done(folder):
-                if self.stop_after is not None and self.count >= self.stop_after:
-                    raise KeyboardInterrupt
-                self.count += 1
-                callback.on_job_progress(job, {})
-                own = output_folder(folder / job.id)
-                result = self.answer(job.description, own)
-                write_json(own / "manifest.json", {"id": job.id, "result": result})
-            result = job.result(folder)
-            callback.on_job_end(job, result)
-            results.append(result)
-        return results
+    def __init__(self, task):
+        super().__init__(self._run_counted)
+        self.task, self.count, self.stop_after = task, 0, None
+        self.failures: dict[str, JobFailure] = {}
+
+    def run(self, batch):
+        for job in batch.jobs:
+            if job.name in self.failures:
+                batch.report_failure(job, self.failures[job.name])
+        batch.jobs = [job for job in batch.jobs if job.name not in self.failures]
+        super().run(batch)
+
+    def _run_counted(self, job, folder, emit):
+        if self.stop_after is not None and self.count >= self.stop_after:
+            raise KeyboardInterrupt
+        self.count += 1
+        emit({})
+        return self.task(job.description, folder)
+
+
+def made_up_training(description, _folder):
+    """The accuracy is a smooth function of the learning rate and of the number of epochs."""
+    recipe = description["recipe"]
+    rate, epochs = recipe["optimizer"]["learning_rate"], recipe["training"]["max_epochs"]
+    if rate > 0.05:
+        return {"failed": "training diverged in epoch 1"}
+    correct = round(1000 * min(0.999, 0.5 + epochs / 10 - 10 * abs(rate - 0.01)))
+    return {
+        "correct": max(0, correct), "n": 1000, "loss": 1 - correct / 1000,
+        "train_images": 100, "epochs": epochs, "train_s": 1.0,
+    }  # fmt: skip
 
 
 @pytest.fixture
-def drawn():
-    """For tests that look at the page: without it `on_the_spot` draws none, to be quick."""
+def with_report():
+    """For tests that look at the report: without it `executor` writes none, to be quick."""
 
 
 @pytest.fixture
-def on_the_spot(monkeypatch, request):
-    """Trials whose accuracy is a smooth function of the learning rate and of the length."""
-    if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(searching, "write_search_page", lambda *_: None)
-        monkeypatch.setattr(searching, "importance", lambda *_: None)
-
-    def answer(description, _folder):
-        recipe = description["recipe"]
-        rate, epochs = recipe["optimizer"]["learning_rate"], recipe["training"]["max_epochs"]
-        if rate > 0.05:
-            return {"failed": "training diverged in epoch 1"}
-        right = round(1000 * min(0.999, 0.5 + epochs / 10 - 10 * abs(rate - 0.01)))
-        about = {"images": 100, "epochs": epochs, "train_s": 1.0}
-        return {"correct": max(0, right), "n": 1000, "loss": 1 - right / 1000, **about}
-
-    spot = OnTheSpot(answer)
-    monkeypatch.setattr(searching, "run_jobs", spot)
-    return spot
+def executor(monkeypatch, request):
+    """Runs made-up trainings."""
+    if "with_report" not in request.fixturenames:
+        monkeypatch.setattr(search_module, "write_search_page", lambda *_: None)
+        monkeypatch.setattr(search_module, "param_importances", lambda *_: None)
+    return CountingExecutor(made_up_training)

@@ -1,4 +1,4 @@
-"""One search by two processes with a real PostgreSQL between them; one of them is killed."""
+"""One search by two processes that share a real PostgreSQL; one of them is killed."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ INITDB = shutil.which("initdb") or next(
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
-    """The address of an empty database, on a socket in a folder of its own."""
+    """The URL of an empty database, on a socket in a folder of its own."""
     if INITDB is None:
         pytest.skip("needs PostgreSQL")
     folder = tmp_path_factory.mktemp("database")
@@ -56,8 +56,8 @@ def database(tmp_path_factory):
 
 DRIVER = """
 import sys
-from tenfold.experiments import worker
-worker.HEARTBEAT_S, worker.GRACE_PERIOD_S = 1, 3
+from tenfold.experiments import distributed
+distributed.HEARTBEAT_S, distributed.GRACE_PERIOD_S = 1, 3
 import tenfold.cli
 sys.argv[0] = "tenfold"
 tenfold.cli.main()
@@ -70,8 +70,8 @@ def start(digits_csv: Path, tmp_path: Path, database: str, out: str, *more: str)
         "--recipe", str(tmp_path / "start.toml"), "--space", str(tmp_path / "space.toml"),
         "--storage", database, "--seeds", "0", "--out", str(tmp_path / out), *more,
     ]  # fmt: skip
-    with (tmp_path / f"{out}.txt").open("w") as told:
-        return subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT)
+    with (tmp_path / f"{out}.txt").open("w") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
 
 def wait_until(condition, seconds: float = 60) -> None:
@@ -86,28 +86,26 @@ def test_a_killed_worker_loses_nothing(digits_csv, tmp_path, database, small):
     (tmp_path / "start.toml").write_text(
         small.with_overrides({"training": {"max_epochs": 25}}).to_toml()
     )
-    doomed = start(digits_csv, tmp_path, database, "doomed", "--worker")
-    wait_until(lambda: list((tmp_path / "doomed" / "jobs").glob("*/metrics.jsonl")))
-    doomed.send_signal(signal.SIGKILL)
-    doomed.wait()
+    killed = start(digits_csv, tmp_path, database, "killed", "--worker")
+    wait_until(lambda: list((tmp_path / "killed" / "jobs").glob("*/metrics.jsonl")))
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
     both = [
         start(digits_csv, tmp_path, database, "main"),
         start(digits_csv, tmp_path, database, "other", "--worker"),
     ]
-    told = []
+    outputs = []
     for process, name in zip(both, ("main", "other"), strict=True):
         code = process.wait(100)
-        told.append((tmp_path / f"{name}.txt").read_text())
-        assert code == 0, told[-1]
-    assert "the process without --worker concludes" in told[1]
+        outputs.append((tmp_path / f"{name}.txt").read_text())
+        assert code == 0, outputs[-1]
+    assert "the process without --worker tests the winner" in outputs[1]
     with (tmp_path / "main" / "search.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3
-    assert {row["state"] for row in rows} <= {"complete", "stopped early"}
-    found = json.loads((tmp_path / "main" / "search.json").read_text())
+    assert {row["state"] for row in rows} <= {"complete", "pruned"}
+    summary = json.loads((tmp_path / "main" / "search.json").read_text())
     assert (tmp_path / "main" / "best.toml").is_file()
-
-    import optuna
 
     storage = optuna.storages.RDBStorage(database.replace("postgresql", "postgresql+psycopg"))
     study = optuna.load_study(study_name="tenfold", storage=storage)
@@ -116,16 +114,16 @@ def test_a_killed_worker_loses_nothing(digits_csv, tmp_path, database, small):
     storage.engine.dispose()
     numbers = [trial.number for trial in trials if trial.state.name in {"COMPLETE", "PRUNED"}]
     assert [int(row["trial"]) for row in rows] == numbers[:3]
-    assert found["winner"] in numbers
+    assert summary["winner"] in numbers
     states = [trial.state.name for trial in trials]
-    assert states.count("FAIL") >= 1  # the one that fell silent
+    assert states.count("FAIL") >= 1  # the stale one
     retried = [trial for trial in trials if "failed_trial" in trial.system_attrs]
     assert retried
     assert {trial.state.name for trial in retried} <= {"COMPLETE", "PRUNED"}
 
 
 @pytest.mark.parametrize(
-    ("address", "sentence"),
+    ("url", "message"),
     [
         ("sqlite:///x.db", "expected postgresql://user@host/database"),
         (
@@ -134,42 +132,52 @@ def test_a_killed_worker_loses_nothing(digits_csv, tmp_path, database, small):
         ),
     ],
 )
-def test_addresses_that_do_not_work(digits, tmp_path, address, sentence):
-    plan = SearchConfig(Space.load(None, Recipe.load("quick")), 3)
-    with pytest.raises(ExperimentError, match=sentence) as caught:
-        search_shared(digits, plan, tmp_path / "out", address, worker=False)
+def test_a_database_that_cannot_be_used_has_an_error_message(digits, tmp_path, url, message):
+    config = SearchConfig(Space.load(None, Recipe.load("quick")), 3)
+    with pytest.raises(ExperimentError, match=message) as caught:
+        search_shared(digits, config, tmp_path / "out", url, worker=False)
     assert "secret" not in str(caught.value)
-    assert (tmp_path / "out").exists() == address.startswith("postgresql")
+    assert (tmp_path / "out").exists() == url.startswith("postgresql")
 
 
-def test_a_database_of_another_search(digits, tmp_path, database, small):
+@pytest.mark.parametrize(
+    ("format", "message"),
+    [
+        ("tenfold-search-2", "the database holds a search that differs in .*data"),
+        ("tenfold-search-1", "the database: was written by an older version of tenfold"),
+    ],
+)
+def test_a_database_of_another_search_is_refused(
+    digits, tmp_path, database, small, format, message
+):
     (tmp_path / "space.toml").write_text("[optimizer]\nlearning_rate = {log = [1e-4, 1e-2]}\n")
-    plan = SearchConfig(Space.load(tmp_path / "space.toml", small), 3)
+    config = SearchConfig(Space.load(tmp_path / "space.toml", small), 3)
     storage = optuna.storages.RDBStorage(database.replace("postgresql://", "postgresql+psycopg://"))
     study = optuna.create_study(
         study_name="tenfold", storage=storage, direction="maximize", load_if_exists=True
     )
+    study.set_user_attr("format", format)
     study.set_user_attr("identity", study.user_attrs.get("identity", {"data": "of another"}))
     storage.remove_session()
     storage.engine.dispose()
-    with pytest.raises(ExperimentError, match="the database holds a search that differs in data"):
-        search_shared(digits, plan, tmp_path / "out", database, worker=True)
+    with pytest.raises(ExperimentError, match=message):
+        search_shared(digits, config, tmp_path / "out", database, worker=True)
 
 
-def test_a_trial_is_compared_with_those_that_got_as_much():
-    """A search that is made longer begins cheaper; the first ones are no measure for that."""
+def test_a_trial_is_compared_with_trials_of_the_same_budget():
+    """A search with more trials has smaller first rungs; earlier ones had larger budgets."""
     study = optuna.create_study(direction="maximize")
 
-    def tell(share, correct):
+    def add_trial(budget_fraction, correct):
         trial = study.ask()
-        reached = RungResult(share, correct, 1000, 0.1, 1.0)
-        trial.set_user_attr("rung0", vars(reached))
-        return reached
+        result = RungResult(budget_fraction, correct, 1000, 0.1, 1.0)
+        trial.set_user_attr("rung0", vars(result))
+        return result
 
     for correct in (980, 985, 990):
-        assert _should_promote(study, 0, tell(1 / 3, correct))
-    assert not _should_promote(study, 0, tell(1 / 3, 970))
-    assert _should_promote(study, 0, tell(1 / 9, 900))
-    assert not _should_promote(study, 0, tell(1 / 9, 800))
-    assert not _should_promote(study, 0, tell(1 / 9, 850))
-    assert _should_promote(study, 0, tell(1 / 9, 910))
+        assert _should_promote(study, 0, add_trial(1 / 3, correct))
+    assert not _should_promote(study, 0, add_trial(1 / 3, 970))
+    assert _should_promote(study, 0, add_trial(1 / 9, 900))
+    assert not _should_promote(study, 0, add_trial(1 / 9, 800))
+    assert not _should_promote(study, 0, add_trial(1 / 9, 850))
+    assert _should_promote(study, 0, add_trial(1 / 9, 910))

@@ -1,4 +1,4 @@
-"""The commands that try things out: search and compare."""
+"""The commands that run experiments: search and compare."""
 
 import os
 import re
@@ -34,11 +34,11 @@ BudgetOption = Annotated[
 @app.command("search")
 def search_command(
     train: TrainFile,
-    trials: Annotated[int, Option("--trials", metavar="N", help="Recipes to draw and try.")] = 30,
+    trials: Annotated[int, Option("--trials", metavar="N", help="Number of recipes to try.")] = 30,
     recipe: RecipeOption = None,
     set_: SetOption = None,
     space: Annotated[
-        Path | None, Option("--space", metavar="FILE", help="What may be chosen; TOML.")
+        Path | None, Option("--space", metavar="FILE", help="What to search; TOML.")
     ] = None,
     sampler: Annotated[
         str, Option("--sampler", metavar="NAME", help="random, tpe or gp.")
@@ -46,27 +46,30 @@ def search_command(
     budget: BudgetOption = None,
     folds: Annotated[
         int | None,
-        Option("--folds", metavar="K", help="Judge each trial by K folds, not by one of five."),
+        Option(
+            "--folds",
+            metavar="K",
+            help="Cross-validate each trial on K folds. Default: one of five.",
+        ),
     ] = None,
     seeds: Annotated[
         int,
-        Option("--seeds", metavar="N", help="On N, winner and start are trained again; 0: none."),
+        Option("--seeds", metavar="N", help="Test the winner on N seeds; 0 skips the test."),
     ] = 5,
-    seed: Annotated[int, Option("--seed", help="Decides division and draws.", min=0)] = 0,
+    seed: Annotated[int, Option("--seed", help="Of the split and the sampler.", min=0)] = 0,
     out: Annotated[
         Path | None, Option("--out", metavar="DIR", help="Default: runs/search-RECIPE.")
     ] = None,
     executor: ExecutorOption = "local",
     storage: Annotated[
-        str | None, Option("--storage", metavar="URL", help="postgresql://…, to share trials by.")
+        str | None, Option("--storage", metavar="URL", help="postgresql://…, to share the study.")
     ] = None,
-    worker: Annotated[
-        bool, Option("--worker", help="With --storage: run trials, conclude nothing.")
-    ] = False,
+    worker: Annotated[bool, Option("--worker", help="With --storage: only run trials.")] = False,
 ) -> None:
-    """Search for a better recipe; run again, it goes on.
+    """Search for a better recipe; run again, it resumes.
 
-    Trials begin cheap and the best third goes on. Leaves best.toml, search.csv and a report.
+    Trials start on a small budget, and the best third gets more (successive halving). The winner is
+    tested against the baseline on several seeds. Leaves best.toml, search.csv and a report.
     """
     console = make_console()
     from tenfold.experiments.search import search
@@ -74,55 +77,48 @@ def search_command(
     from tenfold.recipe import Recipe
     from tenfold.training.console import console_callback
 
-    start = Recipe.load(recipe or "quick", overrides=set_ or (), seed=seed)
-    plan = SearchConfig(Space.load(space, start), trials, sampler, seed, folds, seeds)
+    baseline = Recipe.load(recipe or "quick", overrides=set_ or (), seed=seed)
+    config = SearchConfig(Space.load(space, baseline), trials, sampler, seed, folds, seeds)
     if worker and storage is None:
-        raise ExperimentError("--worker: shares a search, expected --storage to say where")
+        raise ExperimentError("--worker: needs a shared study, expected --storage")
     if budget and storage:
-        raise ExperimentError("--budget: is for one machine's search, expected no --storage")
-    budget_s = None if budget is None else seconds_of(budget)
-    own = f"-worker-{os.getpid()}" if worker else ""
-    folder = out or Path("runs") / f"search-{start.name}{own}"
+        raise ExperimentError("--budget: applies to one machine's search, expected no --storage")
+    budget_s = None if budget is None else parse_time(budget)
+    suffix = f"-worker-{os.getpid()}" if worker else ""
+    folder = out or Path("runs") / f"search-{baseline.name}{suffix}"
     if storage is None:
         labelled = read_images(train, labels=True)
-        found = search(
-            labelled,
-            plan,
-            folder,
-            budget_s=budget_s,
-            executor=executor,
-            board=console_callback(console),
+        callback = console_callback(console)
+        result = search(
+            labelled, config, folder, budget_s=budget_s, executor=executor, callback=callback
         )
     else:
-        shared = _share(
-            train, plan, folder, storage, worker=worker, executor=executor, console=console
+        shared = _search_shared(
+            train, config, folder, storage, worker=worker, executor=executor, console=console
         )
         if shared is None:
             print_line(
-                console, "all trials are done; the process without --worker concludes the search"
+                console, "all trials are done; the process without --worker tests the winner"
             )
             return
-        found = shared
-    winner = found.winner
-    print_line(
-        console, f"winner: trial {winner.number}, {winner.reached[-1].accuracy:.4f} in the search"
-    )
-    said = found.doubt if found.verdict is None else found.verdict.sentence()
-    print_line(console, said)
-    print_line(console, f"everything is in {folder}, told in its report.html")
-    trained = f"tenfold run {train} TEST --recipe {folder / 'best.toml'}"
-    if found.verdict is not None and found.verdict.better:
-        print_line(console, f"train it with: {trained}")
+        result = shared
+    winner, test = result.winner, result.paired_test
+    accuracy = winner.results[-1].accuracy
+    print_line(console, f"winner: trial {winner.number}, {accuracy:.4f} in the search")
+    print_line(console, result.no_test_reason if test is None else test.summary())
+    print_line(console, f"report: {folder / 'report.html'}")
+    command = f"tenfold run {train} TEST --recipe {folder / 'best.toml'}"
+    if test is not None and test.is_better:
+        print_line(console, f"train it with: {command}")
     else:
         print_line(
-            console,
-            f"nothing shows it better than {start.name}; to train it all the same: {trained}",
+            console, f"not shown to be better than {baseline.name}; to train it anyway: {command}"
         )
 
 
-def _share(
+def _search_shared(
     train: Path,
-    plan: "SearchConfig",
+    config: "SearchConfig",
     folder: Path,
     storage: str,
     *,
@@ -130,20 +126,15 @@ def _share(
     executor: str,
     console: "Console",
 ) -> "SearchResult | None":
-    """Take part in a search with a database."""
-    from tenfold.experiments.distributed import address_of, search_shared
+    """Take part in a search whose study is in a database."""
+    from tenfold.experiments.distributed import search_shared, sqlalchemy_url
     from tenfold.training.console import console_callback
 
-    address_of(storage)  # before the images are read
+    sqlalchemy_url(storage)  # fails before the images are read
     labelled = read_images(train, labels=True)
+    callback = console_callback(console)
     return search_shared(
-        labelled,
-        plan,
-        folder,
-        storage,
-        worker=worker,
-        executor=executor,
-        board=console_callback(console),
+        labelled, config, folder, storage, worker=worker, executor=executor, callback=callback
     )
 
 
@@ -159,50 +150,48 @@ def compare_command(
     folds: Annotated[int, Option("--folds", metavar="K", help="Each held out in turn.", min=2)] = 3,
     budget: BudgetOption = None,
     seed: Annotated[
-        int, Option("--seed", help="Of the division into folds.", min=0, max=2**32 - 1)
+        int, Option("--seed", help="Of the split into folds.", min=0, max=2**32 - 1)
     ] = 0,
     out: Annotated[
         Path | None, Option("--out", metavar="DIR", help="Default: runs/compare.")
     ] = None,
     executor: ExecutorOption = "local",
 ) -> None:
-    """Compare methods, from naive Bayes to networks; run again, it goes on.
+    """Compare methods, from naive Bayes to networks; run again, it resumes.
 
-    All answer the same folds. Says beforehand what each will take. Leaves compare.csv, its figure
-    and a report.
+    All are cross-validated on the same folds, after an estimate of the time that each will take.
+    Leaves compare.csv, its figure and a report.
     """
     console = make_console()
-    from tenfold.experiments.baselines import methods_of
+    from tenfold.experiments.baselines import parse_methods
     from tenfold.experiments.compare import compare
     from tenfold.formatting import format_duration
     from tenfold.training.console import console_callback
 
-    asked = methods_of(methods)
-    budget_s = None if budget is None else seconds_of(budget)
+    wanted = parse_methods(methods)
+    budget_s = None if budget is None else parse_time(budget)
     folder = out or Path("runs") / "compare"
     labelled = read_images(train, labels=True)
-    found = compare(
-        labelled, asked, folder, folds=folds, seed=seed, budget_s=budget_s, executor=executor,
-        board=console_callback(console),
+    result = compare(
+        labelled, wanted, folder, folds=folds, seed=seed, budget_s=budget_s, executor=executor,
+        callback=console_callback(console),
     )  # fmt: skip
-    for entry in found.entries:
-        told = f"failed: {entry.reason}" if entry.score is None else f"{entry.score}"
-        print_line(console, f"{entry.method.name:14} {told}")
-    if found.expected_s:
-        print_line(
-            console,
-            f"expected {format_duration(found.expected_s)}, took {format_duration(found.took_s)}",
-        )
-    print_line(console, f"everything is in {folder}, told in its report.html")
+    for method in result.methods:
+        outcome = f"failed: {method.reason}" if method.score is None else f"{method.score}"
+        print_line(console, f"{method.method.name:14} {outcome}")
+    if result.expected_s:
+        expected, took = format_duration(result.expected_s), format_duration(result.took_s)
+        print_line(console, f"expected {expected}, took {took}")
+    print_line(console, f"report: {folder / 'report.html'}")
 
 
-def seconds_of(text: str) -> float:
-    """Understand "90s", "30m" or "2h".
+def parse_time(text: str) -> float:
+    """Return the seconds of "90s", "30m" or "2h".
 
     Raises:
-        ExperimentError: it is no time above 0.
+        ExperimentError: it is not a time above 0.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if found is None or float(found[1]) <= 0:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if match is None or float(match[1]) <= 0:
         raise ExperimentError(f"--budget {text}: expected a time such as 90s, 30m or 2h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

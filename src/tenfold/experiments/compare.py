@@ -1,11 +1,12 @@
-"""Comparing methods: all on the same folds, with the time, size and memory that each one takes."""
+"""Cross-validate methods on the same folds; measure time, size and memory of each."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,47 +17,51 @@ from tenfold.device import Device
 from tenfold.errors import ExperimentError
 from tenfold.experiments.baselines import Method
 from tenfold.experiments.cross_validation import (
-    COLUMNS,
     Cost,
-    Entry,
+    MethodResult,
+    apply_budget,
+    estimate_job,
     fit_job,
     makespan,
-    probe_job,
-    rank,
-    read_answers,
-    row_of,
+    read_predicted,
 )
-from tenfold.experiments.trial import failure_reason, tolerable_failure
-from tenfold.files import write_json
+from tenfold.experiments.trial import JobProgress, add_resume_hint, failure_reason
 from tenfold.formatting import format_duration, pluralize
-from tenfold.jobs import (
-    LOCAL,
-    Executor,
-    Job,
-    JobCallback,
-    JobFailure,
-    max_concurrent_jobs,
-    run_jobs,
-)
+from tenfold.jobs import LOCAL, Executor, Job, JobFailure, get_executor, run_jobs
 from tenfold.metrics import McNemarResult, mcnemar
 from tenfold.report.experiment_report import write_compare_page
 from tenfold.run_folder import ExperimentFolder, write_csv
-from tenfold.training.console import NullDisplay, Standing, StatusDisplay, add_resume_hint
+from tenfold.training.callbacks import Callback, Status
 
-FEWEST = 500  # images that a method learns from, however small the budget
+logger = logging.getLogger(__name__)
+
+COLUMNS: Final = (
+    "method", "accuracy", "low", "high", "correct", "n", "train_images", "fit_s",
+    "predict_s_per_1000", "model_bytes", "peak_memory_bytes", "reason",
+)  # fmt: skip
+STATUS_COLUMNS: Final = (
+    "method",
+    "accuracy",
+    "folds",
+    "fit, s",
+    "1,000 predictions, s",
+    "size, kB",
+)
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
-        entries: best first, then those that failed.
-        pairs: for each two that did not fail, by their places in `entries`, how they compare.
-        expected_s, took_s: how long the fits that were not done were expected to take, and took.
+        methods: most accurate first, then those that failed.
+        pairs: McNemar's test for each two methods that did not fail, by their positions in
+            `methods`.
+        expected_s, took_s: seconds that the fits were expected to take, and took; without those
+            that had finished earlier.
     """
 
-    entries: Sequence[Entry]
+    methods: Sequence[MethodResult]
     pairs: Mapping[tuple[int, int], McNemarResult]
     expected_s: float
     took_s: float
@@ -71,35 +76,34 @@ def compare(
     seed: int = 0,
     budget_s: float | None = None,
     executor: str | Executor = LOCAL,
-    board: StatusDisplay | None = None,
+    callback: Callback | None = None,
 ) -> ComparisonResult:
-    """Fit every method on every fold, and leave compare.csv and its page in `out`.
+    """Fit every method on every fold, and leave compare.csv and its report in `out`.
 
-    Stopped or killed at any moment, the same call goes on: no finished fit is repeated.
+    Stopped or killed at any moment, the same call resumes: no finished fit is repeated.
 
     Args:
-        labelled: the images; each is judged once by every method.
-        methods: what to compare.
+        labelled: the images; every method predicts each of them once.
+        methods: to compare.
         out: the folder.
         folds: equal parts, each held out in turn.
-        seed: of the division.
-        budget_s: seconds for all fits; methods that would take more than their share learn from
-            fewer images.
-        executor: where jobs run: "local", "ray" or "ray://host:port".
-        board: is told how it goes.
+        seed: of the split into folds.
+        budget_s: seconds for all fits; methods that would take too long train on fewer images.
+        executor: of the jobs, as `tenfold.jobs.run_jobs` takes it.
+        callback: its hook `on_status` is called whenever something changes.
 
     Raises:
         ExperimentError: the folder holds another comparison, or no method could be fitted.
         DataError: a class has fewer images than there are folds.
-        Interrupted: Ctrl-C or SIGTERM; the same call goes on.
+        Interrupted: Ctrl-C or SIGTERM; the same call resumes.
     """
     if folds < 2:
         raise ExperimentError(f"--folds {folds}: expected at least 2")
     folder = ExperimentFolder(out, "compare")
-    board = NullDisplay() if board is None else board
-    ground = CVSplits.of(labelled, folds, seed)
-    with folder.alone(), add_resume_hint(board):
-        return _Comparison(ground, methods, folder, executor, board).run(budget_s)
+    callback = Callback() if callback is None else callback
+    splits = CVSplits.create(labelled, folds, seed)
+    with folder.lock(), add_resume_hint(callback):
+        return _Comparison(splits, methods, folder, get_executor(executor), callback).run(budget_s)
 
 
 @dataclass(frozen=True)
@@ -107,285 +111,286 @@ class CVSplits:
     """The images on which methods are compared, and their folds.
 
     Attributes:
-        labelled: all of them.
-        divisions: each fold as `fit_job` takes it.
-        judged: int64 [n], the rows of each fold.
+        labelled: all images.
+        folds: each as `fit_job` takes it.
+        eval_rows: int64 [n] for each fold, the images that it holds out.
     """
 
     labelled: Dataset
-    divisions: Sequence[Mapping[str, int]]
-    judged: Sequence[NDArray[np.int64]]
+    folds: Sequence[Mapping[str, int]]
+    eval_rows: Sequence[NDArray[np.int64]]
 
     @classmethod
-    def of(cls, labelled: Dataset, folds: int, seed: int) -> "CVSplits":
-        """Divide images into folds."""
-        divisions = [{"index": index, "folds": folds, "seed": seed} for index in range(folds)]
-        return cls(
-            labelled,
-            divisions,
-            [fold_rows(labelled, folds, index, seed)[1] for index in range(folds)],
-        )
+    def create(cls, labelled: Dataset, folds: int, seed: int) -> "CVSplits":
+        """Split images into folds, stratified by class."""
+        each = [{"index": index, "folds": folds, "seed": seed} for index in range(folds)]
+        return cls(labelled, each, [fold_rows(labelled, **fold)[1] for fold in each])
 
     @property
-    def learned(self) -> int:
-        """Images outside a fold."""
-        return len(self.labelled) - len(self.judged[0])
+    def eval_images(self) -> int:
+        """Images of the first fold; others have as many, or one less."""
+        return len(self.eval_rows[0])
+
+    @property
+    def train_images(self) -> int:
+        """Images outside the first fold."""
+        return len(self.labelled) - self.eval_images
 
 
 class _Comparison:
-    """One comparison at work; `compare` is the way in."""
+    """One running comparison; `compare` is the entry point."""
 
     def __init__(
         self,
-        ground: CVSplits,
+        splits: CVSplits,
         methods: Sequence[Method],
         folder: ExperimentFolder,
-        executor: str | Executor,
-        board: StatusDisplay,
+        executor: Executor,
+        callback: Callback,
     ) -> None:
-        self.ground, self.folder, self.board = ground, folder, board
-        self.executor = executor
+        self.splits, self.folder, self.executor = splits, folder, executor
+        self.callback = callback
         self.device = Device.detect()
-        self.entries = [Entry(method) for method in methods]
+        self.methods = [MethodResult(method) for method in methods]
         self.identity = {
-            "data": ground.labelled.content_hash(),
-            "folds": len(ground.divisions),
-            "seed": ground.divisions[0]["seed"],
+            "data": splits.labelled.content_hash(),
+            "folds": len(splits.folds),
+            "seed": splits.folds[0]["seed"],
         }
-        self.before = folder.claim(self.identity) or {}
-        asked = {method.name for method in methods}
-        left_out = [one["method"] for one in self.before.get("methods", ())]
-        if left_out := [name for name in left_out if name not in asked]:
-            board.note(
-                f"compared here before and left out of the table now: {', '.join(left_out)} "
-                "(what they learned is kept; name them in --methods to have them back)"
+        self.earlier = folder.claim(self.identity) or {}
+        names = {method.name for method in methods}
+        earlier_names = [result["method"] for result in self.earlier.get("methods", ())]
+        if left_out := [name for name in earlier_names if name not in names]:
+            logger.info(
+                "compared here earlier and now left out of the table: %s (their fits are kept; "
+                "name them in --methods to include them)",
+                ", ".join(left_out),
             )
-        self.path = folder.jobs / "labelled.safetensors"
-        self.learn = save_dataset(ground.labelled, self.path)
-        self._owners: dict[Job, Entry] = {}
+        self.input_file = folder.jobs / "labelled.safetensors"
+        self.train_ref = save_dataset(splits.labelled, self.input_file)
 
     def run(self, budget_s: float | None) -> ComparisonResult:
-        """Estimate, fit, judge, compare."""
-        self._estimate()
-        expected_s = self._settle(budget_s)
+        """Estimate the times, fit, test the differences, and write everything."""
+        self._estimate_costs()
+        if budget_s is not None:
+            self._apply_budget(budget_s)
+        expected_s = self._log_expected_times()
         took_s = self._fit()
-        ranked = sorted(self.entries, key=rank)
+        ranked = sorted(self.methods, key=MethodResult.sort_key)
         if ranked[0].score is None:
             raise ExperimentError(
                 f"no method could be fitted: {ranked[0].method.name}: {ranked[0].reason}"
             )
-        found = ComparisonResult(ranked, self._pairs(ranked), expected_s, took_s)
-        self._write(found)
-        self.path.unlink(missing_ok=True)
-        return found
+        result = ComparisonResult(ranked, self._test_pairs(ranked), expected_s, took_s)
+        self._write(result)
+        self.input_file.unlink(missing_ok=True)
+        return result
 
-    # The time it will take
+    # Expected times
 
-    def _estimate(self) -> None:
-        """Fit every method on a few images, to tell what many will take."""
-        many = pluralize(len(self.entries), "method")
-        self.board.note(f"fitting {many} on a few images, to tell what many images will take")
-        division = self.ground.divisions[0]
-        jobs = [probe_job(entry.method, self.learn, division) for entry in self.entries]
-        for entry, result in zip(self.entries, self._run(jobs, "small fits"), strict=True):
-            if (why := failure_reason(result)) is not None:
-                entry.reason = why
-                self.board.note(f"{entry.method.name} failed: {entry.reason}")
+    def _estimate_costs(self) -> None:
+        """Fit every method on a few images, to estimate the time of the large fits."""
+        count = pluralize(len(self.methods), "method")
+        logger.info("fitting %s on a few images, to estimate the time of all fits", count)
+        first = self.splits.folds[0]
+        jobs = [estimate_job(result.method, self.train_ref, first) for result in self.methods]
+        estimates = self._run(jobs, _FitProgress(self, f"{len(jobs)} time estimates"))
+        for result, estimate in zip(self.methods, estimates, strict=True):
+            if (reason := failure_reason(estimate)) is not None:
+                result.reason = reason
+                logger.warning("%s failed: %s", result.method.name, reason)
             else:
-                entry.cost = Cost.of(entry.method, result["fits"])
+                result.cost = Cost.from_fits(result.method, estimate["fits"])
 
-    def _settle(self, budget_s: float | None) -> float:
-        """Decide who learns from how much, say what each will take, and return the seconds."""
-        if budget_s is not None:
-            self._fit_into(budget_s)
-        for entry in self._in_turn():
-            told = f"{entry.method.name}: about {format_duration(self._seconds(entry))} a fold"
-            if entry.part < 1:
-                some = round(entry.part * self.ground.learned)
-                told += f", from {some:,} of {self.ground.learned:,} images for the budget"
-            self.board.note(told)
+    def _apply_budget(self, budget_s: float) -> None:
+        """Let slow methods train on fewer images, so that all fits end within the budget.
+
+        The number of workers is that of the first call: so the fractions, and with them the jobs,
+        stay the same though a node of a cluster may be gone.
+        """
+        workers = self.earlier.get("workers") or self._workers()
+        self.earlier = {"identity": self.identity, **self.earlier, "workers": workers}
+        self.folder.write_summary(self.earlier)
+        fittable = self._by_cost()
+        fractions = apply_budget(
+            [result.cost for result in fittable if result.cost is not None],
+            budget_s,
+            train_images=self.splits.train_images,
+            eval_images=self.splits.eval_images,
+            folds=len(self.splits.folds),
+            workers=workers,
+            classes=len(self.splits.labelled.classes),
+        )
+        for result, fraction in zip(fittable, fractions, strict=True):
+            result.subset_fraction = fraction
+
+    def _log_expected_times(self) -> float:
+        """Log the expected time of each fit, and return the seconds until all have ended."""
+        fittable, folds = self._by_cost(), self.splits.folds
+        for result in fittable:
+            expected = (
+                f"{result.method.name}: about {format_duration(self._seconds(result))} a fold"
+            )
+            if result.subset_fraction < 1:
+                images = self.splits.train_images
+                subset = round(result.subset_fraction * images)
+                expected += f", on {subset:,} of {images:,} images to stay within the budget"
+            logger.info(expected)
         left = [
-            entry
-            for entry in self._in_turn()
-            for division in self.ground.divisions
-            if not self._job(entry, division).is_done(self.folder.jobs)
+            self._seconds(result)
+            for result in fittable
+            for fold in folds
+            if not self._job(result, fold).is_done(self.folder.jobs)
         ]
         if not left:
             return 0.0
-        folds, methods = len(self.ground.judged), len(self._in_turn())
-        workers = max_concurrent_jobs(self.executor, self.device.workers)
-        expected_s = makespan([self._seconds(entry) for entry in left], workers)
-        done = folds * methods - len(left)
-        self.board.note(
-            f"{folds} folds of {pluralize(methods, 'method')}, {workers} at a time: "
-            + (f"{pluralize(done, 'fit')} done before, the others take " if done else "")
-            + f"about {format_duration(expected_s)}"
+        workers, done = self._workers(), len(folds) * len(fittable) - len(left)
+        expected_s = makespan(left, workers)
+        finished = f"{pluralize(done, 'fit')} finished earlier, the others take " if done else ""
+        logger.info(
+            f"{len(folds)} folds of {pluralize(len(fittable), 'method')}, {workers} fits at a "
+            f"time: {finished}about {format_duration(expected_s)}"
         )
         return expected_s
 
-    def _fit_into(self, budget_s: float) -> None:
-        """Take images from whoever takes longest, until all fits end within the budget.
+    def _seconds(self, result: MethodResult) -> float:
+        assert result.cost is not None
+        train_images = result.subset_fraction * self.splits.train_images
+        return result.cost.seconds(train_images, self.splits.eval_images)
 
-        It counts with as many at a time as when it was first asked: so the parts, and with them
-        the jobs, stay the same though a node may be gone.
-        """
-        workers = self.before.get("workers") or max_concurrent_jobs(
-            self.executor, self.device.workers
-        )
-        self.before = {**self.before, "identity": self.identity, "workers": workers}
-        write_json(self.folder.settings, self.before)
+    def _by_cost(self) -> list[MethodResult]:
+        """Return the methods that can be fitted, fastest first: the table fills early."""
+        fittable = [result for result in self.methods if result.cost is not None]
+        return sorted(fittable, key=self._seconds)
 
-        def in_all(most_s: float) -> float:
-            for entry in able:
-                assert entry.cost is not None
-                part = entry.cost.affordable(most_s, learned, len(self.ground.judged[0]))
-                part = max(part, min(1.0, FEWEST / learned))
-                entry.part = 1.0 if learned * (1 - part) < classes else part
-            fits = [self._seconds(entry) for entry in self._in_turn() for _ in self.ground.judged]
-            return makespan(fits, workers)
+    def _workers(self) -> int:
+        return self.executor.max_concurrent_jobs(self.device.workers)
 
-        able, learned = self._in_turn(), self.ground.learned
-        classes = len(self.ground.labelled.classes)
-        low, high = 0.0, budget_s
-        for _ in range(30):
-            middle = (low + high) / 2
-            low, high = (middle, high) if in_all(middle) <= budget_s else (low, middle)
-        in_all(low)
-
-    def _seconds(self, entry: Entry) -> float:
-        assert entry.cost is not None
-        return entry.cost.seconds(entry.part * self.ground.learned, len(self.ground.judged[0]))
-
-    def _in_turn(self) -> list[Entry]:
-        """Return who can be fitted, quickest first: so the table fills early."""
-        able = [entry for entry in self.entries if entry.cost is not None]
-        return sorted(able, key=self._seconds)
-
-    # Fitting
+    # Fits
 
     def _fit(self) -> float:
-        """Fit all, fill in the results, and return the seconds that it took."""
-        self._owners = {
-            self._job(entry, division): entry
-            for entry in self._in_turn()
-            for division in self.ground.divisions
+        """Fit every method on every fold, and return the seconds that it took."""
+        owners = {
+            self._job(result, fold): result
+            for result in self._by_cost()
+            for fold in self.splits.folds
         }
         started = time.perf_counter()
-        jobs = list(self._owners)
-        for job, result in zip(jobs, self._run(jobs, "fits"), strict=True):
-            if isinstance(result, JobFailure):
-                self._owners[job].reason = result.reason
+        self._run(list(owners), _FitProgress(self, f"{len(owners)} fits", owners))
         return time.perf_counter() - started
 
-    def _job(self, entry: Entry, division: Mapping[str, int]) -> Job:
-        return fit_job(entry.method, self.learn, division, part=entry.part)
+    def _job(self, result: MethodResult, fold: Mapping[str, int]) -> Job:
+        return fit_job(result.method, self.train_ref, fold, subset_fraction=result.subset_fraction)
 
-    def _run(self, jobs: Sequence[Job], what: str) -> list[Any]:
-        """Run jobs and tell how they go."""
+    def _run(self, jobs: Sequence[Job], progress: JobProgress) -> list[Any]:
         return run_jobs(
             jobs,
             self.folder.jobs,
             executor=self.executor,
-            input_files=[self.path],
-            callback=_FitProgress(self, f"of {len(jobs)} {what} done"),
+            input_files=[self.input_file],
+            callback=progress,
             workers=self.device.workers,
             cores_per_job=1,  # every method is timed on one core
             keep_going=True,
         )
 
-    def take(self, job: Job, result: Mapping[str, Any]) -> None:
-        """Fill in the result of one fold, and tell of a method when it has all."""
-        entry = self._owners.get(job)
-        if entry is None:  # a small fit
+    def add_fold(self, method: MethodResult, result: JobFailure | Mapping[str, Any]) -> None:
+        """Take the result of one fold, and log the score of a method that has all."""
+        if (reason := failure_reason(result)) is not None:
+            method.reason = reason
+            logger.warning("%s failed: %s", method.method.name, reason)
             return
-        if "failed" in result:
-            entry.reason = result["failed"]
-            self.board.note(f"{entry.method.name} failed: {entry.reason}")
-            return
-        entry.results.append(result)
-        if entry.score is not None and len(entry.results) == len(self.ground.divisions):
-            self.board.note(f"{entry.method.name}: {entry.score}, {entry.fit_s:.1f} s a fit")
-
-    # Telling
+        assert not isinstance(result, JobFailure)
+        method.folds.append(result)
+        if method.score is not None and len(method.folds) == len(self.splits.folds):
+            logger.info("%s: %s, %.1f s per fit", method.method.name, method.score, method.fit_s)
 
     def show(self, line: str) -> None:
-        """Show how the methods stand."""
-        ranked = sorted((entry for entry in self.entries if entry.results), key=rank)
-        header = ("method", "accuracy", "folds", "fit, s", "1,000 answers, s", "size, kB")
+        """Show all methods that have a result."""
+        fitted = [result for result in self.methods if result.folds]
         rows = [
             (
-                entry.method.name,
-                "failed" if entry.score is None else f"{entry.score.accuracy:.4f}",
-                f"{len(entry.results)}",
-                f"{entry.fit_s:.1f}",
-                f"{entry.predict_s_per_1000:.3f}",
-                f"{entry.mean('bytes') / 1000:,.0f}",
+                result.method.name,
+                "failed" if result.score is None else f"{result.score.accuracy:.4f}",
+                f"{len(result.folds)}",
+                f"{result.fit_s:.1f}",
+                f"{result.predict_s_per_1000:.3f}",
+                f"{result.mean('model_bytes') / 1000:,.0f}",
             )
-            for entry in ranked
+            for result in sorted(fitted, key=MethodResult.sort_key)
         ]
-        self.board.show(Standing(line, header, rows))
+        self.callback.on_status(Status(line, STATUS_COLUMNS, rows))
 
-    def _pairs(self, ranked: Sequence[Entry]) -> dict[tuple[int, int], McNemarResult]:
-        """Test every two methods on all images, each judged once by each."""
-        right = [self._is_right(entry) for entry in ranked if entry.score is not None]
+    # Results
+
+    def _test_pairs(self, ranked: Sequence[MethodResult]) -> dict[tuple[int, int], McNemarResult]:
+        """Test each two methods on all images, each predicted once by both."""
+        correct = [self._correct(result) for result in ranked if result.score is not None]
         return {
-            (one, other): mcnemar(right[one], right[other])
-            for one, other in combinations(range(len(right)), 2)
+            (first, second): mcnemar(correct[first], correct[second])
+            for first, second in combinations(range(len(correct)), 2)
         }
 
-    def _is_right(self, entry: Entry) -> NDArray[np.bool_]:
-        labels = self.ground.labelled.require_labels()
-        right = np.empty(len(labels), np.bool_)
-        for rows, division in zip(self.ground.judged, self.ground.divisions, strict=True):
-            answers = read_answers(self.folder.jobs / self._job(entry, division).id)
-            right[rows] = answers == labels[rows]
-        return right
+    def _correct(self, result: MethodResult) -> NDArray[np.bool_]:
+        """Return bool [N], whether each image was predicted correctly."""
+        labels = self.splits.labelled.require_labels()
+        correct = np.empty(len(labels), np.bool_)
+        for rows, fold in zip(self.splits.eval_rows, self.splits.folds, strict=True):
+            predicted = read_predicted(self.folder.jobs / self._job(result, fold).id)
+            correct[rows] = predicted == labels[rows]
+        return correct
 
-    def _place(self) -> str:
-        if self.executor != LOCAL:
+    def _hardware(self) -> str:
+        """Return what each fit ran on, in words."""
+        if self.executor.is_remote:
             return "one core or GPU of the cluster"
         return "one core" if self.device.workers is None else "one core, networks on a GPU"
 
-    def _write(self, found: ComparisonResult) -> None:
-        told = [entry.to_json() for entry in found.entries]
-        write_csv(self.folder.table, COLUMNS, [row_of(one) for one in told])
+    def _write(self, result: ComparisonResult) -> None:
+        methods = [each.to_json() for each in result.methods]
+        write_csv(self.folder.table, COLUMNS, [_csv_row(each) for each in methods])
         pairs = [
-            {"methods": [told[one]["method"], told[other]["method"]], **vars(pair)}
-            for (one, other), pair in found.pairs.items()
+            {"methods": [methods[first]["method"], methods[second]["method"]], **vars(test)}
+            for (first, second), test in result.pairs.items()
         ]
-        about = {
+        summary = {
             "identity": self.identity,
-            "images": len(self.ground.labelled),
-            "learned": self.ground.learned,
-            "place": self._place(),
-            "workers": self.before.get("workers"),
-            "methods": told,
+            "images": len(self.splits.labelled),
+            "train_images": self.splits.train_images,
+            "hardware": self._hardware(),
+            "workers": self.earlier.get("workers"),
+            "methods": methods,
             "pairs": pairs,
-            "expected_s": found.expected_s,
-            "took_s": found.took_s,
+            "expected_s": result.expected_s,
+            "took_s": result.took_s,
         }
-        write_json(self.folder.settings, about)
-        write_compare_page(about, self.folder.report, self.folder.figures)
+        self.folder.write_summary(summary)
+        write_compare_page(summary, self.folder.report, self.folder.figures)
 
 
-class _FitProgress(JobCallback):
-    """Fills in the entries as their fits end."""
+def _csv_row(method: Mapping[str, Any]) -> list[Any]:
+    """Return the `COLUMNS` of a method's JSON; None where it has no value."""
+    low, high = method.get("interval", (None, None))
+    return [{**method, "low": low, "high": high}.get(column) for column in COLUMNS]
 
-    def __init__(self, comparison: _Comparison, of_all: str) -> None:
-        self._comparison, self._of_all, self._ended = comparison, of_all, 0
 
-    def on_job_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
-        self._show()
+class _FitProgress(JobProgress):
+    """Adds the results of fits to their methods; jobs without an owner are time estimates."""
 
-    def on_job_end(self, job: Job, result: Any) -> None:
-        self._ended += 1
-        self._comparison.take(job, result)
-        self._show()
+    def __init__(
+        self,
+        comparison: _Comparison,
+        total: str,
+        owners: Mapping[Job, MethodResult] | None = None,
+    ) -> None:
+        super().__init__()
+        self._comparison, self._total, self._owners = comparison, total, owners or {}
 
-    def on_job_failure(self, job: Job, failure: JobFailure) -> None:
-        self._ended += 1
-        tolerable_failure(job, failure)
-        self._show()
+    def on_result(self, job: Job, result: JobFailure | Mapping[str, Any]) -> None:
+        """Add the result of a fold."""
+        if job in self._owners:
+            self._comparison.add_fold(self._owners[job], result)
 
-    def _show(self) -> None:
-        self._comparison.show(f"{self._ended} {self._of_all}")
+    def on_change(self, job: Job) -> None:
+        """Show the table."""
+        self._comparison.show(f"{self.ended} of {self._total} done")

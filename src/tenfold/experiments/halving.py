@@ -1,81 +1,92 @@
-"""A race of many trials: all begin cheap, and the best third goes on at three times the cost.
+"""Successive halving: every trial starts on a small budget, the best third gets three times more.
 
-Successive halving (Jamieson and Talwalkar, 'Non-stochastic best arm identification and
-hyperparameter optimization', AISTATS 2016), by thirds as in Hyperband. Each rung waits for all of
-its trials: so who goes on does not depend on which process was quicker or was killed, and equal
-seeds give equal races.
+Jamieson and Talwalkar, 'Non-stochastic best arm identification and hyperparameter optimization',
+AISTATS 2016, with the reduction factor 3 of Hyperband. Each rung waits for all of its trials, so
+which trials are promoted depends neither on the order in which processes finish nor on a kill, and
+equal seeds give equal searches.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tenfold.formatting import format_duration
 from tenfold.recipe import Recipe
 
-REDUCTION: Final = 3
-MOST_RUNGS: Final = 3
-LEAST_SHARE: Final = float(REDUCTION) ** (1 - MOST_RUNGS)  # of a whole training: the first rung
+REDUCTION_FACTOR: Final = 3
+MAX_RUNGS: Final = 3
+MIN_BUDGET_FRACTION: Final = float(REDUCTION_FACTOR) ** (1 - MAX_RUNGS)
+
+TrialState = Literal["waiting", "running", "pruned", "complete", "failed", "skipped", "out of time"]
 
 
 @dataclass(frozen=True)
 class Rung:
-    """How much of a whole training a trial gets.
+    """How much of a full training a trial gets.
 
     Attributes:
-        share: of the cost of a whole training, epochs × images.
+        budget_fraction: of the cost of a full training, epochs × images.
     """
 
-    share: float
+    budget_fraction: float
 
     @property
-    def last(self) -> bool:
-        """Whether it is the whole."""
-        return self.share == 1
+    def is_last(self) -> bool:
+        """Whether it is a full training."""
+        return self.budget_fraction == 1
 
     @property
     def step(self) -> int:
-        """The share as a whole number: 1, 3, and 9 for the whole."""
-        return round(self.share / LEAST_SHARE)
+        """The budget as a whole number, for Optuna: 1, 3, and 9 for a full training."""
+        return round(self.budget_fraction / MIN_BUDGET_FRACTION)
 
-    def cut(self, recipe: Recipe) -> tuple[Recipe, float]:
-        """Return the recipe with fewer epochs, and which part of the images it learns from.
+    def scale_recipe(self, recipe: Recipe) -> tuple[Recipe, float]:
+        """Return the recipe with fewer epochs, and the fraction of the images to train on.
 
-        Both shrink alike, as far as whole epochs allow; schedules fit themselves to the length.
+        Both shrink by the same factor, as far as whole epochs allow; the learning rate schedule
+        adapts to the number of epochs.
         """
-        if self.last:
+        if self.is_last:
             return recipe, 1.0
-        whole = recipe.training.max_epochs
-        epochs = max(1, round(whole * self.share**0.5))
-        part = min(1.0, self.share * whole / epochs)
-        return recipe.with_overrides({"training": {"max_epochs": epochs}}), part
+        max_epochs = recipe.training.max_epochs
+        epochs = max(1, round(max_epochs * self.budget_fraction**0.5))
+        subset_fraction = min(1.0, self.budget_fraction * max_epochs / epochs)
+        return recipe.with_overrides({"training": {"max_epochs": epochs}}), subset_fraction
 
 
-def rungs(trials: int) -> list[Rung]:
-    """Return the rungs for so many trials: three, or fewer for a handful."""
+def make_rungs(trials: int) -> list[Rung]:
+    """Return the rungs for a number of trials: three, or fewer for fewer than nine trials."""
     count = 1
-    while count < MOST_RUNGS and trials >= REDUCTION**count:
+    while count < MAX_RUNGS and trials >= REDUCTION_FACTOR**count:
         count += 1
-    return [Rung(float(REDUCTION) ** -left) for left in reversed(range(count))]
+    return [Rung(float(REDUCTION_FACTOR) ** -left) for left in reversed(range(count))]
 
 
 @dataclass(frozen=True)
 class RungResult:
-    """What one trial reached on one rung, over all folds; `share` is the rung's."""
+    """The result of one trial on one rung, over all folds; `budget_fraction` is the rung's.
 
-    share: float
+    Attributes:
+        correct, n: correct predictions, of how many images.
+        loss: mean negative log-likelihood, in nats.
+        train_s: seconds of training, summed over the folds.
+    """
+
+    budget_fraction: float
     correct: int
     n: int
     loss: float
     train_s: float
 
     @classmethod
-    def over(cls, results: Sequence[Mapping[str, Any]], share: float) -> "RungResult":
-        """Add up the results of `train_and_evaluate_trial` on several folds."""
+    def from_folds(
+        cls, results: Sequence[Mapping[str, Any]], budget_fraction: float
+    ) -> "RungResult":
+        """Pool the results that `train_and_evaluate_trial` returned for each fold."""
         n = sum(result["n"] for result in results)
         return cls(
-            share=share,
+            budget_fraction=budget_fraction,
             correct=sum(result["correct"] for result in results),
             n=n,
             loss=sum(result["loss"] * result["n"] for result in results) / n,
@@ -84,89 +95,105 @@ class RungResult:
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers."""
+        """Fraction of correct predictions."""
         return self.correct / self.n
 
 
 @dataclass
-class Entry:
-    """One trial: what was drawn, and how far it got.
+class Trial:
+    """One trial: its parameters and its results.
 
     Attributes:
-        number: in the study, counted from 0; where machines share one, not all of its numbers
-            are in the table.
-        drawn: as Optuna has it, by place.
-        recipe: None if what was drawn is impossible together.
-        reached: on each rung that it ran, from the first.
-        state: "waiting", "running", "stopped early", "complete", "failed"; or for want of time
-            "not begun", and "out of time" after its first rung.
+        number: in the study, counted from 0; where machines share a study, the table may skip
+            numbers.
+        params: as Optuna has them, by parameter name.
+        recipe: None if the parameters are invalid together.
+        results: one for each rung that it finished, from the first.
+        state: "waiting", "running", "pruned", "complete" or "failed"; with a time budget also
+            "skipped", if there was no time for its first rung, or "out of time" after that.
         reason: why it failed.
     """
 
     number: int
-    drawn: Mapping[str, Any]
+    params: Mapping[str, Any]
     recipe: Recipe | None
-    reached: list[RungResult] = field(default_factory=list)
-    state: str = "waiting"
+    results: list[RungResult] = field(default_factory=list)
+    state: TrialState = "waiting"
     reason: str = ""
 
-    def rank(self) -> tuple[float, ...]:
-        """Sort by this, best first: share of a whole training, accuracy, loss, number."""
-        if not self.reached:
+    @property
+    def last(self) -> RungResult | None:
+        """The result on the highest rung that it finished."""
+        return self.results[-1] if self.results else None
+
+    @property
+    def train_s(self) -> float:
+        """Seconds of training on all rungs."""
+        return sum(result.train_s for result in self.results)
+
+    def sort_key(self) -> tuple[float, ...]:
+        """Sort by this, best first: budget fraction, accuracy, loss, number."""
+        if self.last is None:
             return (0, 0, 0, self.number)
-        last = self.reached[-1]
-        return (-last.share, -last.accuracy, last.loss, self.number)
+        return (-self.last.budget_fraction, -self.last.accuracy, self.last.loss, self.number)
 
 
-def promoted(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the best third of those that ran, rounded up, in the order of their numbers."""
-    ran = sorted(entries, key=Entry.rank)
-    return sorted(ran[: -(-len(ran) // REDUCTION)], key=lambda entry: entry.number)
+def promoted(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the best third of trials that finished a rung, rounded up, ordered by number."""
+    ranked = sorted(trials, key=Trial.sort_key)
+    return sorted(ranked[: -(-len(ranked) // REDUCTION_FACTOR)], key=lambda trial: trial.number)
 
 
-def race(
-    entries: Sequence[Entry],
-    steps: Sequence[Rung],
-    run: Callable[[Rung, int, Sequence[Entry]], None],
-    close: Callable[[Entry], None],
+def successive_halving(
+    trials: Sequence[Trial],
+    rungs: Sequence[Rung],
+    train: Callable[[Rung, int, Sequence[Trial]], None],
+    on_trial_end: Callable[[Trial], None],
 ) -> None:
-    """Let `entries` race: `run` trains some of them on a rung and fills in what they reached.
-
-    An entry that did not get a rung further, for want of time, stays where it is. `close` is told
-    of every entry that is finished.
-    """
-    alive = [entry for entry in entries if entry.state != "failed"]
-    for index, rung in enumerate(steps):
-        run(rung, index, alive)
-        ran = [entry for entry in alive if len(entry.reached) > index]
-        add_resume_hint = [] if rung.last else promoted(ran)
-        for entry in alive:
-            if entry.state == "failed":
-                close(entry)
-            elif entry in ran and entry not in add_resume_hint:
-                entry.state = "complete" if rung.last else "stopped early"
-                close(entry)
-        alive = add_resume_hint
-
-
-class Budget:
-    """When each rung must begin no more: the time is shared equally among them.
+    """Train trials rung by rung, and promote the best third of each rung to the next.
 
     Args:
-        seconds: in all; None is without end.
-        stages: how many rungs there are.
+        trials: all of them; those that have failed already are left out.
+        rungs: from the smallest budget to a full training.
+        train: trains trials on a rung (with its index) and appends their results. A trial without
+            a result on this rung, for want of time, stays where it is.
+        on_trial_end: is called once for every trial that is pruned, complete or failed.
+    """
+    active = [trial for trial in trials if trial.state != "failed"]
+    for index, rung in enumerate(rungs):
+        train(rung, index, active)
+        trained = [trial for trial in active if len(trial.results) > index]
+        next_trials = [] if rung.is_last else promoted(trained)
+        for trial in active:
+            if trial.state == "failed":
+                on_trial_end(trial)
+            elif trial in trained and trial not in next_trials:
+                trial.state = "complete" if rung.is_last else "pruned"
+                on_trial_end(trial)
+        active = next_trials
+
+
+class TimeBudget:
+    """Decides when each rung must start no more jobs: rungs share the time equally.
+
+    Args:
+        seconds: for all rungs; None means no limit.
+        rungs: how many there are.
     """
 
-    def __init__(self, seconds: float | None, stages: int) -> None:
-        self._seconds, self._stages = seconds, stages
-        self._stage, self._started = 0, time.monotonic()
+    def __init__(self, seconds: float | None, rungs: int) -> None:
+        self._seconds, self._rungs = seconds, rungs
+        self._rung, self._started = 0, time.monotonic()
 
-    def next_stage(self) -> Callable[[], bool]:
-        """Return what says whether a job of the next rung may begin; the first always may."""
-        self._stage += 1
+    def next_rung(self) -> Callable[[], bool]:
+        """Return a function that tells whether a job of the next rung may start.
+
+        The first job of a rung always may.
+        """
+        self._rung += 1
         if self._seconds is None:
             return lambda: True
-        deadline = self._started + self._seconds * self._stage / self._stages
+        deadline = self._started + self._seconds * self._rung / self._rungs
         first = True
 
         def may_start() -> bool:
@@ -178,40 +205,42 @@ class Budget:
 
 
 class Eta:
-    """How long races will still take, from what was done since the start.
+    """Estimates the time that is left, from the speed since the start.
 
     Args:
-        races: how many trials are in each.
-        folds: trainings that each trial takes on each rung.
+        brackets: the number of trials in each run of successive halving.
+        folds: trainings of each trial on each rung.
     """
 
-    def __init__(self, races: Sequence[int], folds: int) -> None:
+    def __init__(self, brackets: Sequence[int], folds: int) -> None:
         self._left = sum(
-            rung.share * folds * count for size in races for rung, count in _planned(size)
+            rung.budget_fraction * folds * count
+            for trials in brackets
+            for rung, count in _trials_on_rungs(trials)
         )
         self._done, self._started = 0.0, time.monotonic()
 
-    def did(self, share: float) -> None:
-        """Count a training of `share` of a whole one."""
-        self._left -= share
-        self._done += share
+    def add_done(self, budget_fraction: float) -> None:
+        """Count a training that ended."""
+        self._left -= budget_fraction
+        self._done += budget_fraction
 
-    def skipped(self, share: float) -> None:
-        """Count one that was done before, or will not be done."""
-        self._left -= share
+    def add_skipped(self, budget_fraction: float) -> None:
+        """Count a training that had finished earlier, or will not be done."""
+        self._left -= budget_fraction
 
-    def left(self) -> str:
-        """Say how long it will still take."""
+    def format(self) -> str:
+        """Return the time left as text: "2:01:40 left"."""
         if not self._done:
-            return "no trial is done yet"
+            return "no trial has finished yet"
         seconds_each = (time.monotonic() - self._started) / self._done
         return f"{format_duration(max(0.0, self._left) * seconds_each)} left"
 
 
-def _planned(trials: int) -> list[tuple[Rung, int]]:
-    """Return the rungs of a race, and how many trials run on each."""
-    planned = []
-    for rung in rungs(trials):
-        planned.append((rung, trials))
-        trials = -(-trials // REDUCTION)
-    return planned
+def _trials_on_rungs(trials: int) -> list[tuple[Rung, int]]:
+    """Return the rungs of one bracket with the number of trials on each."""
+    counts = []
+    for rung in make_rungs(trials):
+        counts.append((rung, trials))
+        trials = -(-trials // REDUCTION_FACTOR)
+    return counts

@@ -1,10 +1,12 @@
-"""One training by a recipe, judged on images that it did not learn: a job.
+"""One training by a recipe, evaluated on images that were not trained on: a job.
 
-Trials of a search and the trainings that try its winner again are this, and so are the networks
-in a comparison.
+The trials of a search are such jobs, one for each fold and rung, and so are the trainings of the
+paired test that follows it.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -15,44 +17,49 @@ from numpy.typing import NDArray
 
 from tenfold.data.dataset import Dataset, load_dataset
 from tenfold.data.splits import fold_rows, split_rows
-from tenfold.errors import JobError, RecipeError
+from tenfold.errors import Interrupted, JobError, RecipeError
+from tenfold.experiments.halving import Eta, Rung, RungResult, Trial
 from tenfold.formatting import pluralize
-from tenfold.jobs import Emit, Job, JobFailure
+from tenfold.jobs import SKIPPED, Emit, Job, JobCallback, JobFailure
 from tenfold.metrics import AccuracyDifference, accuracy_difference, evaluate_probabilities
 from tenfold.predictions import Predictions
 from tenfold.recipe import METADATA_FIELDS, Recipe
 from tenfold.run_folder import RunFolder
-from tenfold.training.callbacks import JobReporter
-from tenfold.training.train import fit_single
+from tenfold.training.callbacks import Callback, JobReporter
+from tenfold.training.loop import fit_single
+
+logger = logging.getLogger(__name__)
 
 TASK = "tenfold.experiments.trial:train_and_evaluate_trial"
+
+JobResult = JobFailure | Mapping[str, Any]
 
 
 def trial_job(
     name: str,
     recipe: Recipe,
-    learn: Mapping[str, str],
+    train_ref: Mapping[str, str],
     *,
-    judge: Mapping[str, str] | None = None,
+    eval_ref: Mapping[str, str] | None = None,
     fold: Mapping[str, int] | None = None,
-    part: float = 1.0,
+    subset_fraction: float = 1.0,
 ) -> Job:
     """Describe one training.
 
     Args:
         name: for messages.
         recipe: of one network.
-        learn: the reference of the images to learn from, laid down beside the jobs.
-        judge: likewise those to judge by; or None, and a fold of the first is held out:
+        train_ref: reference to the images to train on, saved beside the jobs.
+        eval_ref: likewise to those to evaluate on; None holds a fold of the first out instead:
         fold: "index", "folds" and "seed" of `tenfold.data.splits.fold_rows`.
-        part: of the images to learn from, stratified by class.
+        subset_fraction: of the images to train on, stratified by class.
     """
     description = {
         "recipe": recipe.model_dump(mode="json", exclude=METADATA_FIELDS),
-        "learn": dict(learn),
-        "judge": None if judge is None else dict(judge),
+        "train": dict(train_ref),
+        "eval": None if eval_ref is None else dict(eval_ref),
         "fold": None if fold is None else dict(fold),
-        "part": part,
+        "subset_fraction": subset_fraction,
     }
     return Job(TASK, description, name)
 
@@ -63,154 +70,259 @@ def train_and_evaluate_trial(
     """Do the job that `trial_job` described.
 
     Returns:
-        "correct" and "n" on the images judged, "loss" in nats, "images" learned from, "epochs" and
-        "train_s"; or "failed" with a sentence if this recipe cannot be trained.
+        "correct" and "n" on the images held out, "loss" in nats, "train_images", "epochs" and
+        "train_s"; or "failed" with the reason if this recipe cannot be trained.
     """
     recipe = Recipe.model_validate(description["recipe"])
-    learn, judge = load_split(description, folder.parent)
-    learn = subsample(learn, description["part"], recipe.split_seed)
+    train_set, eval_set = load_split(description, folder.parent)
+    train_set = subsample(train_set, description["subset_fraction"], recipe.split_seed)
     run = RunFolder(folder)
     try:
-        learned = fit_single(learn, recipe, run, listener=JobReporter(emit))
+        trained = fit_single(train_set, recipe, run, callbacks=[JobReporter(emit)])
     except RecipeError as error:
         return {"failed": "; ".join(error.problems)}
-    probabilities = learned.recognizer.predict_proba(judge)
-    found = evaluate_probabilities(probabilities, judge.require_labels(), judge.classes)
-    Predictions.from_probabilities(judge, probabilities, dataset_sha256=judge.content_hash()).save(
-        run.predictions
-    )
-    run.checkpoint.unlink(missing_ok=True)  # the largest file, and nobody goes on from here
+    trained.recognizer.save(run.recognizer)
+    probabilities = trained.recognizer.predict_proba(eval_set)
+    evaluation = evaluate_probabilities(probabilities, eval_set.require_labels(), eval_set.classes)
+    Predictions.from_probabilities(
+        eval_set, probabilities, dataset_sha256=eval_set.content_hash()
+    ).save(run.predictions)
+    run.checkpoint.unlink(missing_ok=True)  # the largest file, and no training resumes from it
     return {
-        "correct": found.score.correct,
-        "n": found.score.n,
-        "loss": found.loss,
-        "images": len(learn),
-        "epochs": len(learned.history),
-        "train_s": learned.train_s,
+        "correct": evaluation.score.correct,
+        "n": evaluation.score.n,
+        "loss": evaluation.loss,
+        "train_images": len(train_set),
+        "epochs": len(trained.history),
+        "train_s": trained.train_s,
     }
 
 
-def load_split(description: Mapping[str, Any], shelf_folder: Path) -> tuple[Dataset, Dataset]:
-    """Return the images to learn from and those to judge by, as a description has them."""
-    learn = load_dataset(shelf_folder, description["learn"])
-    if description["judge"] is not None:
-        return learn, load_dataset(shelf_folder, description["judge"])
-    division = description["fold"]
-    rows, held_out = fold_rows(learn, division["folds"], division["index"], division["seed"])
-    return learn.select(rows), learn.select(held_out)
+def load_split(description: Mapping[str, Any], folder: Path) -> tuple[Dataset, Dataset]:
+    """Return the images to train on and those to evaluate on that a job's description names.
+
+    Args:
+        description: with "train", "eval" and "fold" as `trial_job` has them.
+        folder: where the datasets are saved.
+    """
+    labelled = load_dataset(folder, description["train"])
+    if description["eval"] is not None:
+        return labelled, load_dataset(folder, description["eval"])
+    fold = description["fold"]
+    train_rows, eval_rows = fold_rows(labelled, fold["folds"], fold["index"], fold["seed"])
+    return labelled.select(train_rows), labelled.select(eval_rows)
 
 
-def subsample(dataset: Dataset, part: float, seed: int) -> Dataset:
-    """Return `part` of the images, stratified by class; all where next to all are asked for."""
-    if len(dataset) - ceil(part * len(dataset)) < len(dataset.classes):
+def subsample(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """Return a fraction of the images, stratified by class.
+
+    All are returned where fewer would be left out than there are classes.
+    """
+    if len(dataset) - ceil(fraction * len(dataset)) < len(dataset.classes):
         return dataset
-    _, rows = split_rows(dataset, part, seed)
+    _, rows = split_rows(dataset, fraction, seed)
     return dataset.select(rows)
 
 
-def failure_reason(result: JobFailure | Mapping[str, Any]) -> str | None:
-    """Return why a job of an experiment came to nothing; None if it came to something."""
+def failure_reason(result: JobResult) -> str | None:
+    """Return why a job of an experiment failed; None if it did not."""
     return result.reason if isinstance(result, JobFailure) else result.get("failed")
 
 
 def tolerable_failure(job: Job, failure: JobFailure) -> JobFailure:
-    """Return the failure of one job that an experiment can live with.
+    """Return a failure of one job that the experiment survives.
 
-    What cannot be trained says so in its result, and a process that is killed may be too large for
-    the memory. Anything else would befall the other jobs too: a full disk, or a bug of ours.
+    A recipe that cannot be trained says so in its result, and a process that is killed may need
+    too much memory. Any other failure would happen to the other jobs too: a full disk, or a bug.
 
     Raises:
-        JobError: it is such a thing. What is finished is kept.
+        JobError: the failure is of the other kind. Finished jobs are kept.
     """
     if failure.kind == "error":
         raise JobError(f"{job.name}: {failure.reason}")
     return failure
 
 
-@dataclass(frozen=True)
-class PairedTest:
-    """What came of training both again.
+@contextmanager
+def add_resume_hint(callback: Callback) -> Iterator[None]:
+    """Let an interrupt say how to resume, and tear down `callback` at the end."""
+    try:
+        yield
+    except Interrupted as interrupt:
+        raise Interrupted(f"{interrupt}; the same command resumes from there") from interrupt
+    finally:
+        callback.teardown()
+
+
+class JobProgress(JobCallback):
+    """Counts the jobs of an experiment that have ended, and raises what it does not survive.
 
     Attributes:
-        n: images set aside.
-        start, winner: accuracy of each on them, by seed.
-        difference: winner minus start.
+        started: the jobs that ran, and were not done before.
+        ended: how many are done, failed or skipped.
+    """
+
+    def __init__(self) -> None:
+        self.started: set[Job] = set()
+        self.ended = 0
+
+    def on_job_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
+        """Remember that the job runs."""
+        self.started.add(job)
+        self.on_change(job)
+
+    def on_job_end(self, job: Job, result: Any) -> None:
+        """Count the job."""
+        self.ended += 1
+        self.on_result(job, result)
+        self.on_change(job)
+
+    def on_job_failure(self, job: Job, failure: JobFailure) -> None:
+        """Count the job, if the experiment survives the failure."""
+        self.on_job_end(job, tolerable_failure(job, failure))
+
+    def on_result(self, job: Job, result: JobResult) -> None:
+        """A job ended; subclasses take its result."""
+
+    def on_change(self, job: Job) -> None:
+        """A job runs or ended; subclasses show it."""
+
+
+class RungProgress(JobProgress):
+    """Updates trials as the jobs of a rung run and end."""
+
+    def __init__(
+        self,
+        rung: Rung,
+        owners: Mapping[Job, Sequence[Trial]],
+        folds: int,
+        on_change: Callable[[], None],
+        eta: Eta | None,
+    ) -> None:
+        super().__init__()
+        self._rung, self._owners, self._folds = rung, owners, folds
+        self._on_change, self._eta = on_change, eta
+        self._results: dict[int, list[JobResult]] = {}
+
+    def on_job_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
+        """Mark the trials as running."""
+        for trial in self._owners[job]:
+            trial.state = "running"
+        super().on_job_progress(job, progress)
+
+    def on_result(self, job: Job, result: JobResult) -> None:
+        """Keep the result of a fold, and update a trial that has all."""
+        if self._eta is not None:
+            add = self._eta.add_done if job in self.started else self._eta.add_skipped
+            add(self._rung.budget_fraction)
+        for trial in self._owners[job]:
+            results = self._results.setdefault(trial.number, [])
+            results.append(result)
+            if len(results) == self._folds:
+                _update(trial, results, self._rung)
+
+    def on_change(self, job: Job) -> None:
+        """Pass it on."""
+        self._on_change()
+
+
+def _update(trial: Trial, results: Sequence[Any], rung: Rung) -> None:
+    """Take the results of all folds of a trial on a rung."""
+    if SKIPPED in results:
+        trial.state = "out of time" if trial.results else "skipped"
+    elif reasons := [reason for reason in map(failure_reason, results) if reason is not None]:
+        trial.state, trial.reason = "failed", reasons[0]
+        logger.warning("trial %d failed: %s", trial.number, reasons[0])
+    else:
+        trial.results.append(RungResult.from_folds(results, rung.budget_fraction))
+        trial.state = "waiting"
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Baseline and winner, both trained again on the same seeds and evaluated on the same images.
+
+    Attributes:
+        n: test images, which took no part in the search.
+        baseline, winner: accuracy of each on them, by seed.
+        difference: winner minus baseline.
     """
 
     n: int
-    start: tuple[float, ...]
+    baseline: tuple[float, ...]
     winner: tuple[float, ...]
     difference: AccuracyDifference
 
     @property
-    def better(self) -> bool:
-        """Whether the interval of the difference lies above 0."""
+    def is_better(self) -> bool:
+        """Whether the interval of the difference is above 0."""
         return self.difference.low > 0
 
-    def sentence(self) -> str:
-        """Say it in words."""
-        found = self.difference
-        told = (
-            f"on {pluralize(self.n, 'image')} set aside, {pluralize(len(self.start), 'seed')}: start "
-            f"{np.mean(self.start):.4f}, winner {np.mean(self.winner):.4f}, difference "
-            f"{found.mean:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f})"
+    def summary(self) -> str:
+        """Return the result in words."""
+        difference = self.difference
+        result = (
+            f"on {pluralize(self.n, 'test image')}, {pluralize(len(self.baseline), 'seed')}: "
+            f"baseline {np.mean(self.baseline):.4f}, winner {np.mean(self.winner):.4f}, difference "
+            f"{difference.mean:+.4f} "
+            f"(95% interval {difference.low:+.4f} to {difference.high:+.4f})"
         )
-        if self.better:
-            return f"{told}: the winner is better"
-        if found.high < 0:
-            return f"{told}: the winner is worse, what the search saw was luck"
-        return f"{told}: no difference is shown, the winner may have been lucky"
+        if self.is_better:
+            return f"{result}: the winner is better"
+        if difference.high < 0:
+            return f"{result}: the winner is worse, its lead in the search was sampling variance"
+        return f"{result}: no significant difference, its lead may be sampling variance"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
+        """Return everything as JSON values."""
         return {
             "n": self.n,
-            "start": list(self.start),
+            "baseline": list(self.baseline),
             "winner": list(self.winner),
             "difference": vars(self.difference),
-            "better": self.better,
-            "sentence": self.sentence(),
+            "is_better": self.is_better,
+            "summary": self.summary(),
         }
 
 
 def paired_test_jobs(
     recipes: Mapping[str, Recipe],
     seeds: int,
-    learn: Mapping[str, str],
-    judge: Mapping[str, str],
+    train_ref: Mapping[str, str],
+    eval_ref: Mapping[str, str],
 ) -> dict[str, list[Job]]:
-    """Describe the trainings of "start" and "winner" on each seed from 0 on."""
+    """Describe the trainings of "baseline" and "winner" on each seed from 0 on."""
     return {
-        who: [
+        which: [
             trial_job(
-                f"{who}, seed {seed}",
+                f"{which}, seed {seed}",
                 recipe.model_copy(update={"seed": seed}),
-                learn,
-                judge=judge,
+                train_ref,
+                eval_ref=eval_ref,
             )
             for seed in range(seeds)
         ]
-        for who, recipe in recipes.items()
+        for which, recipe in recipes.items()
     }
 
 
 def read_paired_test(jobs: Mapping[str, Sequence[Job]], folder: Path) -> PairedTest:
-    """Return what came of finished `jobs` in `folder`."""
-    right = {
-        who: np.stack([_is_right(folder / job.id) for job in theirs])
-        for who, theirs in jobs.items()
-    }
-    start, winner = right["start"], right["winner"]
+    """Return the result of the finished `paired_test_jobs` in `folder`."""
+    baseline, winner = (
+        np.stack([_correct(folder / job.id) for job in jobs[which]])
+        for which in ("baseline", "winner")
+    )
     return PairedTest(
-        n=start.shape[1],
-        start=tuple(start.mean(axis=1).tolist()),
+        n=baseline.shape[1],
+        baseline=tuple(baseline.mean(axis=1).tolist()),
         winner=tuple(winner.mean(axis=1).tolist()),
-        difference=accuracy_difference(start, winner),
+        difference=accuracy_difference(baseline, winner),
     )
 
 
-def _is_right(folder: Path) -> NDArray[np.bool_]:
-    answers = Predictions.load(RunFolder(folder).predictions)
-    assert answers.labels is not None
-    right: NDArray[np.bool_] = answers.predicted == answers.labels
-    return right
+def _correct(folder: Path) -> NDArray[np.bool_]:
+    """Return bool [N], whether each prediction of a job is correct."""
+    predictions = Predictions.load(RunFolder(folder).predictions)
+    assert predictions.labels is not None
+    correct: NDArray[np.bool_] = predictions.predicted == predictions.labels
+    return correct

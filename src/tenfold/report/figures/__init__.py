@@ -20,7 +20,7 @@ from tenfold.report.figures.errors import (
 from tenfold.report.figures.experiments import (
     disagreement,
     ensemble_size,
-    methods,
+    method_comparison,
     search_coordinates,
     search_history,
     search_importance,
@@ -41,7 +41,7 @@ __all__ = [
     "feature_maps",
     "filters",
     "gallery",
-    "methods",
+    "method_comparison",
     "misclassified",
     "reliability",
     "risk_coverage",
