@@ -5,9 +5,9 @@ import json
 import os
 import shutil
 import signal
-import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,32 +26,27 @@ INITDB = shutil.which("initdb") or next(
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory):
+def database():
     """The URL of an empty database, on a socket in a folder of its own."""
     if INITDB is None:
         pytest.skip("needs PostgreSQL")
-    folder = tmp_path_factory.mktemp("database")
-    as_user = []
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(folder, "postgres")
-        for parent in folder.parents:
-            if parent.stat().st_mode & stat.S_IXOTH:
-                break
-            parent.chmod(0o755)
-        as_user = ["runuser", "-u", "postgres", "--"]
-    data = str(folder / "data")
+    # Not in pytest's folders: other users, such as PostgreSQL's, may not enter them.
+    with tempfile.TemporaryDirectory(prefix="tenfold-postgres-") as folder:
+        as_user = []
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
+            shutil.chown(folder, "postgres")
+            as_user = ["runuser", "-u", "postgres", "--"]
+        data, log = f"{folder}/data", f"{folder}/log.txt"
 
-    def run(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=folder)
+        def run(*command: str) -> None:
+            subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=folder)
 
-    trust = ["--auth=trust", "--username=tenfold", "--no-sync"]
-    run(INITDB, "-D", data, *trust)
-    server = str(Path(INITDB).with_name("pg_ctl"))
-    options = f"-c listen_addresses='' -k {folder} -c fsync=off"
-    log = str(folder / "log.txt")
-    run(server, "-D", data, "-w", "-l", log, "-o", options, "start")
-    yield f"postgresql://tenfold@/postgres?host={folder}"
-    run(server, "-D", data, "-m", "immediate", "stop")
+        server = str(Path(INITDB).with_name("pg_ctl"))
+        options = f"-c listen_addresses='' -k {folder} -c fsync=off"
+        run(INITDB, "-D", data, "--auth=trust", "--username=tenfold", "--no-sync")
+        run(server, "-D", data, "-w", "-l", log, "-o", options, "start")
+        yield f"postgresql://tenfold@/postgres?host={folder}"
+        run(server, "-D", data, "-m", "immediate", "stop")
 
 
 DRIVER = """
