@@ -1,4 +1,4 @@
-"""The methods that can be compared: scikit-learn estimators, recipes, and classes of one's own.
+"""The methods that can be compared: scikit-learn estimators, recipes, and your own classes.
 
 Hyperparameters are ordinary ones from the literature on MNIST, or the library's defaults; none was
 tuned on the images that methods are evaluated on.
@@ -115,8 +115,8 @@ class Method:
         estimator: "module:function or class" that creates it without arguments; None for a recipe.
         features: applied to the images in turn, of `FEATURES`; a recipe takes none.
         recipe: None for an estimator.
-        source_sha256: of the file that a class of one's own comes from: a changed class is
-            another method.
+        source_sha256: of the file that a "module:Class" comes from: a changed class is another
+            method.
     """
 
     name: str

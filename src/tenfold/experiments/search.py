@@ -144,7 +144,7 @@ class TrialRunner:
             trials: their states, results and reasons are updated.
             on_change: is called when a state may have changed.
             may_start: is asked before each job.
-            eta: is told of each training.
+            eta: counts the trainings.
         """
         owners: dict[Job, list[Trial]] = {}  # trials with equal parameters share their jobs
         for trial in trials:

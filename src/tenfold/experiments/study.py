@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 SAMPLERS: Final = ("random", "tpe", "gp")
 STUDY_NAME: Final = "tenfold"
-N_STARTUP_TRIALS: Final = 9  # drawn at random before a sampler fits a model
+N_STARTUP_TRIALS: Final = 9  # sampled at random before a sampler fits a model
 MIN_TRIALS_FOR_IMPORTANCE: Final = 10  # with fewer, importances are noise
 COLUMNS: Final = (
     "trial", "state", "budget_fraction", "accuracy", "n", "loss", "train_s", "reason",
@@ -47,8 +47,7 @@ class Study:
     Args:
         study: Optuna's.
         sampler: one of `SAMPLERS`.
-        seed: together with a trial's number it decides the trial's parameters, whatever happened
-            in between.
+        seed: of the sampler. Seed and trial number alone decide what is random in a trial.
     """
 
     def __init__(self, study: "optuna.Study", sampler: str, seed: int) -> None:

@@ -235,7 +235,7 @@ def method_comparison(points: Sequence[MethodPoint], n: int, hardware: str) -> F
         hardware: what each fit ran on, in words.
     """
     best = min(points, key=lambda each: each.error)
-    smallest = 0.5 / n  # drawn in place of 0, which a logarithmic axis does not have
+    smallest = 0.5 / n  # in place of 0, which a logarithmic axis does not have
     points = [replace(each, error=max(each.error, smallest)) for each in points]
     title = f"{best.name} has the lowest error: {best.error:.2%} of {n:,} images"
     note = f"On {hardware}. Line: the Pareto front, where no method is both faster and better."
@@ -302,9 +302,11 @@ def ensemble_size(accuracies: Mapping[int, NDArray[np.float64]], n: int) -> Figu
     note = f"Dots: ensembles drawn at random, each on the same {n:,} images. Line: their mean."
     with drawing(9, 4.2, title, note) as figure:
         axes = figure.subplots()
-        for count, drawn in accuracies.items():
-            axes.plot(np.full(len(drawn), count), drawn, "o", color=BLUE, alpha=0.25, markersize=4)
-        axes.plot(counts, [drawn.mean() for drawn in accuracies.values()], color=BLUE)
+        for count, values in accuracies.items():
+            axes.plot(
+                np.full(len(values), count), values, "o", color=BLUE, alpha=0.25, markersize=4
+            )
+        axes.plot(counts, [values.mean() for values in accuracies.values()], color=BLUE)
         axes.set(xlabel="members", ylabel="accuracy")
         axes.set_xticks(counts[:: -(-len(counts) // 15)])
         axes.grid(axis="y")
