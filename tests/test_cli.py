@@ -512,9 +512,7 @@ def test_standing_places_a_score():
 
 
 @pytest.mark.parametrize("command", ["search", "compare"])
-def test_an_interrupted_experiment_says_how_to_resume(
-    digits_csv, tmp_path, monkeypatch, command
-):
+def test_an_interrupted_experiment_says_how_to_resume(digits_csv, tmp_path, monkeypatch, command):
     def stopped(*_arguments, **_named):
         raise Interrupted("stopped, with all finished work and every state saved")
 
