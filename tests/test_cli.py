@@ -70,7 +70,7 @@ def test_a_run_leaves_what_the_map_promises(run):
     assert {path.name for path in out.iterdir()} == {
         "recipe.toml", "environment.json", "data.json", "metrics.jsonl", "steps.jsonl",
         "tensorboard", "checkpoint.safetensors", "recognizer.safetensors", "run.json",
-        "held-out.safetensors", "predictions.safetensors", "examples.safetensors",
+        "validation.safetensors", "predictions.safetensors", "examples.safetensors",
         "submission.csv", "report.html", "figures",
     }  # fmt: skip
     assert {path.name for path in (out / "figures").iterdir()} >= {
@@ -108,7 +108,7 @@ def test_predict_repeats_the_runs_answers(run, digits_csv, tmp_path):
                 cwd=tmp_path / "..").stdout
     )  # fmt: skip
     lines = (tmp_path / "submission.csv").read_text().splitlines()[1:]
-    assert found["answers"] == [line.split(",")[1] for line in lines]
+    assert found["labels"] == [line.split(",")[1] for line in lines]
     assert all(0.1 <= confidence <= 1 for confidence in found["confidence"])
 
 
@@ -211,7 +211,7 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
     _, complaints = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "stopped after step" in complaints
-    assert f"--resume --out {tmp_path / 'out'} goes on from there" in complaints
+    assert f"--resume --out {tmp_path / 'out'} resumes it" in complaints
     assert "Traceback" not in complaints
     assert (tmp_path / "out" / "checkpoint.safetensors").exists()
 
@@ -223,11 +223,11 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
         (["run", "only-train.csv"], "TEST is missing"),
         (["train", "missing.csv"], "missing.csv"),
         (["train"], "TRAIN"),
-        (["train", "x.csv", "--resume"], "--resume: which run is meant"),
+        (["train", "x.csv", "--resume"], "--resume: expected the folder of the run in --out"),
         (["train", "x.csv", "--recipe", "quikc"], "no such file or recipe"),
         (["train", "x.csv", "--set", "training.max_epochs=0"], "training.max_epochs is 0"),
         (["train", "x.csv", "--seed", "-1"], "seed"),
-        (["train", "x.csv", "--set", "data.pseudo_label_threshold=0.9"], "needs images to predict"),
+        (["train", "x.csv", "--set", "data.pseudo_label_threshold=0.9"], "needs test images"),
         (["predict", "nowhere", "x.csv"], "nowhere"),
         (["score", "missing.csv", "missing.csv"], "missing.csv"),
         (["data", "cifar", "--kaggle", "x"], "cifar"),
@@ -236,7 +236,7 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
             "expected no --canonical",
         ),
         (["report", "x", "--out", "x.html"], "--out x.html: is the page of --compare"),
-        (["report", "x", "y", "--compare", "--digit", "7"], "--digit 7: is followed in one run"),
+        (["report", "x", "y", "--compare", "--digit", "7"], "--digit 7: belongs to the report of one run"),
         (["recipes", "--show", "x"], "no such file or recipe"),
         (["search", "x.csv", "--sampler", "grid"], "expected one of random, tpe, gp"),
         (["search", "x.csv", "--budget", "soon"], "expected a time such as 90s"),
@@ -273,7 +273,7 @@ def test_so_it_is_in_a_process_of_its_own(arguments, tmp_path):
 
 def test_a_bug_of_ours_is_seen_as_one(tmp_path):
     broken = (
-        "import sys, tenfold.recipe as recipe; recipe.names = lambda: 1 / 0;"
+        "import sys, tenfold.recipe as recipe; recipe.list_recipes = lambda: 1 / 0;"
         "sys.argv[1:] = ['recipes']; from tenfold.cli import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", broken], capture_output=True, check=False)
@@ -407,12 +407,12 @@ def test_a_reader_who_leaves_early_is_no_error_of_ours():
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        ("standing 0.99 --json | true", 0),
-        ("standing 0.99 --json >&-", 0),
+        ("leaderboard 0.99 --json | true", 0),
+        ("leaderboard 0.99 --json >&-", 0),
         ("recipes >&-", 0),
-        ("standing 2 2>&-", 2),
-        ("standing 2 2>/dev/full", 2),
-        ("standing 0.99 --json >/dev/full", 2),
+        ("leaderboard 2 2>&-", 2),
+        ("leaderboard 2 2>/dev/full", 2),
+        ("leaderboard 0.99 --json >/dev/full", 2),
     ],
 )
 def test_closed_and_full_streams_change_no_exit_code(command, code):
@@ -504,11 +504,11 @@ def test_help_shows_every_command():
         assert f"\n  {command} " in said
 
 
-def test_standing_places_a_score():
-    assert "is below 0.99757" in tenfold("standing", "0.997").stdout
-    told = json.loads(tenfold("standing", "0.997", "--json").stdout)
+def test_leaderboard_places_a_score():
+    assert "is below 0.99757" in tenfold("leaderboard", "0.997").stdout
+    told = json.loads(tenfold("leaderboard", "0.997", "--json").stdout)
     assert told["above"][0]["score"] == 0.99757
-    complaint(tenfold("standing", "99.64"))
+    complaint(tenfold("leaderboard", "99.64"))
 
 
 @pytest.mark.parametrize("command", ["search", "compare"])

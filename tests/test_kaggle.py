@@ -162,9 +162,9 @@ def test_the_command_compares_the_score_with_the_validation_of_the_run(
     (run / "run.json").write_text(json.dumps({"validation": expected}))
     assert exit_code(["submit", str(run / "submission.csv")]) == 0
     output = capsys.readouterr().out
-    assert "score on the leaderboard: 0.99610" in output
+    assert "leaderboard score: 0.99610" in output
     assert "the score is inside it" in output
-    assert json.loads((run / "submitted.json").read_text())["score"] == 0.9961
+    assert json.loads((run / "kaggle.json").read_text())["score"] == 0.9961
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "{}", '{"validation": {"accuracy": 0.9}}', "{"])
@@ -173,7 +173,7 @@ def test_a_damaged_summary_costs_no_submission(kaggle, submission, tmp_path, cap
     (tmp_path / "run.json").write_text(content)
     assert exit_code(["submit", str(tmp_path / "submission.csv"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["expected"] is None
-    assert (tmp_path / "submitted.json").is_file()
+    assert (tmp_path / "kaggle.json").is_file()
 
 
 def test_another_file_in_the_run_folder_is_not_compared_with_the_run(
@@ -185,17 +185,17 @@ def test_another_file_in_the_run_folder_is_not_compared_with_the_run(
     (tmp_path / "run.json").write_text(json.dumps({"validation": expected}))
     assert exit_code(["submit", str(tmp_path / "other.csv")]) == 0
     assert "expected beforehand" not in capsys.readouterr().out
-    assert not (tmp_path / "submitted.json").exists()
+    assert not (tmp_path / "kaggle.json").exists()
 
 
 def test_the_score_is_printed_even_if_it_cannot_be_saved(kaggle, submission, tmp_path, capsys):
     (tmp_path / "submission.csv").write_bytes(submission.read_bytes())
     (tmp_path / "run.json").write_text('{"validation": null}')
-    (tmp_path / "submitted.json").mkdir()
+    (tmp_path / "kaggle.json").mkdir()
     assert exit_code(["submit", str(tmp_path / "submission.csv")]) == 2
     output = capsys.readouterr()
-    assert "score on the leaderboard: 0.99610" in output.out
-    assert "submitted.json: is no ordinary file" in output.err
+    assert "leaderboard score: 0.99610" in output.out
+    assert "kaggle.json: is no ordinary file" in output.err
 
 
 def test_json_is_alone_on_stdout_whatever_the_client_prints(kaggle, submission, capsys):
