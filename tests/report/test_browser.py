@@ -7,7 +7,6 @@ import pytest
 
 from tenfold.recipe import Recipe
 from tenfold.run import run
-from tenfold.training.callbacks import NullCallback
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
@@ -31,8 +30,7 @@ def report(digits, tmp_path_factory):
         test_set.without_labels(),
         recipe,
         out,
-        truth=test_set.label_names(),
-        listener=NullCallback(),
+        test_labels=test_set.label_names(),
     )
     return out / "report.html"
 

@@ -15,7 +15,7 @@ from tenfold.recipe import Recipe
 from tenfold.report.artifacts import RunArtifacts
 from tenfold.report.run_comparison import compare_runs, write_comparison
 from tenfold.run_folder import RunFolder
-from tenfold.training.train import learn
+from tenfold.training.train import train
 
 
 def artifacts(folder, digits, wrong, indices=None, *, kind="predictions"):
@@ -92,7 +92,7 @@ def test_the_command_compares_runs(digits, tmp_path):
     for name, width in (("narrow", 4), ("wide", 8)):
         overrides = ("training.max_epochs=1", "data.split_seed=0", f"network.width={width}")
         recipe = Recipe.load("quick", overrides=overrides)
-        learn(digits, recipe, RunFolder(tmp_path / name))
+        train(digits, recipe, RunFolder(tmp_path / name))
     done = report("--compare", tmp_path / "narrow", tmp_path / "wide", "--json")
     found = json.loads(done.stdout)
     assert found["eval_set"] == "the same 100 held-out images"

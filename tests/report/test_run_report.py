@@ -26,9 +26,8 @@ from tenfold.report.error_analysis import (
     label_issues_section,
 )
 from tenfold.report.run_report import augmentation_section, write_report
-from tenfold.run import run, train
-from tenfold.run_folder import RunFolder
-from tenfold.training.callbacks import NullCallback
+from tenfold.run import run, train_and_report
+from tenfold.run_folder import RUN_FORMAT, RunFolder
 
 SMALL = ("network.width=4", "training.max_epochs=2", "data.validation=0.25")
 FIGURES = {
@@ -77,8 +76,7 @@ def finished(digits, tmp_path_factory):
         test_set.without_labels(),
         recipe,
         out,
-        truth=test_set.label_names(),
-        listener=NullCallback(),
+        test_labels=test_set.label_names(),
     )
     return out
 
@@ -155,7 +153,7 @@ def test_another_digit_can_be_shown(copied, finished):
     ("missing", "lost"),
     [
         ("recognizer", {"filters", "feature-maps", "attribution"}),
-        ("held_out", set()),
+        ("validation", set()),
         ("predictions", set()),  # the held-out images take their place
         ("examples", {"samples", "ink", "augmentation", "filters", "feature-maps", "attribution"}),
         ("metrics", {"training"}),
@@ -180,7 +178,7 @@ def test_a_missing_or_damaged_file_leaves_the_rest(copied, missing, lost, damage
     assert (part.name in page.text) == (not is_optional)
 
 
-@pytest.mark.parametrize("content", ["{}", "3"])
+@pytest.mark.parametrize("content", [json.dumps({"format": RUN_FORMAT}), "3"])
 @pytest.mark.usefixtures("one_image")
 def test_files_of_another_schema_leave_the_rest(copied, content):
     run = RunFolder(copied)
@@ -235,10 +233,18 @@ def test_a_folder_without_a_run_has_an_error_message(tmp_path):
         write_report(tmp_path)
 
 
+def test_a_run_of_an_older_version_has_an_error_message(copied):
+    environment = json.loads((copied / "environment.json").read_text())
+    del environment["format"]
+    (copied / "environment.json").write_text(json.dumps(environment))
+    with pytest.raises(RecognizerError, match="was written by an older version of tenfold"):
+        RunArtifacts.read(copied)
+
+
 def test_a_report_without_any_held_out_image(digits, tmp_path):
     recipe = Recipe.load("quick", overrides=[*SMALL, "data.validation=none"])
     three = digits.select(np.array([1, 3, 5]))  # 0, 1, 9
-    train(three, recipe, RunFolder(tmp_path / "run"), listener=NullCallback())
+    train_and_report(three, recipe, RunFolder(tmp_path / "run"))
     page = Page(tmp_path / "run" / "report.html")
     assert page.sections == SECTIONS
     assert "No images were held out, so the run cannot predict its own score." in page.text
@@ -289,8 +295,7 @@ def test_the_report_of_an_ensemble_compares_its_members(digits, tmp_path):
     recipe = Recipe.load("quick", overrides=[*SMALL, "ensemble.members=2"])
     train_set, test_set = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
     out = tmp_path / "run"
-    run(train_set, test_set.without_labels(), recipe, out, truth=test_set.label_names(),
-        listener=NullCallback())  # fmt: skip
+    run(train_set, test_set.without_labels(), recipe, out, test_labels=test_set.label_names())
     page = Page(out / "report.html")
     assert page.sections == [*SECTIONS, "ensemble"]
     assert {"ensemble-size", "disagreement", "disputed"} <= set(page.figures)

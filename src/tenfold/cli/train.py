@@ -108,7 +108,7 @@ def train_command(
         fit_single(train_set, resolved)  # shares the steps; the main process keeps the result
         return
 
-    from tenfold.report.live import LivePlot
+    from tenfold.report.figures.training import LivePlot
     from tenfold.run import train_and_report
     from tenfold.run_folder import RunFolder
     from tenfold.training.console import console_callback

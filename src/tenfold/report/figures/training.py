@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,18 @@ from tenfold.report.figures.style import (
     drawing,
     enlarge,
     mosaic,
+    save,
     show_ink,
     show_signed,
 )
+from tenfold.run_folder import RunFolder
+from tenfold.training.callbacks import Callback, Throttle, TrainingProgress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from tenfold.training.state import TrainState
 
 Metrics = Mapping[str, float | int | None]
 Floats = NDArray[np.float64]
@@ -35,6 +41,7 @@ MIN_LOSS = 1e-6
 TICKS = np.array([step * 10.0**power for power in range(-6, 4) for step in (1, 2, 5)])
 MIN_LABEL_DISTANCE = 0.1  # of two labels at the right, as a fraction of the axes' height
 MAX_MAPS = 16  # of a layer
+PLOT_INTERVAL_S = 15.0
 
 
 def training_curves(
@@ -196,6 +203,36 @@ def _mark_epoch(panels: Sequence[Axes], best_epoch: int) -> None:
         ha="center",
         color=MUTED,
     )
+
+
+class LivePlot(Callback):
+    """Keeps `figures/training.png` up to date: after each epoch, and every 15 seconds in long ones.
+
+    Training waits meanwhile. A teacher is drawn while it trains; members of an ensemble train in
+    processes of their own and are not drawn until the end.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.figures / "training.png"
+        self._throttle = Throttle(PLOT_INTERVAL_S)
+
+    def on_step_end(self, state: TrainingProgress) -> None:
+        """Draw if an epoch is finished and the figure is old."""
+        if state.history and self._throttle.is_due():
+            self._draw(state)
+
+    def on_epoch_end(self, state: TrainState) -> None:
+        """Draw."""
+        self._draw(state)
+
+    def _draw(self, state: TrainingProgress) -> None:
+        history = [asdict(epoch) for epoch in state.history]
+        intervals = [asdict(interval) for interval in state.intervals]
+        save(training_curves(history, intervals=intervals), self._path)
+        self._throttle.restart()
 
 
 def filters(weights: NDArray[np.floating[Any]]) -> Figure:
