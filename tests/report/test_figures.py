@@ -1,4 +1,4 @@
-"""Figures: what they show, what they say, and that everything fits."""
+"""Figures: the data in them, their texts, and that everything fits."""
 
 import io
 import subprocess

@@ -154,7 +154,7 @@ def test_another_digit_can_be_shown(copied, finished):
     [
         ("recognizer", {"filters", "feature-maps", "attribution"}),
         ("validation", set()),
-        ("predictions", set()),  # the held-out images take their place
+        ("predictions", set()),  # the held-out images are used instead
         ("examples", {"samples", "ink", "augmentation", "filters", "feature-maps", "attribution"}),
         ("metrics", {"training"}),
         ("steps", set()),
@@ -193,7 +193,7 @@ def test_files_of_another_schema_leave_the_rest(copied, content):
 
 
 @pytest.mark.parametrize(
-    ("part", "place", "value", "message"),
+    ("part", "field", "value", "message"),
     [
         ("summary", "train_s", "abc", "run.json cannot be read (train_s is 'abc', expected"),
         ("data", "checks", 7, "data.json cannot be read (checks is 7, expected: an object)"),
@@ -206,11 +206,11 @@ def test_files_of_another_schema_leave_the_rest(copied, content):
         ("steps", "train_loss", [], "steps.jsonl cannot be read (train_loss is []"),
     ],
 )
-def test_a_value_of_another_type_is_reported_as_damage(copied, part, place, value, message):
+def test_a_value_of_another_type_is_reported_as_damage(copied, part, field, value, message):
     path = getattr(RunFolder(copied), part)
     first, *lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
     whole = json.loads(first)
-    *outer, name = place.split(".")
+    *outer, name = field.split(".")
     inner = whole
     for each in outer:
         inner = inner[each]

@@ -1,1 +1,1 @@
-"""What a run shows for itself: measured scores and pictures of them."""
+"""Reports as HTML pages: of a run, of several runs compared, of a search, of methods compared."""

@@ -328,8 +328,8 @@ def validate_artifact(values: Any, schema: type[ArtifactSchema]) -> dict[str, An
 
 def _error_message(detail: Mapping[str, Any]) -> str:
     """Return one finding of pydantic as the user should read it."""
-    place = ".".join(str(part) for part in detail["loc"])
+    field_name = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "missing":
-        return f"lacks {place}"
+        return f"lacks {field_name}"
     expected = "an object" if detail["type"] == "model_type" else pydantic_message(detail["msg"])
-    return f"{place} is {detail['input']!r:.40}, expected: {expected}"
+    return f"{field_name} is {detail['input']!r:.40}, expected: {expected}"

@@ -124,8 +124,8 @@ def attributions(
 ) -> NDArray[np.float32]:
     """Return for each pixel how much the logit of the target class falls if it is covered.
 
-    A blank patch is laid on every place in turn, and each pixel gets the mean fall of the logit
-    over the patches that cover it (Zeiler and Fergus, "Visualizing and understanding convolutional
+    A blank patch covers each position in turn, and each pixel gets the mean fall of the logit over
+    the patches that cover it (Zeiler and Fergus, "Visualizing and understanding convolutional
     networks", ECCV 2014, arXiv 1311.2901).
 
     Args:

@@ -1,4 +1,4 @@
-"""The report of a run, made from what the run saved; each section says what it misses."""
+"""The report of a run, from the files in its folder; a section leaves out what is missing."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

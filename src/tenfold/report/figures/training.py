@@ -222,13 +222,13 @@ class LivePlot(Callback):
     def on_step_end(self, state: TrainingProgress) -> None:
         """Draw if an epoch is finished and the figure is old."""
         if state.history and self._throttle.is_due():
-            self._draw(state)
+            self._plot(state)
 
     def on_epoch_end(self, state: TrainState) -> None:
         """Draw."""
-        self._draw(state)
+        self._plot(state)
 
-    def _draw(self, state: TrainingProgress) -> None:
+    def _plot(self, state: TrainingProgress) -> None:
         history = [asdict(epoch) for epoch in state.history]
         intervals = [asdict(interval) for interval in state.intervals]
         save(training_curves(history, intervals=intervals), self._path)
