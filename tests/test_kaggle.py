@@ -184,7 +184,7 @@ def test_another_file_in_the_run_folder_is_not_compared_with_the_run(
     expected = {"accuracy": 0.9962, "interval": [0.9948, 0.9972]}
     (tmp_path / "run.json").write_text(json.dumps({"validation": expected}))
     assert exit_code(["submit", str(tmp_path / "other.csv")]) == 0
-    assert "expected beforehand" not in capsys.readouterr().out
+    assert "predicted:" not in capsys.readouterr().out
     assert not (tmp_path / "kaggle.json").exists()
 
 
