@@ -113,7 +113,7 @@ def compare_runs(runs: Sequence[RunArtifacts]) -> RunComparison:
 def write_comparison(comparison: RunComparison, path: Path) -> None:
     """Write the comparison as a self-contained page."""
     title = f"Comparison of {len(comparison.names)} runs"
-    write_text(path, render(title, comparison.eval_set, [comparison.section()]))
+    write_text(path, render(title, f"Evaluated on {comparison.eval_set}.", [comparison.section()]))
 
 
 def _common_images(

@@ -192,10 +192,10 @@ def _add_checks(section: Section, checks: Mapping[str, Any]) -> None:
         ("mean pixel value", "pixel_mean"),
         ("standard deviation of pixel values", "pixel_std"),
         ("share of non-zero pixels", "ink_fraction"),
-        ("χ² against uniform classes", "chi_square"),
+        ("χ² of equal class counts", "chi_square"),
     ):
         rows.append([title, *(_format_number(file[key]) for file in files)])
-    for title, key in (("blank images", "blank"), ("groups of equal images", "duplicates")):
+    for title, key in (("blank images", "blank"), ("groups of identical images", "duplicates")):
         rows.append([title, *(str(len(file[key])) for file in files)])
     section.add_table("Statistics by file", ["", *(file["name"] for file in files)], rows)
     if checks["test"]:
