@@ -77,7 +77,7 @@ def test_a_run_leaves_what_the_map_promises(run):
         "classes.png", "samples.png", "ink.png", "augmentation.png", "training.png",
         "filters.png", "feature-maps.png", "attribution.png", "confusion.png", "misclassified.png",
     }  # fmt: skip
-    assert "expected leaderboard score: 0." in said
+    assert "predicted leaderboard score: 0." in said
     assert "800 answers written to" in said
     assert len(said.splitlines()) < 40
     assert json.loads((out / "run.json").read_text())["validation"]["n"] == 120
@@ -236,7 +236,10 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
             "expected no --canonical",
         ),
         (["report", "x", "--out", "x.html"], "--out x.html: is the page of --compare"),
-        (["report", "x", "y", "--compare", "--digit", "7"], "--digit 7: belongs to the report of one run"),
+        (
+            ["report", "x", "y", "--compare", "--digit", "7"],
+            "--digit 7: belongs to the report of one run",
+        ),
         (["recipes", "--show", "x"], "no such file or recipe"),
         (["search", "x.csv", "--sampler", "grid"], "expected one of random, tpe, gp"),
         (["search", "x.csv", "--budget", "soon"], "expected a time such as 90s"),

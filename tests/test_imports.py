@@ -11,43 +11,43 @@ import tenfold
 
 SOURCE = Path(tenfold.__file__).parent
 
-# A room may import itself and rooms with a lower number.
+# A package or module may import itself and what has a lower number.
 FLOORS = {
     "errors": 0,
     "formatting": 0,
     "files": 1,
-    "run_folder": 2,
     "config": 1,
     "recipe": 2,
+    "run_folder": 2,
     "jobs": 2,
-    "metrics": 3,
     "data": 3,
-    "networks": 3,
     "device": 3,
+    "metrics": 3,
+    "networks": 3,
     "preprocessing": 3,
+    "kaggle": 4,
     "recognizer": 4,
-    "predictions": 4,
+    "predictions": 5,
     "predict": 5,
-    "training": 5,
-    "kaggle": 5,
-    "report": 6,
-    "estimator": 6,
-    "experiments": 7,
-    "run": 7,
-    "cli": 8,
-    "__main__": 9,
+    "training": 6,
+    "report": 7,
+    "estimator": 7,
+    "experiments": 8,
+    "run": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    return rooms_in(path.read_text("utf-8"))
+def imported_packages(path: Path) -> set[str]:
+    return packages_in(path.read_text("utf-8"))
 
 
-def rooms_in(source: str) -> set[str]:
+def packages_in(source: str) -> set[str]:
     modules: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -64,7 +64,7 @@ def test_every_way_to_import_is_seen():
     source = (
         "import tenfold.run, numpy\nfrom tenfold import data\nfrom tenfold.cli.common import app"
     )
-    assert rooms_in(source) == {"run", "data", "cli"}
+    assert packages_in(source) == {"run", "data", "cli"}
 
 
 MODULES = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]
@@ -72,11 +72,29 @@ MODULES = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.p
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_run_one_way(path):
-    room = room_of(path)
+    package = package_of(path)
     wrong = {
-        other for other in imported_rooms(path) if other != room and FLOORS[other] >= FLOORS[room]
+        other
+        for other in imported_packages(path)
+        if other != package and FLOORS[other] >= FLOORS[package]
     }
-    assert not wrong, f"{room} must not import {wrong}"
+    assert not wrong, f"{package} must not import {wrong}"
+
+
+def test_no_two_classes_have_one_name():
+    names = [
+        node.name
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_the_tree_stays_small():
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
+    assert len(lengths) <= 80
+    assert {path.name: n for path, n in lengths.items() if n > 400} == {}
 
 
 def test_the_command_line_starts_without_torch():

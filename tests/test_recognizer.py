@@ -11,8 +11,9 @@ from tenfold.device import Device
 from tenfold.errors import DataError, OutputError, RecognizerError
 from tenfold.metrics import score
 from tenfold.networks import build
+from tenfold.predictions import evaluate
 from tenfold.preprocessing import Preprocessing
-from tenfold.recognizer import PREDICT_BATCH, Member, Recognizer, apply_temperature, evaluate
+from tenfold.recognizer import PREDICT_BATCH, Member, Recognizer, apply_temperature
 
 MORE_THAN_A_BATCH = PREDICT_BATCH + 88
 NEIGHBOURS = ((1, 1), (-1, 1), (1, 2), (-1, 2))

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from tenfold.errors import TenfoldError
     from tenfold.estimator import DigitClassifier
     from tenfold.metrics import score
+    from tenfold.predictions import evaluate
     from tenfold.recipe import Recipe
-    from tenfold.recognizer import Recognizer, evaluate
+    from tenfold.recognizer import Recognizer
     from tenfold.training.train import fit
 
 __version__ = "0.1.0"
@@ -30,7 +31,7 @@ _HOMES = {
     "Recognizer": "tenfold.recognizer",
     "TenfoldError": "tenfold.errors",
     "check": "tenfold.data",
-    "evaluate": "tenfold.recognizer",
+    "evaluate": "tenfold.predictions",
     "fit": "tenfold.training.train",
     "kaggle_split": "tenfold.data",
     "mnist": "tenfold.data",

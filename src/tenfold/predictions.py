@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from tenfold.data.dataset import Dataset
 from tenfold.errors import RecognizerError
 from tenfold.files import load_arrays, save_arrays
+from tenfold.metrics import Evaluation, evaluate_probabilities
+from tenfold.recognizer import Recognizer
 
 FORMAT = "tenfold-predictions-2"
 MAX_HARDEST = 1000
@@ -146,3 +148,15 @@ class Predictions:
             )
         except KeyError as error:
             raise RecognizerError(f"{path}: lacks {error}, which it should hold") from error
+
+
+def evaluate(recognizer: Recognizer, dataset: Dataset) -> Evaluation:
+    """Compare the predictions of `recognizer` with the labels of `dataset`.
+
+    Raises:
+        DataError: the dataset has no labels, a class that the recognizer does not know, or images
+            of another size.
+    """
+    known = dataset.with_classes(recognizer.classes)
+    probabilities = recognizer.predict_proba(known)
+    return evaluate_probabilities(probabilities, known.require_labels(), recognizer.classes)

@@ -1,10 +1,10 @@
 """Recognizer: what predicts. It carries its own preprocessing, so training and prediction cannot
 drift apart; one published pipeline fell from 0.966 to 0.82 on exactly that.
 
-    Member         one trained network and its preprocessing
-    Recognizer     members, classes, temperature: saved and loaded
-    Predictor      a Recognizer prepared once for many calls, from any number of threads
-    RecognizerModule   the same computation as one nn.Module, for export
+    Member            one trained network and its preprocessing
+    Recognizer        members, classes, temperature: saved and loaded
+    Predictor         a Recognizer prepared once for many calls, from any number of threads
+    RecognizerModule  the same computation as one nn.Module, for export
 """  # noqa: D205 - two thoughts, one breath
 
 import copy
@@ -23,7 +23,6 @@ from tenfold.data.dataset import Dataset
 from tenfold.device import Device
 from tenfold.errors import DataError, RecognizerError
 from tenfold.files import checksum, load_arrays, path_exists, save_arrays
-from tenfold.metrics import Evaluation, evaluate_probabilities
 from tenfold.networks import build
 from tenfold.networks.layers import fuse_conv_bn
 from tenfold.preprocessing import Preprocessing, identity_grid
@@ -39,6 +38,7 @@ TTA_THRESHOLD: Final = 0.9
 TINY: Final = float(np.finfo(np.float32).tiny)  # stands in for 0 where a logarithm is taken
 
 Images = Dataset | NDArray[np.uint8]
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,38 @@ class Member:
     model: nn.Module
     config: NetworkConfig
     preprocessing: Preprocessing
+
+    def fused(self, device: Device | None = None) -> "Member":
+        """Return a copy for prediction, on `device` if one is given; see `fuse_conv_bn`."""
+        model = fuse_conv_bn(self.model)
+        return replace(self, model=model.cpu() if device is None else device.to_device(model))
+
+    def predict_proba(self, images: Tensor, grid: Tensor | None = None) -> Tensor:
+        """Return probabilities, float32 [N, classes], of uint8 [N, S, S].
+
+        `grid` is as for `Preprocessing.__call__`.
+        """
+        logits: Tensor = self.model(self.preprocessing(images, grid))
+        return logits.float().softmax(dim=1)
+
+    def average_views(self, images: Tensor, probabilities: Tensor, shift: float) -> Tensor:
+        """Average `probabilities` with those of four views, shifted to each side.
+
+        Args:
+            images: uint8 [N, S, S].
+            probabilities: of the images in place, float32 [N, classes].
+            shift: in pixels of the images.
+        """
+        size = images.shape[-1]
+        grid = identity_grid(self.preprocessing.size or size, images.device)
+        # Grid coordinates run from -1 to 1, and preprocessing divides them by its zoom.
+        step = shift * 2 / size * (self.preprocessing.zoom or 1.0)
+        shifts = torch.tensor([[step, 0], [-step, 0], [0, step], [0, -step]], device=images.device)
+        views = [probabilities] + [
+            self.predict_proba(images, (grid + each).expand(images.shape[0], -1, -1, -1))
+            for each in shifts
+        ]
+        return torch.stack(views).mean(dim=0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,18 +137,14 @@ class Recognizer:
                 labelled Dataset has other classes, so that its labels mean something else.
         """
         if isinstance(images, Dataset) and images.labels is not None:
-            _check_classes(images, self.classes)
+            images.check_classes(self.classes)
         predicted: NDArray[np.int64] = self.predict_proba(images, device).argmax(axis=1)
         return predicted
 
     def predict_proba(self, images: Images, device: Device | None = None) -> NDArray[np.float32]:
         """Return the probability of each class for each image: float32 [N, classes].
 
-        For many calls, prepare a `predictor` once.
-
-        Args:
-            images: as for `predict`.
-            device: as for `predict`.
+        The arguments are those of `predict`. For many calls, prepare a `predictor` once.
 
         Raises:
             DataError: the images are not of the size that the recognizer was trained on.
@@ -148,14 +176,12 @@ class Recognizer:
         Raises:
             OutputError: the file cannot be written.
         """
+        members = [
+            {"network": each.config.model_dump(), "preprocessing": asdict(each.preprocessing)}
+            for each in self.members
+        ]
         metadata = {
-            "members": [
-                {
-                    "network": member.config.model_dump(),
-                    "preprocessing": asdict(member.preprocessing),
-                }
-                for member in self.members
-            ],
+            "members": members,
             "classes": list(self.classes),
             "image_size": self.image_size,
             "temperature": self.temperature,
@@ -209,7 +235,7 @@ class Recognizer:
         arrays, metadata = load_arrays(path, FORMAT)
         try:
             members = [
-                _load_member(description, _with_prefix(arrays, f"{index}."), metadata)
+                _load_member(description, index, arrays, metadata)
                 for index, description in enumerate(metadata["members"])
             ]
             return cls(
@@ -241,16 +267,10 @@ class Predictor:
     def __init__(self, recognizer: Recognizer, device: Device | None = None) -> None:
         self.recognizer = recognizer
         self.device = device or Device.detect(recognizer.precision)
-        self._members = [
-            MemberModule(member, self.device.to_device(fuse_conv_bn(member.model)))
-            for member in recognizer.members
-        ]
+        self._members = [member.fused(self.device) for member in recognizer.members]
 
     def predict_proba(
-        self,
-        images: Images,
-        *,
-        on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+        self, images: Images, *, on_progress: OnProgress = lambda _done, _total: None
     ) -> NDArray[np.float32]:
         """Return the probability of each class for each image: float32 [N, classes].
 
@@ -265,10 +285,7 @@ class Predictor:
         return probabilities
 
     def predict_members(
-        self,
-        images: Images,
-        *,
-        on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+        self, images: Images, *, on_progress: OnProgress = lambda _done, _total: None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the probabilities, and what each member predicts alone: int64 [M, N].
 
@@ -294,9 +311,9 @@ class Predictor:
         with torch.inference_mode(), self.device.autocast():
             return torch.stack([self._predict_one(member, images) for member in self._members])
 
-    def _predict_one(self, member: "MemberModule", images: Tensor) -> Tensor:
+    def _predict_one(self, member: Member, images: Tensor) -> Tensor:
         """Average over test-time views, but only for images that `member` is not confident of."""
-        probabilities: Tensor = member(images)
+        probabilities = member.predict_proba(images)
         shift = self.recognizer.tta_shift
         uncertain = probabilities.amax(dim=1) < TTA_THRESHOLD
         if shift is not None and uncertain.any():
@@ -319,81 +336,30 @@ class Predictor:
         return pixels
 
 
-class MemberModule(nn.Module):
-    """One member from pixels to probabilities: uint8 [N, S, S] to float32 [N, classes].
-
-    Args:
-        member: for its preprocessing.
-        model: the member's network, prepared for prediction.
-    """
-
-    def __init__(self, member: Member, model: nn.Module) -> None:
-        super().__init__()
-        self.preprocessing = member.preprocessing
-        self.model = model
-
-    def forward(self, images: Tensor, grid: Tensor | None = None) -> Tensor:
-        """Predict; `grid` is as for `Preprocessing.__call__`."""
-        logits: Tensor = self.model(self.preprocessing(images, grid))
-        return logits.float().softmax(dim=1)
-
-    def average_views(self, images: Tensor, probabilities: Tensor, shift: float) -> Tensor:
-        """Average `probabilities` with those of four views, shifted to each side.
-
-        Args:
-            images: uint8 [N, S, S].
-            probabilities: of the images in place, float32 [N, classes].
-            shift: in pixels of the images.
-        """
-        size = images.shape[-1]
-        grid = identity_grid(self.preprocessing.size or size, images.device)
-        # Grid coordinates run from -1 to 1, and preprocessing divides them by its zoom.
-        step = shift * 2 / size * (self.preprocessing.zoom or 1.0)
-        shifts = torch.tensor([[step, 0], [-step, 0], [0, step], [0, -step]], device=images.device)
-        views = [probabilities] + [
-            self(images, (grid + each).expand(images.shape[0], -1, -1, -1)) for each in shifts
-        ]
-        return torch.stack(views).mean(dim=0)
-
-
 class RecognizerModule(nn.Module):
     """A recognizer as one module; `Recognizer.module` makes it."""
 
     def __init__(self, recognizer: Recognizer, tta_shift: float | None) -> None:
         super().__init__()
-        self.members = nn.ModuleList(
-            MemberModule(member, fuse_conv_bn(member.model).cpu()) for member in recognizer.members
-        )
+        self._members = [member.fused() for member in recognizer.members]
+        self.models = nn.ModuleList(member.model for member in self._members)
         self.temperature, self.tta_shift = recognizer.temperature, tta_shift
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the probabilities, float32 [N, classes], of uint8 [N, S, S]."""
-        by_member = torch.stack([self._predict(member, images) for member in self.members])
+        by_member = torch.stack([self._predict(member, images) for member in self._members])
         # As `apply_temperature`, in operations that every runtime has.
         logits = by_member.mean(dim=0).clamp_min(TINY).log()
         return (logits / self.temperature).softmax(dim=1)
 
-    def _predict(self, member: nn.Module, images: Tensor) -> Tensor:
-        assert isinstance(member, MemberModule)
-        probabilities: Tensor = member(images)
+    def _predict(self, member: Member, images: Tensor) -> Tensor:
+        probabilities = member.predict_proba(images)
         if self.tta_shift is None:
             return probabilities
         average = member.average_views(images, probabilities, self.tta_shift)
         uncertain = probabilities.amax(dim=1, keepdim=True) < TTA_THRESHOLD
         return torch.where(uncertain, average, probabilities)
-
-
-def evaluate(recognizer: Recognizer, dataset: Dataset) -> Evaluation:
-    """Compare the predictions of `recognizer` with the labels of `dataset`.
-
-    Raises:
-        DataError: the dataset has no labels, a class that the recognizer does not know, or images
-            of another size.
-    """
-    known = dataset.with_classes(recognizer.classes)
-    probabilities = recognizer.predict_proba(known)
-    return evaluate_probabilities(probabilities, known.require_labels(), recognizer.classes)
 
 
 def apply_temperature(
@@ -407,17 +373,9 @@ def apply_temperature(
     return normalised
 
 
-def _check_classes(dataset: Dataset, classes: tuple[str, ...]) -> None:
-    if dataset.classes != classes:
-        raise DataError(
-            f"{dataset.name}: its classes are {', '.join(dataset.classes)}, and those of the "
-            f"recognizer {', '.join(classes)}, so its labels mean something else; expected "
-            "dataset.with_classes(recognizer.classes), or evaluate(recognizer, dataset)"
-        )
-
-
 def _load_member(
     description: Mapping[str, Any],
+    index: int,
     arrays: Mapping[str, NDArray[Any]],
     metadata: Mapping[str, Any],
 ) -> Member:
@@ -425,13 +383,11 @@ def _load_member(
     preprocessing = Preprocessing(**description["preprocessing"])
     size, n_classes = preprocessing.size or metadata["image_size"], len(metadata["classes"])
     model = build(config, image_size=size, n_classes=n_classes, seed=0)
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-    return Member(model.eval(), config, preprocessing)
-
-
-def _with_prefix(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {
-        name.removeprefix(prefix): array
+    prefix = f"{index}."
+    weights = {
+        name.removeprefix(prefix): torch.from_numpy(array)
         for name, array in arrays.items()
         if name.startswith(prefix)
     }
+    model.load_state_dict(weights)
+    return Member(model.eval(), config, preprocessing)

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 
 from tenfold.config import ScheduleConfig
-from tenfold.training.lr_schedule import epochs_since_best, lr_multiplier, plateau_drops
+from tenfold.training.optimizers import epochs_since_best, lr_multiplier, plateau_drops
 
 
 def rates(schedule, steps=100, per_epoch=10, accuracies=()):

@@ -147,6 +147,19 @@ class Dataset:
         labels = np.array([classes.index(name) for name in names.tolist()], np.int64)
         return Dataset(self.images, labels, classes, self.name)
 
+    def check_classes(self, classes: tuple[str, ...]) -> None:
+        """Make sure that labels which are indices into `classes` mean the same here.
+
+        Raises:
+            DataError: the dataset has other classes.
+        """
+        if self.classes != classes:
+            raise DataError(
+                f"{self.name}: its classes are {', '.join(self.classes)}, and those of the "
+                f"recognizer {', '.join(classes)}, so its labels mean something else; expected "
+                "dataset.with_classes(recognizer.classes), or evaluate(recognizer, dataset)"
+            )
+
     def with_classes(self, classes: tuple[str, ...]) -> "Dataset":
         """Return the same images and label names, encoded as indices into other `classes`.
 

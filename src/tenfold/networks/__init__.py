@@ -11,8 +11,7 @@ from torch import nn
 
 from tenfold.config import NetworkConfig
 from tenfold.errors import RecipeError
-from tenfold.networks.compact import compact, pocket
-from tenfold.networks.published import deotte, lenet5, mlp, surma, thelastdev
+from tenfold.networks.architectures import compact, deotte, lenet5, mlp, pocket, surma, thelastdev
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "mlp": mlp,

@@ -6,15 +6,12 @@ own size and zoom (L. Beyer et al., 'Knowledge distillation: a good teacher is p
 consistent', arXiv 2106.05237).
 """
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tenfold.config import DistillationConfig
 from tenfold.device import Device
-from tenfold.networks.layers import fuse_conv_bn
 from tenfold.recognizer import Recognizer
 from tenfold.training.loader import Batch
 
@@ -30,10 +27,7 @@ class Teacher:
     """
 
     def __init__(self, recognizer: Recognizer, device: Device, config: DistillationConfig) -> None:
-        self._members = [
-            replace(member, model=device.to_device(fuse_conv_bn(member.model)))
-            for member in recognizer.members
-        ]
+        self._members = [member.fused(device) for member in recognizer.members]
         self._device, self._config = device, config
 
     @torch.no_grad()

@@ -19,8 +19,12 @@ from tenfold.recognizer import Member, Recognizer
 from tenfold.training.callbacks import EpochMetrics, IntervalMetrics, StepProgress
 from tenfold.training.distributed import ProcessGroup
 from tenfold.training.loader import DeviceLoader
-from tenfold.training.lr_schedule import epochs_since_best, lr_multiplier
-from tenfold.training.optimizers import build_optimizer, update_ema
+from tenfold.training.optimizers import (
+    build_optimizer,
+    epochs_since_best,
+    lr_multiplier,
+    update_ema,
+)
 
 INTERVALS = 400  # that a run is divided into: more points than a curve can show
 
