@@ -99,7 +99,7 @@ def test_score_tells_the_same_to_people_and_to_programs(run, digits_csv):
     assert f"{found['correct']} of 800" in tenfold("score", *files).stdout
 
 
-def test_predict_repeats_the_runs_answers(run, digits_csv, tmp_path):
+def test_predict_repeats_the_runs_predictions(run, digits_csv, tmp_path):
     done = tenfold("predict", run[0], digits_csv / "test.csv", cwd=tmp_path)
     assert done.returncode == 0
     assert (tmp_path / "submission.csv").read_bytes() == (run[0] / "submission.csv").read_bytes()
@@ -112,7 +112,7 @@ def test_predict_repeats_the_runs_answers(run, digits_csv, tmp_path):
     assert all(0.1 <= confidence <= 1 for confidence in found["confidence"])
 
 
-def test_predict_ignores_labels_and_says_so(run, digits_csv, tmp_path):
+def test_predict_ignores_labels_and_logs_it(run, digits_csv, tmp_path):
     done = tenfold("predict", run[0], digits_csv / "train.csv", "--out", tmp_path / "s.csv")
     assert done.returncode == 0
     assert "ignored the column 'label'" in done.stdout
@@ -299,7 +299,7 @@ def test_bad_data_leaves_no_run_behind(digits_csv, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder nobody can write to")
-def test_an_unwritable_folder_is_a_sentence(digits_csv):
+def test_an_unwritable_folder_error_message(digits_csv):
     files = digits_csv / "train.csv", digits_csv / "test.csv"
     assert "/proc/nowhere" in complaint(tenfold("run", *files, *TINY, "--out", "/proc/nowhere"))
 
@@ -315,7 +315,7 @@ def test_a_folder_that_holds_a_run_is_left_as_it_is(run, digits_csv):
     assert {path: path.stat().st_mtime_ns for path in run[0].rglob("*")} == before
 
 
-def test_resume_without_a_run_is_a_sentence(digits_csv, tmp_path):
+def test_resume_without_a_run_error_message(digits_csv, tmp_path):
     said = complaint(
         tenfold("train", digits_csv / "train.csv", "--resume", "--out", tmp_path / "typo")
     )
@@ -363,14 +363,14 @@ def test_only_ordinary_files_are_written(run, digits_csv, tmp_path, place):
         ["report"],
     ],
 )
-def test_a_name_that_is_too_long_is_a_sentence(run, digits_csv, command):
+def test_a_name_that_is_too_long_error_message(run, digits_csv, command):
     words = [run[0] if word == "RUN" else word for word in command]
     complaint(tenfold(*words, "x" * 300, cwd=digits_csv))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("command", [["recipes"], ["--help"], ["check", "train.csv", "--json"]])
-def test_a_full_disk_behind_stdout_is_a_sentence(digits_csv, command):
+def test_a_full_disk_behind_stdout_error_message(digits_csv, command):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "tenfold", *command],
@@ -382,7 +382,7 @@ def test_a_full_disk_behind_stdout_is_a_sentence(digits_csv, command):
     assert "Traceback" not in done.stderr
 
 
-def test_a_full_disk_during_training_is_a_sentence(digits_csv, tmp_path):
+def test_a_full_disk_during_training_error_message(digits_csv, tmp_path):
     """No file may grow past 100 kB, as on a disk that is nearly full: the checkpoint does."""
     limited = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
@@ -427,7 +427,7 @@ def test_closed_and_full_streams_change_no_exit_code(command, code):
     assert "Traceback" not in done.stderr
 
 
-def test_training_goes_on_when_nobody_reads(digits_csv, tmp_path):
+def test_training_continues_when_nobody_reads(digits_csv, tmp_path):
     command = f"{sys.executable} -m tenfold train train.csv {' '.join(TINY)} --out {tmp_path}/out"
     done = subprocess.run(
         f"({command}; echo $? >&2) | head -1", shell=True, capture_output=True, text=True,
@@ -469,7 +469,7 @@ def test_a_stop_before_training_exits_130(digits_csv, tmp_path, number):
 
 
 @pytest.mark.parametrize("rank", ["1", "a"])
-def test_a_rank_alone_silences_nobody(monkeypatch, rank):
+def test_a_rank_without_a_world_size_silences_nothing(monkeypatch, rank):
     """Other programs than torchrun set it too."""
     monkeypatch.setenv("RANK", rank)
     assert "quick" in tenfold("recipes").stdout
@@ -483,7 +483,7 @@ def test_a_rank_alone_silences_nobody(monkeypatch, rank):
         ("0", "two", "WORLD_SIZE is 'two' in the environment, expected a whole number"),
     ],
 )
-def test_an_environment_that_makes_no_sense_is_a_sentence(monkeypatch, rank, count, sentence):
+def test_an_environment_that_makes_no_sense_error_message(monkeypatch, rank, count, sentence):
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", count)
     assert sentence in complaint(tenfold("recipes"))

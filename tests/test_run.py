@@ -36,7 +36,7 @@ def twice(digits, tmp_path_factory):
     return labelled, rest, recipe, RunFolder(folder), score
 
 
-def test_the_second_training_learns_from_sure_answers_too(twice):
+def test_the_second_training_learns_from_pseudo_labels_too(twice):
     labelled, rest, _, folder, score = twice
     first = Recognizer.load(folder.pseudo_label_stage)
     extra = pseudo_label(first, rest, 0.6)
@@ -78,7 +78,7 @@ def test_a_longer_second_training_leaves_the_first_as_it_was(twice, tmp_path):
     assert len(copied.history()) == 4
 
 
-def test_a_longer_run_that_is_stopped_keeps_no_answers_of_the_shorter_one(twice, tmp_path):
+def test_a_longer_run_that_is_stopped_keeps_no_outputs_of_the_shorter_one(twice, tmp_path):
     labelled, rest, recipe, folder, _ = twice
     copied = RunFolder(tmp_path / "run")
     shutil.copytree(folder.path, copied.path)
@@ -90,7 +90,7 @@ def test_a_longer_run_that_is_stopped_keeps_no_answers_of_the_shorter_one(twice,
     assert not any(getattr(copied, name).exists() for name in told)
 
 
-def test_other_images_without_truth_leave_no_score(digits, tmp_path):
+def test_other_images_without_labels_leave_no_score(digits, tmp_path):
     labelled, rest = digits.select(np.arange(600)), digits.select(np.arange(600, 900))
     recipe, folder = Recipe.load("quick", overrides=SMALL), RunFolder(tmp_path / "run")
     images, truth = rest.without_labels(), rest.label_names()
@@ -102,7 +102,7 @@ def test_other_images_without_truth_leave_no_score(digits, tmp_path):
     assert json.loads(folder.summary.read_text())["total_s"] is None
 
 
-def test_training_on_is_refused_where_answers_would_grow_old(twice):
+def test_continuing_is_refused_where_predictions_would_grow_old(twice):
     labelled, _, recipe, folder, _ = twice
     before = folder.recognizer.read_bytes()
     longer = recipe.with_overrides({"training": {"max_epochs": 4}})
@@ -121,7 +121,7 @@ def test_images_of_another_size_are_found_out_before_anything_is_trained(digits,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_confidence_of_one_that_nobody_reaches_adds_nothing(twice, digits):
+def test_a_threshold_of_one_adds_few_images(twice, digits):
     *_, folder, _ = twice
     recognizer = Recognizer.load(folder.pseudo_label_stage)
     assert len(pseudo_label(recognizer, digits, 1.0)) < len(digits) / 2

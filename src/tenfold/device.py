@@ -74,7 +74,7 @@ class Device:
         Dropout draws from the global generators; cuDNN would choose its kernels by the clock.
         """
         devices = [self.torch_device] if self.torch_device.type == "cuda" else []
-        # Every flag has to be said: one left out would not stay as it is.
+        # Every flag is given: one left out would not stay as it is.
         flags = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
@@ -100,7 +100,7 @@ class Device:
 
     @property
     def workers(self) -> int | None:
-        """How many processes may train side by side: one on a GPU; None is one for each core."""
+        """How many processes may train at the same time: one on a GPU; None is one for each core."""
         return 1 if self.torch_device.type == "cuda" else None
 
     def __str__(self) -> str:
@@ -156,7 +156,7 @@ def _multiplies_bf16(device: torch.device) -> bool:
 
 @cache
 def cpu_name() -> str:
-    """Return the processor's name as the system tells it."""
+    """Return the processor's name as the system reports it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

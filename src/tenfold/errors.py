@@ -8,7 +8,7 @@
     ├── OutputError            a result cannot be written
     ├── ExperimentError        a search or a comparison cannot be done as asked
     ├── JobError               one of several pieces of work failed; what is finished is kept
-    └── SubmitError            a submission cannot be handed in
+    └── SubmitError            a submission to Kaggle failed
     Interrupted                stopped by Ctrl-C or SIGTERM, state saved; exits with 130
 
 Each message is one sentence that says what was found, where, and what was expected.
@@ -59,10 +59,10 @@ class JobError(TenfoldError):
 
 
 class SubmitError(TenfoldError):
-    """A submission cannot be handed in. Nothing was, unless the sentence says so."""
+    """A submission failed. Nothing was submitted, unless the message says so."""
 
 
 class Interrupted(Exception):
-    """The user stopped the work; the message says what is saved, and the commands how to go on."""
+    """The user stopped the work; the message says what is saved and how to resume."""
 
     exit_code = 130

@@ -54,7 +54,7 @@ def new_folder(path: Path) -> Path:
     raise AssertionError("counting ends nowhere")
 
 
-# What tells, in a folder, which kind of work left it. Each has its own report.html, so a folder is
+# The file that marks which kind of work a folder holds. Each has its own report.html, so it is
 # of one kind.
 MARKER_FILES = {"run": "recipe.toml", "search": "search.json", "comparison": "compare.json"}
 

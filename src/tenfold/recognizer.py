@@ -138,7 +138,8 @@ class Recognizer:
         """
         if isinstance(images, Dataset) and images.labels is not None:
             images.check_classes(self.classes)
-        predicted: NDArray[np.int64] = self.predict_proba(images, device).argmax(axis=1)
+        probabilities, _ = self.predictor(device).predict_members(images)
+        predicted: NDArray[np.int64] = probabilities.argmax(axis=1)
         return predicted
 
     def predict_proba(self, images: Images, device: Device | None = None) -> NDArray[np.float32]:
@@ -149,7 +150,8 @@ class Recognizer:
         Raises:
             DataError: the images are not of the size that the recognizer was trained on.
         """
-        return self.predictor(device).predict_proba(images)
+        probabilities, _ = self.predictor(device).predict_members(images)
+        return probabilities
 
     def predictor(self, device: Device | None = None) -> "Predictor":
         """Prepare the networks for prediction, once for many calls."""
@@ -307,20 +309,23 @@ class Predictor:
 
     def _predict_batch(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Return each member's probabilities: float32 [M, N, classes]."""
-        images = self.device.from_numpy(np.ascontiguousarray(pixels))
+        images, by_member = self.device.from_numpy(np.ascontiguousarray(pixels)), []
         with torch.inference_mode(), self.device.autocast():
-            return torch.stack([self._predict_one(member, images) for member in self._members])
+            for member in self._members:
+                logits = member.model(member.preprocessing(images))
+                probabilities = logits.float().softmax(dim=1)
+                self._average_uncertain(member, images, probabilities)
+                by_member.append(probabilities.cpu())
+        return torch.stack(by_member)
 
-    def _predict_one(self, member: Member, images: Tensor) -> Tensor:
-        """Average over test-time views, but only for images that `member` is not confident of."""
-        probabilities = member.predict_proba(images)
+    def _average_uncertain(self, member: Member, images: Tensor, probabilities: Tensor) -> None:
+        """Average over test-time views, in place, where `member` is not confident."""
         shift = self.recognizer.tta_shift
         uncertain = probabilities.amax(dim=1) < TTA_THRESHOLD
         if shift is not None and uncertain.any():
             probabilities[uncertain] = member.average_views(
                 images[uncertain], probabilities[uncertain], shift
             )
-        return probabilities.cpu()
 
     def _pixels(self, images: Images) -> NDArray[np.uint8]:
         """Return uint8 [N, S, S] of the size that the recognizer was trained on."""

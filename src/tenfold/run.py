@@ -5,8 +5,9 @@ Start reading here. Each call below is one station of the way; follow any name o
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from tenfold.jobs import LOCAL
 from tenfold.metrics import Evaluation, Score, evaluate_probabilities, score
 from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
+from tenfold.recognizer import Recognizer
 from tenfold.report.artifacts import Examples
 from tenfold.report.run_report import write_report
 from tenfold.run_folder import RunFolder
@@ -63,34 +65,32 @@ def run(
         folder.check_is_empty()
     _check_sizes(train_set, test_set)
 
-    pseudo_labelled = _pseudo_labels(train_set, test_set, recipe, folder, callbacks, executor)
-    result, validation = check_and_train(
-        train_set, recipe, folder, test_set, pseudo_labelled, callbacks, executor
+    checks = check_data(train_set, test_set)
+    result = train(
+        train_set,
+        recipe,
+        folder,
+        resume=True,
+        pseudo_labelled=_pseudo_label_stage(
+            train_set, test_set, recipe, folder, checks, callbacks, executor
+        ),
+        checks=checks,
+        callbacks=callbacks,
+        executor=executor,
     )
-    recognizer = result.recognizer
-    probabilities, member_predictions = recognizer.predictor().predict_members(
+    Examples.from_dataset(train_set).save(folder.examples)
+    validation = evaluate_validation(result, recipe)
+    probabilities, by_member = result.recognizer.predictor().predict_members(
         test_set, on_progress=ProgressLogger(logger, "images")
     )
-    predictions = Predictions.from_probabilities(
-        test_set if test_labels is None else test_set.with_labels(test_labels, recognizer.classes),
-        probabilities,
-        classes=recognizer.classes,
-        member_predictions=member_predictions,
-        dataset_sha256=test_set.content_hash(),
-    )
-    write_submission(folder.submission, predictions.predicted, recognizer.classes)
-    written = pluralize(len(predictions), "prediction")
+    write_submission(folder.submission, probabilities.argmax(axis=1), result.recognizer.classes)
+    written = pluralize(len(test_set), "prediction")
     logger.info("%s written to %s (verified)", written, folder.submission)
     total_s = None if resumed else time.perf_counter() - started
     _write_summary(folder, recipe, result, validation, total_s)
-
-    predictions.save(folder.predictions)
-    test_score = None
-    if predictions.labels is None:
-        folder.score.unlink(missing_ok=True)  # of other images, before
-    else:
-        test_score = score(predictions.predicted, predictions.labels)
-        write_json(folder.score, test_score.to_json())
+    test_score = _save_predictions(
+        folder, result.recognizer, test_set, test_labels, probabilities, by_member
+    )
     write_report(out)
     return test_score
 
@@ -124,53 +124,67 @@ def train_and_report(
             "continue it with `tenfold run`, which predicts again"
         )
     resumed = not folder.is_empty
-    result, validation = check_and_train(
-        train_set, recipe, folder, callbacks=callbacks, executor=executor
+    result = train(
+        train_set,
+        recipe,
+        folder,
+        resume=True,
+        checks=check_data(train_set),
+        callbacks=callbacks,
+        executor=executor,
     )
+    Examples.from_dataset(train_set).save(folder.examples)
+    validation = evaluate_validation(result, recipe)
     total_s = None if resumed else time.perf_counter() - started
     _write_summary(folder, recipe, result, validation, total_s)
     write_report(folder.path)
     return result
 
 
-def check_and_train(
-    train_set: Dataset,
-    recipe: Recipe,
-    folder: RunFolder,
-    test_set: Dataset | None = None,
-    pseudo_labelled: Dataset | None = None,
-    callbacks: Sequence[Callback] = (),
-    executor: str = LOCAL,
-) -> tuple[TrainResult, Evaluation | None]:
-    """Check the data, train or resume, and evaluate on the images held out.
-
-    Args:
-        test_set: the images to predict, checked for overlap with `train_set`; never trained on.
-        pseudo_labelled: more images to train on, labelled by a first training.
-        train_set, recipe, folder, callbacks, executor: as for `train_and_report`.
-    """
+def check_data(train_set: Dataset, test_set: Dataset | None = None) -> dict[str, Any]:
+    """Check the data, log what was found, and return it as JSON values."""
     report = check(train_set, test_set)
     for line in report.lines():
         logger.info("%s", line)
-    result = train(
-        train_set,
-        recipe,
-        folder,
-        resume=True,
-        pseudo_labelled=pseudo_labelled,
-        checks=report.to_json(),
-        callbacks=callbacks,
-        executor=executor,
-    )
-    Examples.from_dataset(train_set).save(folder.examples)
-    held_out = result.validation
-    if held_out is None or held_out.labels is None:
-        return result, None
-    validation = evaluate_probabilities(held_out.probabilities, held_out.labels, held_out.classes)
-    logger.info("predicted leaderboard score: %s", validation.score)
+    return report.to_json()
+
+
+def evaluate_validation(result: TrainResult, recipe: Recipe) -> Evaluation | None:
+    """Log the score that the validation images predict; None if the recipe held none out."""
+    validation = result.validation
+    if validation is None or validation.labels is None:
+        return None
+    found = evaluate_probabilities(validation.probabilities, validation.labels, validation.classes)
+    logger.info("predicted leaderboard score: %s", found.score)
     if caveat := recipe.validation_caveat():
         logger.info("%s", caveat)
-    return result, validation
+    return found
+
+
+def _save_predictions(
+    folder: RunFolder,
+    recognizer: Recognizer,
+    test_set: Dataset,
+    test_labels: NDArray[np.str_] | None,
+    probabilities: NDArray[np.float32],
+    member_predictions: NDArray[np.int64],
+) -> Score | None:
+    """Keep what was predicted for the report, and the score where labels are known."""
+    known = None if test_labels is None else test_set.with_labels(test_labels, recognizer.classes)
+    predictions = Predictions.from_probabilities(
+        test_set if known is None else known,
+        probabilities,
+        classes=recognizer.classes,
+        member_predictions=member_predictions,
+        dataset_sha256=test_set.content_hash(),
+    )
+    predictions.save(folder.predictions)
+    if predictions.labels is None:
+        folder.score.unlink(missing_ok=True)  # of other images, before
+        return None
+    test_score = score(predictions.predicted, predictions.labels)
+    write_json(folder.score, test_score.to_json())
+    return test_score
 
 
 def _check_sizes(train_set: Dataset, test_set: Dataset) -> None:
@@ -198,11 +212,12 @@ def _write_summary(
     write_json(folder.summary, summary)
 
 
-def _pseudo_labels(
+def _pseudo_label_stage(
     train_set: Dataset,
     test_set: Dataset,
     recipe: Recipe,
     folder: RunFolder,
+    checks: Mapping[str, Any],
     callbacks: Sequence[Callback],
     executor: str,
 ) -> Dataset | None:
@@ -216,7 +231,17 @@ def _pseudo_labels(
         # A longer second training is resumed from here; its images are those of the first as it was.
         length = Recipe.load(stage.recipe).training.max_epochs
         recipe = recipe.with_overrides({"training": {"max_epochs": length}})
-    first, _ = check_and_train(train_set, recipe, stage, callbacks=callbacks, executor=executor)
+    first = train(
+        train_set,
+        recipe,
+        stage,
+        resume=True,
+        checks=checks,
+        callbacks=callbacks,
+        executor=executor,
+    )
+    Examples.from_dataset(train_set).save(stage.examples)
+    evaluate_validation(first, recipe)
     pseudo_labelled = pseudo_label(first.recognizer, test_set, threshold)
     logger.info(
         "training again, now also on the %s of %s test images that the first training predicts "

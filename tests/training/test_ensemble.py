@@ -110,7 +110,7 @@ def test_the_held_out_probabilities_are_those_of_the_members_folds(trained, digi
     assert n_right in {manifest["result"]["correct"] for manifest in manifests}
 
 
-def test_it_says_what_each_member_reached_and_tidies_up(trained):
+def test_the_score_of_each_member_is_logged_and_input_files_are_removed(trained):
     folder, _, callback, messages = trained
     assert sum(" on its fold, 2 epochs in " in message for message in messages) == 3
     assert callback.torn_down

@@ -117,7 +117,7 @@ def test_strokes_change_anew_at_each_step_and_less_towards_the_end(loader, digit
     assert blurred_last / blurred < left + 0.25  # the blur and the soft edge stay
 
 
-def test_pixels_are_standardized_by_the_images_learned(digits):
+def test_pixels_are_standardized_by_the_training_images(digits):
     plain = Recipe.load("surma", overrides=["preprocessing.standardize=true"])
     found = loader_of(digits, plain).preprocessing
     assert found.mean == pytest.approx(digits.images.mean() / 255)

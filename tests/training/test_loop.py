@@ -121,7 +121,7 @@ def test_a_run_folder_holds_everything(parts, tmp_path):
 
 @pytest.mark.parametrize("name", ["adamw", "muon", "rmsprop", "sgd"])
 @pytest.mark.parametrize("steps", [7, 25, 30])
-def test_a_stopped_run_goes_on_to_the_same_weights(parts, tmp_path, name, steps):
+def test_a_stopped_run_resumes_to_the_same_weights(parts, tmp_path, name, steps):
     """25 steps are one epoch: the stop falls within epochs and right between them."""
     momentum = 0 if name == "adamw" else 0.6
     choices = recipe(f"optimizer.name={name}", f"optimizer.momentum={momentum}",
@@ -139,7 +139,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(parts, tmp_path, name, steps)
     assert same(one, other)
 
 
-def test_a_run_killed_between_the_last_step_and_the_end_of_its_epoch_goes_on(
+def test_a_run_killed_between_the_last_step_and_the_end_of_its_epoch_resumes(
     parts, tmp_path, monkeypatch
 ):
     """The checkpoint of a finished epoch's last step, without the epoch's row."""

@@ -127,7 +127,7 @@ def train_command(
 
 @contextmanager
 def run_directory(recipe: "Recipe", out: Path | None) -> Iterator[Path]:
-    """Yield the run folder, locked meanwhile; an interrupt tells how to resume in it."""
+    """Yield the run folder, locked meanwhile; an interrupt says how to resume in it."""
     from tenfold.files import cleanup_on_error, exclusive_lock, new_folder
 
     time = datetime.now().strftime("%Y%m%d-%H%M%S")

@@ -1,4 +1,4 @@
-"""What a job is, what runs jobs, and who is told how they go.
+"""What a job is, what runs jobs, and what is called as they run.
 
 Nothing here starts a process or imports a numerical library: `tenfold.jobs.process` and the
 executors build on these types.
@@ -114,7 +114,7 @@ class JobBatch:
         cores_per_job: of each process on this machine; None for an equal share.
         keep_going: whether a failure leaves the other jobs running.
         may_start: is asked before each job.
-        callback: is told of every event, on the calling thread.
+        callback: is called at every event, on the calling thread.
         stop: is set once the user asks to stop.
         failures: the jobs that failed or were skipped so far.
     """

@@ -33,7 +33,7 @@ def write_compare_page(data: Mapping[str, Any], page: Path, figures_folder: Path
 
 
 def _comparison_summary(data: Mapping[str, Any]) -> Section:
-    section = Section("answer", "Which method is most accurate, and at what cost?")
+    section = Section("summary", "Which method is most accurate, and at what cost?")
     fitted = [method for method in data["methods"] if "accuracy" in method]
     failed = [method for method in data["methods"] if "accuracy" not in method]
     best = fitted[0]
@@ -152,7 +152,7 @@ def write_search_page(data: Mapping[str, Any], page: Path, figures_folder: Path)
 
 
 def _search_summary(data: Mapping[str, Any], winner: TrialPoint) -> Section:
-    section = Section("answer", "Is the winner better than the baseline?")
+    section = Section("summary", "Is the winner better than the baseline?")
     test = data["paired_test"]
     if test is None:
         section.add_text(

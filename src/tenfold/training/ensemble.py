@@ -1,4 +1,4 @@
-"""Ensembles: several networks by one recipe, trained side by side.
+"""Ensembles: several networks by one recipe, trained in parallel.
 
 Each member is a job (`tenfold.jobs`) with a run folder of its own. It holds out another fold, so
 images of as many folds as there are members are predicted by networks that were not trained on
@@ -223,7 +223,7 @@ class _EnsembleProgress(JobCallback):
 
     Args:
         jobs, members: in order.
-        hooks: are told as by one network.
+        hooks: are called as by one network.
         tick: is called at each event.
     """
 
