@@ -176,9 +176,9 @@ def compare_command(
         labelled, wanted, folder, folds=folds, seed=seed, budget_s=budget_s, executor=executor,
         callback=console_callback(console),
     )  # fmt: skip
-    for method in result.methods:
-        outcome = f"failed: {method.reason}" if method.score is None else f"{method.score}"
-        print_line(console, f"{method.method.name:14} {outcome}")
+    for fitted in result.methods:
+        outcome = f"failed: {fitted.reason}" if fitted.score is None else f"{fitted.score}"
+        print_line(console, f"{fitted.method.name:14} {outcome}")
     if result.expected_s:
         expected, took = format_duration(result.expected_s), format_duration(result.took_s)
         print_line(console, f"expected {expected}, took {took}")

@@ -128,7 +128,7 @@ class CVSplits:
 
     @property
     def eval_images(self) -> int:
-        """Images of the first fold; others have as many, or one less."""
+        """Images of the first fold; the others have about as many."""
         return len(self.eval_rows[0])
 
     @property
@@ -294,16 +294,16 @@ class _Comparison:
             keep_going=True,
         )
 
-    def add_fold(self, method: MethodResult, result: JobFailure | Mapping[str, Any]) -> None:
+    def add_fold(self, fitted: MethodResult, result: JobFailure | Mapping[str, Any]) -> None:
         """Take the result of one fold, and log the score of a method that has all."""
         if (reason := failure_reason(result)) is not None:
-            method.reason = reason
-            logger.warning("%s failed: %s", method.method.name, reason)
+            fitted.reason = reason
+            logger.warning("%s failed: %s", fitted.method.name, reason)
             return
         assert not isinstance(result, JobFailure)
-        method.folds.append(result)
-        if method.score is not None and len(method.folds) == len(self.splits.folds):
-            logger.info("%s: %s, %.1f s per fit", method.method.name, method.score, method.fit_s)
+        fitted.folds.append(result)
+        if fitted.score is not None and len(fitted.folds) == len(self.splits.folds):
+            logger.info("%s: %s, %.1f s per fit", fitted.method.name, fitted.score, fitted.fit_s)
 
     def show(self, line: str) -> None:
         """Show all methods that have a result."""
@@ -391,6 +391,6 @@ class _FitProgress(JobProgress):
         if job in self._owners:
             self._comparison.add_fold(self._owners[job], result)
 
-    def on_change(self, job: Job) -> None:
+    def on_change(self) -> None:
         """Show the table."""
         self._comparison.show(f"{self.ended} of {self._total} done")

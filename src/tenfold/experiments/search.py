@@ -225,9 +225,9 @@ class _PairedTestProgress(JobProgress):
             accuracy = result["correct"] / result["n"]
             logger.info("%s: %.4f on the test images", job.name, accuracy)
 
-    def on_change(self, job: Job) -> None:
+    def on_change(self) -> None:
         """Show how many trainings have ended."""
-        line = f"paired test: {self.ended} of {self._jobs} trainings done, last update: {job.name}"
+        line = f"paired test: {self.ended} of {self._jobs} trainings done"
         self._callback.on_status(Status(line, ("paired test",), [(line,)]))
 
 

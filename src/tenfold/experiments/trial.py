@@ -169,13 +169,13 @@ class JobProgress(JobCallback):
     def on_job_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
         """Remember that the job runs."""
         self.started.add(job)
-        self.on_change(job)
+        self.on_change()
 
     def on_job_end(self, job: Job, result: Any) -> None:
         """Count the job."""
         self.ended += 1
         self.on_result(job, result)
-        self.on_change(job)
+        self.on_change()
 
     def on_job_failure(self, job: Job, failure: JobFailure) -> None:
         """Count the job, if the experiment survives the failure."""
@@ -184,7 +184,7 @@ class JobProgress(JobCallback):
     def on_result(self, job: Job, result: JobResult) -> None:
         """A job ended; subclasses take its result."""
 
-    def on_change(self, job: Job) -> None:
+    def on_change(self) -> None:
         """A job runs or ended; subclasses show it."""
 
 
@@ -221,7 +221,7 @@ class RungProgress(JobProgress):
             if len(results) == self._folds:
                 _update(trial, results, self._rung)
 
-    def on_change(self, job: Job) -> None:
+    def on_change(self) -> None:
         """Pass it on."""
         self._on_change()
 
