@@ -47,7 +47,7 @@ def process(*arguments, cwd=None):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
-def complaint(done):
+def error_of(done):
     """The one line on stderr of a command that found a mistake of the caller's."""
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
@@ -66,7 +66,7 @@ def run(digits_csv, tmp_path_factory):
 
 
 def test_a_run_leaves_what_the_map_promises(run):
-    out, said = run
+    out, output = run
     assert {path.name for path in out.iterdir()} == {
         "recipe.toml", "environment.json", "data.json", "metrics.jsonl", "steps.jsonl",
         "tensorboard", "checkpoint.safetensors", "recognizer.safetensors", "run.json",
@@ -77,9 +77,9 @@ def test_a_run_leaves_what_the_map_promises(run):
         "classes.png", "samples.png", "ink.png", "augmentation.png", "training.png",
         "filters.png", "feature-maps.png", "attribution.png", "confusion.png", "misclassified.png",
     }  # fmt: skip
-    assert "predicted leaderboard score: 0." in said
-    assert "800 answers written to" in said
-    assert len(said.splitlines()) < 40
+    assert "predicted leaderboard score: 0." in output
+    assert "800 predictions written to" in output
+    assert len(output.splitlines()) < 40
     assert json.loads((out / "run.json").read_text())["validation"]["n"] == 120
 
 
@@ -125,9 +125,9 @@ def test_evaluate_counts_every_class(run, digits_csv):
     assert sum(map(sum, found["confusion"])) == 1200
     assert set(found["per_class"]) == set("0123456789")
     assert 0 <= found["calibration_error"] <= 1
-    said = tenfold("evaluate", run[0], digits_csv / "train.csv").stdout
-    assert "class 7: 0." in said
-    assert "calibration error" in said
+    output = tenfold("evaluate", run[0], digits_csv / "train.csv").stdout
+    assert "class 7: 0." in output
+    assert "calibration error" in output
 
 
 def test_check_tells_people_and_programs_and_draws(digits_csv, tmp_path):
@@ -139,8 +139,8 @@ def test_check_tells_people_and_programs_and_draws(digits_csv, tmp_path):
 
 
 def test_check_finds_a_test_set_within_the_training_set(digits_csv):
-    said = tenfold("check", digits_csv / "train.csv", digits_csv / "train.csv").stdout
-    assert "1,200 images also in" in said
+    output = tenfold("check", digits_csv / "train.csv", digits_csv / "train.csv").stdout
+    assert "1,200 images also in" in output
 
 
 def test_data_writes_the_competitions_files(tmp_path):
@@ -260,7 +260,7 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, says, tmp_path):
-    assert says in complaint(tenfold(*arguments, cwd=tmp_path))
+    assert says in error_of(tenfold(*arguments, cwd=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -271,7 +271,7 @@ def test_the_version_is_that_of_the_package():
 
 @pytest.mark.parametrize("arguments", [["trian"], ["train", "missing.csv"]])
 def test_so_it_is_in_a_process_of_its_own(arguments, tmp_path):
-    complaint(process(*arguments, cwd=tmp_path))
+    error_of(process(*arguments, cwd=tmp_path))
 
 
 def test_a_bug_of_ours_is_seen_as_one(tmp_path):
@@ -290,36 +290,36 @@ def test_bad_data_leaves_no_run_behind(digits_csv, tmp_path):
     cells[101] = "300"
     lines[6] = ",".join(cells)
     (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
-    said = complaint(
+    output = error_of(
         tenfold("run", tmp_path / "train.csv", digits_csv / "test.csv", "--out", tmp_path / "out")
     )
     for part in ("train.csv", "line 7", "pixel100", "300", "255"):
-        assert part in said
+        assert part in output
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder nobody can write to")
 def test_an_unwritable_folder_error_message(digits_csv):
     files = digits_csv / "train.csv", digits_csv / "test.csv"
-    assert "/proc/nowhere" in complaint(tenfold("run", *files, *TINY, "--out", "/proc/nowhere"))
+    assert "/proc/nowhere" in error_of(tenfold("run", *files, *TINY, "--out", "/proc/nowhere"))
 
 
 def test_a_folder_that_holds_a_run_is_left_as_it_is(run, digits_csv):
     before = {path: path.stat().st_mtime_ns for path in run[0].rglob("*")}
     files = digits_csv / "train.csv", digits_csv / "test.csv"
-    said = complaint(tenfold("run", *files, *TINY, "--seed", 5, "--out", run[0]))
-    assert "already holds a run" in said
-    assert "differs in recipe" in complaint(
+    output = error_of(tenfold("run", *files, *TINY, "--seed", 5, "--out", run[0]))
+    assert "already holds a run" in output
+    assert "differs in recipe" in error_of(
         tenfold("run", *files, *TINY, "--seed", 5, "--out", run[0], "--resume")
     )
     assert {path: path.stat().st_mtime_ns for path in run[0].rglob("*")} == before
 
 
 def test_resume_without_a_run_error_message(digits_csv, tmp_path):
-    said = complaint(
+    output = error_of(
         tenfold("train", digits_csv / "train.csv", "--resume", "--out", tmp_path / "typo")
     )
-    assert "typo: holds no run to resume" in said
+    assert "typo: holds no run to resume" in output
     assert not (tmp_path / "typo").exists()
 
 
@@ -329,8 +329,8 @@ def test_a_class_too_small_to_split_leaves_nothing(digits_csv, tmp_path):
     kept.append(next(row for row in rows if row[0] == "7"))
     (tmp_path / "train.csv").write_text("\n".join(kept) + "\n")
     out = tmp_path / "new" / "and" / "deep"
-    said = complaint(tenfold("train", tmp_path / "train.csv", *TINY, "--out", out))
-    assert "class '7' has 1 image" in said
+    output = error_of(tenfold("train", tmp_path / "train.csv", *TINY, "--out", out))
+    assert "class '7' has 1 image" in output
     assert not (tmp_path / "new").exists()
 
 
@@ -339,18 +339,18 @@ def test_a_test_set_of_another_size_is_refused_before_training(digits_csv, tmp_p
     header = ",".join(f"pixel{index}" for index in range(24 * 24))
     small = [",".join(row.split(",")[: 24 * 24]) for row in rows]
     (tmp_path / "test.csv").write_text("\n".join([header, *small]) + "\n")
-    said = complaint(
+    output = error_of(
         tenfold("run", digits_csv / "train.csv", tmp_path / "test.csv", *TINY,
                 "--out", tmp_path / "out")
     )  # fmt: skip
-    assert "images are 24 pixels wide, expected 28" in said
+    assert "images are 24 pixels wide, expected 28" in output
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("place", [".", "/dev/null"])
 def test_only_ordinary_files_are_written(run, digits_csv, tmp_path, place):
     done = tenfold("predict", run[0], digits_csv / "test.csv", "--out", place, cwd=tmp_path)
-    assert "is no ordinary file" in complaint(done)
+    assert "is no ordinary file" in error_of(done)
     assert not Path("/dev/null").is_file()
 
 
@@ -365,7 +365,7 @@ def test_only_ordinary_files_are_written(run, digits_csv, tmp_path, place):
 )
 def test_a_name_that_is_too_long_error_message(run, digits_csv, command):
     words = [run[0] if word == "RUN" else word for word in command]
-    complaint(tenfold(*words, "x" * 300, cwd=digits_csv))
+    error_of(tenfold(*words, "x" * 300, cwd=digits_csv))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -394,7 +394,7 @@ def test_a_full_disk_during_training_error_message(digits_csv, tmp_path):
         [sys.executable, "-c", limited, *map(str, command)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "cannot be written" in complaint(done)
+    assert "cannot be written" in error_of(done)
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 
 
@@ -486,7 +486,7 @@ def test_a_rank_without_a_world_size_silences_nothing(monkeypatch, rank):
 def test_an_environment_that_makes_no_sense_error_message(monkeypatch, rank, count, sentence):
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", count)
-    assert sentence in complaint(tenfold("recipes"))
+    assert sentence in error_of(tenfold("recipes"))
 
 
 def test_the_second_of_two_processes_is_silent(monkeypatch):
@@ -502,16 +502,16 @@ def test_no_command_shows_the_help():
 
 
 def test_help_shows_every_command():
-    said = process("--help").stdout
+    output = process("--help").stdout
     for command in ("run", "train", "predict", "search", "compare", "check", "data", "recipes"):
-        assert f"\n  {command} " in said
+        assert f"\n  {command} " in output
 
 
 def test_leaderboard_places_a_score():
     assert "is below 0.99757" in tenfold("leaderboard", "0.997").stdout
     told = json.loads(tenfold("leaderboard", "0.997", "--json").stdout)
     assert told["above"][0]["score"] == 0.99757
-    complaint(tenfold("leaderboard", "99.64"))
+    error_of(tenfold("leaderboard", "99.64"))
 
 
 @pytest.mark.parametrize("command", ["search", "compare"])

@@ -50,7 +50,7 @@ class Device:
             gpus = torch.cuda.device_count()
             if local_rank >= gpus:
                 raise TenfoldError(
-                    f"torchrun started process {local_rank + 1} here, and GPUs are {gpus}: expected "
+                    f"torchrun started process {local_rank + 1} here, of {gpus} GPUs: expected "
                     f"--nproc-per-node {gpus}, or CUDA_VISIBLE_DEVICES= to compute without"
                 )
             device = torch.device("cuda", local_rank)
@@ -100,7 +100,7 @@ class Device:
 
     @property
     def workers(self) -> int | None:
-        """How many processes may train at the same time: one on a GPU; None is one for each core."""
+        """How many processes may train at once: one on a GPU; None is one for each core."""
         return 1 if self.torch_device.type == "cuda" else None
 
     def __str__(self) -> str:

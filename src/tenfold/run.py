@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from tenfold.data import Dataset, check, write_submission
 from tenfold.errors import DataError, OutputError
 from tenfold.files import path_exists, write_json
-from tenfold.formatting import ProgressLogger, pluralize
+from tenfold.formatting import ProgressLogger
 from tenfold.jobs import LOCAL
 from tenfold.metrics import Evaluation, Score, evaluate_probabilities, score
 from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
-from tenfold.recognizer import Recognizer
 from tenfold.report.artifacts import Examples
 from tenfold.report.run_report import write_report
 from tenfold.run_folder import RunFolder
@@ -72,7 +71,13 @@ def run(
         folder,
         resume=True,
         pseudo_labelled=_pseudo_label_stage(
-            train_set, test_set, recipe, folder, checks, callbacks, executor
+            train_set,
+            test_set,
+            recipe,
+            folder,
+            checks=checks,
+            callbacks=callbacks,
+            executor=executor,
         ),
         checks=checks,
         callbacks=callbacks,
@@ -80,17 +85,16 @@ def run(
     )
     Examples.from_dataset(train_set).save(folder.examples)
     validation = evaluate_validation(result, recipe)
-    probabilities, by_member = result.recognizer.predictor().predict_members(
-        test_set, on_progress=ProgressLogger(logger, "images")
-    )
-    write_submission(folder.submission, probabilities.argmax(axis=1), result.recognizer.classes)
-    written = pluralize(len(test_set), "prediction")
-    logger.info("%s written to %s (verified)", written, folder.submission)
+    predictor, classes = result.recognizer.predictor(), result.recognizer.classes
+    log = ProgressLogger(logger, "images")
+    probabilities, by_member = predictor.predict_members(test_set, on_progress=log)
+    write_submission(folder.submission, probabilities.argmax(axis=1), classes)
+    logger.info("%s predictions written to %s (verified)", f"{len(test_set):,}", folder.submission)
+
     total_s = None if resumed else time.perf_counter() - started
     _write_summary(folder, recipe, result, validation, total_s)
-    test_score = _save_predictions(
-        folder, result.recognizer, test_set, test_labels, probabilities, by_member
-    )
+    known = test_set if test_labels is None else test_set.with_labels(test_labels, classes)
+    test_score = _save_predictions(folder, known, classes, probabilities, by_member)
     write_report(out)
     return test_score
 
@@ -108,8 +112,11 @@ def train_and_report(
 
     Args:
         train_set: labelled images; a part of them is held out, as the recipe says.
-        folder: where everything goes.
-        recipe, callbacks, resume, executor: as for `run`.
+        recipe: every choice.
+        folder: the run folder.
+        callbacks: called while it trains.
+        resume: continue the run in `folder`.
+        executor: where the members of an ensemble train.
 
     Raises:
         OutputError: `folder` holds predictions, which those of a longer training would not be.
@@ -163,20 +170,18 @@ def evaluate_validation(result: TrainResult, recipe: Recipe) -> Evaluation | Non
 
 def _save_predictions(
     folder: RunFolder,
-    recognizer: Recognizer,
     test_set: Dataset,
-    test_labels: NDArray[np.str_] | None,
+    classes: tuple[str, ...],
     probabilities: NDArray[np.float32],
     member_predictions: NDArray[np.int64],
 ) -> Score | None:
-    """Keep what was predicted for the report, and the score where labels are known."""
-    known = None if test_labels is None else test_set.with_labels(test_labels, recognizer.classes)
+    """Keep what was predicted for the report, and the score if the labels are known."""
     predictions = Predictions.from_probabilities(
-        test_set if known is None else known,
+        test_set,
         probabilities,
-        classes=recognizer.classes,
+        classes=classes,
         member_predictions=member_predictions,
-        dataset_sha256=test_set.content_hash(),
+        dataset_sha256=test_set.without_labels().content_hash(),
     )
     predictions.save(folder.predictions)
     if predictions.labels is None:
@@ -217,6 +222,7 @@ def _pseudo_label_stage(
     test_set: Dataset,
     recipe: Recipe,
     folder: RunFolder,
+    *,
     checks: Mapping[str, Any],
     callbacks: Sequence[Callback],
     executor: str,
@@ -228,7 +234,7 @@ def _pseudo_label_stage(
     write_recipe(folder, recipe)
     stage = RunFolder(folder.pseudo_label_stage)
     if path_exists(stage.recipe):
-        # A longer second training is resumed from here; its images are those of the first as it was.
+        # A longer second training resumes from here; its images are those of the first as it was.
         length = Recipe.load(stage.recipe).training.max_epochs
         recipe = recipe.with_overrides({"training": {"max_epochs": length}})
     first = train(

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import pty
+import select
 
 import pytest
 from rich.console import Console
@@ -36,7 +37,10 @@ class Terminal:
 
     def read(self):
         self.stream.flush()
-        return os.read(self._leader, 1 << 16).decode()
+        received = b""
+        while select.select([self._leader], [], [], 0.2)[0]:
+            received += os.read(self._leader, 1 << 16)
+        return received.decode()
 
     def close(self):
         self.stream.close()

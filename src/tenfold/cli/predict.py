@@ -106,8 +106,8 @@ def score_command(
     predicted, known = read_submission(submission), read_submission(labels)
     if len(predicted) != len(known):
         raise DataError(
-            f"{submission}: has {pluralize(len(predicted), 'prediction')}, expected {len(known):,} as in "
-            f"{labels}"
+            f"{submission}: has {pluralize(len(predicted), 'prediction')}, expected {len(known):,} "
+            f"as in {labels}"
         )
     found = score(predicted, known)
     if as_json:

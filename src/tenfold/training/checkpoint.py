@@ -178,12 +178,11 @@ class BestModel(Callback):
 
     def result(self, state: TrainState) -> Recognizer:
         """Return the recognizer that is kept, in evaluation mode; it has no temperature yet."""
-        if state.recipe.training.checkpoint_selection == "last":
+        if self._best is not None:
+            return self._best
+        if state.recipe.training.checkpoint_selection == "last" or self._folder is None:
             return _copy(state.recognizer())
-        if self._best is None:  # trained before this process was started
-            assert self._folder is not None
-            self._best = Recognizer.load(self._folder.recognizer)
-        return self._best
+        return Recognizer.load(self._folder.recognizer)  # of a process before this one
 
 
 def _copy(recognizer: Recognizer) -> Recognizer:
@@ -201,15 +200,15 @@ class RunIdentity:
     Attributes:
         recipe: every choice but the length and the number of members, as JSON values.
         is_ensemble: whether it trains several networks.
-        train_sha256: content hash of the images that are trained on.
-        valid_sha256: of the validation images; None without.
+        train: facts of the training set: name, size, classes and "sha256", its content hash.
+        valid: those of the validation set; None without.
         teacher_sha256: of the weights of the teacher; None without.
     """
 
     recipe: Mapping[str, Any]
     is_ensemble: bool
-    train_sha256: str
-    valid_sha256: str | None
+    train: Mapping[str, Any]
+    valid: Mapping[str, Any] | None
     teacher_sha256: str | None
 
     @classmethod
@@ -224,8 +223,8 @@ class RunIdentity:
         return cls(
             recipe=_fixed_fields(recipe),
             is_ensemble=recipe.ensemble.members > 1,
-            train_sha256=train_set.content_hash(),
-            valid_sha256=None if valid_set is None else valid_set.content_hash(),
+            train=_facts(train_set),
+            valid=None if valid_set is None else _facts(valid_set),
             teacher_sha256=None if teacher is None else teacher.content_hash(),
         )
 
@@ -240,12 +239,12 @@ class RunIdentity:
         recipe = Recipe.load(folder.recipe)
         try:
             data = json.loads(folder.data.read_text("utf-8"))
-            valid = data["valid"]
+            data["train"]["sha256"], data["valid"] and data["valid"]["sha256"]
             return cls(
                 recipe=_fixed_fields(recipe),
                 is_ensemble=recipe.ensemble.members > 1,
-                train_sha256=data["train"]["sha256"],
-                valid_sha256=None if valid is None else valid["sha256"],
+                train=data["train"],
+                valid=data["valid"],
                 teacher_sha256=data["teacher_sha256"],
             )
         except (OSError, ValueError, LookupError, TypeError) as error:
@@ -272,14 +271,13 @@ class RunIdentity:
                 f"{folder.path}: holds a run of {found}, and {wanted} cannot resume it; expected "
                 "another folder"
             )
-        names = {
-            "recipe": "recipe",
-            "train_sha256": "training data",
-            "valid_sha256": "validation data",
-            "teacher_sha256": "teacher",
-        }
-        for attribute, name in names.items():
-            if getattr(before, attribute) != getattr(self, attribute):
+        for name, one, other in (
+            ("recipe", before.recipe, self.recipe),
+            ("training data", before.train["sha256"], self.train["sha256"]),
+            ("validation data", _sha256(before.valid), _sha256(self.valid)),
+            ("teacher", before.teacher_sha256, self.teacher_sha256),
+        ):
+            if one != other:
                 raise RecognizerError(
                     f"{folder.path}: holds a run that differs in {name}, expected the same to "
                     "resume it (only training.max_epochs and the number of several members may "
@@ -290,34 +288,33 @@ class RunIdentity:
 def write_metadata(
     folder: RunFolder,
     recipe: Recipe,
+    identity: RunIdentity,
     device: Device,
-    train_set: Dataset,
-    valid_set: Dataset | None = None,
-    teacher: Recognizer | None = None,
-    checks: Mapping[str, Any] | None = None,
+    checks: Mapping[str, Any] | None,
 ) -> None:
     """Write what the run is made of: recipe, environment, data.
 
     What a shorter run left of predictions and reports is removed: they would not fit any more.
 
+    Args:
+        folder: made if need be.
+        recipe: every choice.
+        identity: of the run.
+        device: where it computes.
+        checks: what the checks of the data found.
+
     Raises:
         RecognizerError: the folder holds another run, see `RunIdentity.check`.
         OutputError: a file cannot be written.
     """
-    identity = RunIdentity.of(recipe, train_set, valid_set, teacher)
     identity.check(folder)
     output_folder(folder.path)
     if path_exists(folder.recipe) and _choices(Recipe.load(folder.recipe)) != _choices(recipe):
         folder.remove_stale_outputs()
     write_text(folder.recipe, recipe.to_toml())
     write_json(folder.environment, {"format": RUN_FORMAT, **device.to_json()})
-    data = {
-        "train": _facts(train_set),
-        "valid": None if valid_set is None else _facts(valid_set),
-        "teacher_sha256": identity.teacher_sha256,
-        "checks": checks,
-    }
-    write_json(folder.data, data)
+    data = {"train": identity.train, "valid": identity.valid, "checks": checks}
+    write_json(folder.data, {**data, "teacher_sha256": identity.teacher_sha256})
 
 
 def _choices(recipe: Recipe) -> dict[str, Any]:
@@ -339,3 +336,7 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
         "classes": dataset.class_counts(),
         "sha256": dataset.content_hash(),
     }
+
+
+def _sha256(facts: Mapping[str, Any] | None) -> Any:
+    return None if facts is None else facts["sha256"]

@@ -38,7 +38,7 @@ from tenfold.training.callbacks import (
     JobReporter,
     StepProgress,
 )
-from tenfold.training.checkpoint import CHECKPOINT_INTERVAL_S, write_metadata
+from tenfold.training.checkpoint import CHECKPOINT_INTERVAL_S, RunIdentity, write_metadata
 from tenfold.training.loop import TrainResult, fit_single
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def train_ensemble(
     members = [recipe.member(index) for index in range(recipe.ensemble.members)]
     device = Device.detect(recipe.training.precision)
     _check_memory(members, labelled, recipe.name)
-    write_metadata(folder, recipe, device, labelled, checks=checks)
+    write_metadata(folder, recipe, RunIdentity.of(recipe, labelled), device, checks)
     datasets = {LABELLED: labelled}
     if pseudo_labelled is not None:
         datasets[PSEUDO_LABELLED] = pseudo_labelled

@@ -30,7 +30,13 @@ from tenfold.training.callbacks import (
     MetricsLog,
     TensorBoard,
 )
-from tenfold.training.checkpoint import BestModel, Checkpoint, load_checkpoint, write_metadata
+from tenfold.training.checkpoint import (
+    BestModel,
+    Checkpoint,
+    RunIdentity,
+    load_checkpoint,
+    write_metadata,
+)
 from tenfold.training.distillation import Teacher
 from tenfold.training.distributed import ProcessGroup, init_process_group
 from tenfold.training.loader import DROPOUT, Batch, derive_seed
@@ -123,13 +129,9 @@ def fit_network(
 
     Resumed from the checkpoint in `folder`, the result is the one that an uninterrupted run would
     have had, bit for bit on the same machine. Under torchrun several processes train together:
-    see `tenfold.training.distributed`.
-
-    Args:
-        train_set: labelled images.
-        valid_set: labelled images that choose the epoch and the learning rate where the recipe
-            says so; None if the recipe holds none out.
-        recipe, folder, teacher, checks, callbacks: as for `fit_single`.
+    see `tenfold.training.distributed`. `valid_set` chooses the epoch and the learning rate where
+    the recipe says so; it is None if the recipe holds none out. The other arguments are those of
+    `fit_single`.
 
     Raises:
         DataError: labels are missing, or the two sets do not fit each other.
@@ -144,7 +146,8 @@ def fit_network(
         state = TrainState.create(recipe, train_set, device, group)
         folder = folder if group.is_main_process else None
         if folder is not None:  # bad choices have raised by now, and leave no folder
-            write_metadata(folder, recipe, device, train_set, valid_set, teacher, checks)
+            identity = RunIdentity.of(recipe, train_set, valid_set, teacher)
+            write_metadata(folder, recipe, identity, device, checks)
         _resume(state, folder, group)
         teacher_model = None
         if teacher is not None:
@@ -218,24 +221,29 @@ def _hooks(
 
 def _resume(state: TrainState, folder: RunFolder | None, group: ProcessGroup) -> None:
     """Bring `state` to the folder's checkpoint, if there is one; in every process."""
-    content = None
-    if folder is not None and folder.checkpoint.exists():
-        content = folder.checkpoint.read_bytes()
-    content = group.broadcast(content)
-    if content is None:
+    path = None if folder is None else folder.checkpoint
+    found = group.broadcast(path is not None and path.exists())
+    if not found:
         return
-    if folder is not None:
-        load_checkpoint(folder.checkpoint, state)
-    else:
-        with tempfile.TemporaryDirectory() as name:
-            path = Path(name) / "checkpoint.safetensors"
-            path.write_bytes(content)
-            load_checkpoint(path, state)
-        state.metrics.zero_()  # they are those of the main process
-    epochs, steps = len(state.history), f"{state.loader.total_steps:,}"
-    logger.info("resumed after step %s of %s (%d epochs)", f"{state.step:,}", steps, epochs)
+    if path is not None:
+        load_checkpoint(path, state)
+    if group.world_size > 1:
+        _share_checkpoint(path, state, group)
+    steps, epochs = f"{state.step:,} of {state.loader.total_steps:,}", len(state.history)
+    logger.info("resumed after step %s (%d epochs)", steps, epochs)
     if state.is_finished():
         logger.info("nothing is left to train: the run is complete, or stopped early")
+
+
+def _share_checkpoint(path: Path | None, state: TrainState, group: ProcessGroup) -> None:
+    """Load the main process's checkpoint, at `path` there, in all other processes."""
+    content = group.broadcast(None if path is None else path.read_bytes())
+    if path is None and content is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            copied = Path(scratch) / "checkpoint.safetensors"
+            copied.write_bytes(content)
+            load_checkpoint(copied, state)
+        state.metrics.zero_()  # they are those of the main process
 
 
 def _evaluate(

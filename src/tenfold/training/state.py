@@ -173,7 +173,8 @@ class TrainState:
 
         Args:
             group: over whose processes the training metrics are added up.
-            valid_loss, valid_accuracy: None without validation images.
+            valid_loss: None without validation images.
+            valid_accuracy: likewise.
             valid_s: seconds of validation, which `lap` has counted as training.
         """
         loss_sum, correct, count = group.all_reduce(self.metrics[0].clone()).tolist()

@@ -92,9 +92,7 @@ def train(
             callbacks=callbacks,
         )
     result = calibrated(result)
-    result.recognizer.save(folder.recognizer)
-    if result.validation is not None:
-        result.validation.save(folder.validation)
+    _save(result, folder)
     return result
 
 
@@ -138,13 +136,19 @@ def fit(
                 fit_network(train_set, valid_set, recipe, folder=folder, callbacks=callbacks)
             )
             if folder is not None:
-                result.recognizer.save(folder.recognizer)
+                _save(result, folder)
         elif folder is None and recipe.is_single_model:
             result = calibrated(fit_single(train_set, recipe, callbacks=callbacks))
         else:
             where = folder or RunFolder(Path(scratch))
             result = train(train_set, recipe, where, resume=True, callbacks=callbacks)
     return result.recognizer
+
+
+def _save(result: TrainResult, folder: RunFolder) -> None:
+    result.recognizer.save(folder.recognizer)
+    if result.validation is not None:
+        result.validation.save(folder.validation)
 
 
 def calibrated(result: TrainResult) -> TrainResult:
