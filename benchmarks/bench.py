@@ -2,8 +2,8 @@
 
 One whole run of recipe `quick` on MNIST in the competition's shape; then, on the very same files,
 the seconds per epoch of the published Keras systems and their rate of prediction. An epoch's
-seconds times the epochs of a training is what the whole takes. Prints a
-table and leaves it in the folder with a figure and everything measured as JSON.
+seconds times the epochs of a training is the time of the whole. Prints a table and leaves it in the
+folder with a figure and everything measured as JSON.
 """
 
 import argparse
@@ -16,8 +16,10 @@ import epoch_time
 import machine
 import ours
 
+from tenfold.run_folder import RunFolder
+
 # Epochs of a whole training, and the score that the author reports for one network. Deotte trained
-# 45; 30 is what our recipe has, and the kinder figure for Keras.
+# 45; 30 is what our recipe has, and favours Keras.
 PUBLISHED = {"deotte": (30, None), "surma": (100, 0.995)}
 
 
@@ -30,14 +32,15 @@ def run_quick(folder: Path, seed: int) -> dict:
             *("--recipe", "quick", "--seed", seed, "--out", out),
         )
     )
-    answers = (out / "submission.csv", folder / "truth.csv")
-    score = json.loads(ours.call(ours.command("score", *answers, "--json")))
-    summary = json.loads((out / "run.json").read_text())
+    run = RunFolder(out)
+    files = (run.submission, folder / "truth.csv")
+    score = json.loads(ours.call(ours.command("score", *files, "--json")))
+    summary = json.loads(run.summary.read_text())
     return {"accuracy": score["accuracy"], "n": score["n"], "train_s": summary["train_s"]}
 
 
 def compare(python: Path, network: str, folder: Path, epochs: int, quick_s: float) -> dict:
-    """Time both sides of one published network, and how much sooner `quick` is done."""
+    """Time both sides of one published network, and how many times faster `quick` is."""
     keras = epoch_time.time_keras(python, network, folder, epochs, seed=0)
     own = epoch_time.time_ours(network, folder, epochs, seed=0)
     keras_s = ours.median_epoch_seconds(keras["epoch_seconds"])
@@ -48,31 +51,31 @@ def compare(python: Path, network: str, folder: Path, epochs: int, quick_s: floa
         "epochs": planned,
         "reported": reported,
         "keras_whole_s": keras_s * planned,
-        "quick_is_sooner": keras_s * planned / quick_s,
+        "speedup": keras_s * planned / quick_s,
         "keras_predicts_per_s": keras["summary"]["predict_images_per_second"],
     }
 
 
 def table(quick: dict, peers: dict[str, dict]) -> str:
-    """What was measured, as Markdown."""
+    """Format what was measured as Markdown."""
     lines = [
-        f"`quick`: {quick['accuracy']:.5f} of {quick['n']:,} digits, {quick['train_s']:.0f} s of "
-        "training.",
+        f"`quick`: accuracy {quick['accuracy']:.5f} on {quick['n']:,} images, trained in "
+        f"{quick['train_s']:.0f} s.",
         "",
-        "| network, in Keras | s/epoch | same in tenfold | its whole training | `quick` is done |",
+        "| network, in Keras | s/epoch | same in tenfold | its whole training | `quick` |",
         "|---|---|---|---|---|",
     ]
     for name, found in peers.items():
         lines.append(
             f"| {name} | {found['keras_epoch_s']:.1f} | {found['our_epoch_s']:.1f} "
             f"| {found['epochs']} epochs: {found['keras_whole_s'] / 60:.0f} min "
-            f"| {found['quick_is_sooner']:.0f} × sooner |"
+            f"| {found['speedup']:.0f} × as fast |"
         )
     return "\n".join(lines) + "\n"
 
 
 def draw(quick: dict, peers: dict[str, dict], path: Path) -> None:
-    """Whole trainings as bars of minutes."""
+    """Draw whole trainings as bars of minutes."""
     from tenfold.report.figures.style import AMBER, BLUE, drawing, save
 
     minutes = {"quick": quick["train_s"] / 60} | {
@@ -85,8 +88,8 @@ def draw(quick: dict, peers: dict[str, dict], path: Path) -> None:
         axes = figure.subplots()
         colours = [BLUE] + [AMBER] * len(peers)
         bars = axes.barh(list(minutes), list(minutes.values()), color=colours, height=0.6)
-        said = [f"{m:.0f} min" if m >= 2 else f"{60 * m:.0f} s" for m in minutes.values()]
-        axes.bar_label(bars, said, padding=4)
+        labels = [f"{m:.0f} min" if m >= 2 else f"{60 * m:.0f} s" for m in minutes.values()]
+        axes.bar_label(bars, labels, padding=4)
         axes.set(xlabel="minutes", ylim=(len(minutes) - 0.5, -0.5))
         axes.margins(x=0.15)
     save(figure, path)
@@ -102,7 +105,7 @@ def main() -> None:
     options = parser.parse_args()
     folder: Path = options.out
     if (folder / "quick").exists():
-        parser.error(f"{folder / 'quick'} is there already: remove it, or choose another --out")
+        parser.error(f"{folder / 'quick'} exists already: remove it, or choose another --out")
 
     python = options.peer_python or epoch_time.peer_python()
     here = machine.describe()
@@ -113,7 +116,7 @@ def main() -> None:
     quick = run_quick(folder, options.seed)
     peers = {}
     for network in options.networks:
-        print(f"timing {network}, in Keras and here", flush=True)
+        print(f"timing {network}, in Keras and in tenfold", flush=True)
         peers[network] = compare(python, network, folder, options.epochs, quick["train_s"])
 
     text = table(quick, peers)
@@ -124,6 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # torch imports the standard library's own `profile`, and this folder has one, too.
-    sys.path.append(sys.path.pop(0))
     main()

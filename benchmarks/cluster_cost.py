@@ -8,13 +8,9 @@ so bytes travel through memory: a network adds its own time, see docs/scaling.md
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
-
-# This folder goes to the end of the path: torch imports the standard library's own `profile`.
-sys.path.append(sys.path.pop(0))
 
 import machine
 import ours
@@ -35,7 +31,7 @@ def leave(description, folder, emit):
 
 
 def timed(jobs: list[Job], executor: str, input_bytes: int = 0) -> float:
-    """Seconds from the call to the last result, in a new folder."""
+    """Return the seconds from the call to the last result, in a new folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         input_files = []
@@ -52,7 +48,7 @@ def many(task: str, count: int, **description: int) -> list[Job]:
 
 
 def measure(executor: str, jobs: int, megabytes: int, rounds: int) -> dict[str, float]:
-    """Seconds to begin, for each job, and for each gigabyte there and back; medians."""
+    """Return the seconds to begin, for each job, and for each GiB there and back; medians."""
     found: dict[str, list[float]] = {"begin": [], "job": [], "input": [], "result": []}
     for turn in range(rounds):
         one = timed(many("nothing", 1, turn=turn), executor)

@@ -2,7 +2,7 @@
 
 Both train the same network with the same batch size on the same train.csv, validation included,
 in separate processes that take turns (ours, Keras, ours, Keras, ...) so that a busy minute of the
-machine hits both. Per process: the median over its epochs without the first one.
+machine affects both. Per process: the median over its epochs without the first one.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PEER_ENVIRONMENT = Path(__file__).parent / ".keras-env"
 
 
 def peer_python() -> Path:
-    """The Python of the peers' own environment, which is made if it is missing or outdated."""
+    """Return the Python of the peers' own environment, made if it is missing or outdated."""
     python = PEER_ENVIRONMENT / "bin" / "python"
     wanted = PEERS / "requirements.txt"
     stamp = PEER_ENVIRONMENT / "requirements.txt"
@@ -31,12 +31,12 @@ def peer_python() -> Path:
     print(f"making {PEER_ENVIRONMENT.name} (a few minutes, once)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", PEER_ENVIRONMENT], check=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", wanted], check=True)
-    stamp.write_text(wanted.read_text())  # last, so that it stands for a finished environment
+    stamp.write_text(wanted.read_text())  # last: it marks a finished environment
     return python
 
 
 def time_ours(network: str, data: Path, epochs: int, seed: int) -> dict:
-    """Train with our recipe of that name; seconds of every epoch."""
+    """Train with our recipe of that name; return the seconds of every epoch."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         ours.call(
@@ -52,7 +52,7 @@ def time_ours(network: str, data: Path, epochs: int, seed: int) -> dict:
 
 
 def time_keras(python: Path, network: str, data: Path, epochs: int, seed: int) -> dict:
-    """Train the Keras original; seconds of every epoch, and its own summary."""
+    """Train the Keras original; return the seconds of every epoch, and its own summary."""
     output = ours.call(
         [
             *(str(python), str(PEERS / "keras_peer.py"), "--json", "--network", network),
@@ -66,7 +66,7 @@ def time_keras(python: Path, network: str, data: Path, epochs: int, seed: int) -
 
 
 def compare(python: Path, network: str, data: Path, epochs: int, rounds: int) -> list[dict]:
-    """Take turns for some rounds, the seed being the round, and print a line after each."""
+    """Take turns for some rounds, seeded by the round, and print a line after each."""
     print(f"{'round':>6}{'ours, s/epoch':>16}{'Keras, s/epoch':>16}{'ratio':>9}", flush=True)
     results = []
     for turn in range(rounds):

@@ -1,9 +1,9 @@
-"""Claim: training time grows in proportion to the images, and to members divided by cores.
+"""Claim: training time is linear in the images, and in members divided by cores.
 
 Images: the training seconds of two epochs on the first 5,000, 10,000, 20,000 and 40,000 rows of
-train.csv, the median of several rounds in turns, for a run of seconds meets every hiccup of a
-shared machine. Members: the wall time of whole ensembles on 5,000 rows, on one core and on all of
-them. A straight line is fitted to each, and its largest relative miss printed.
+train.csv, the median of several rounds in turns, since runs of seconds are noisy on a shared
+machine. Members: the wall time of whole ensembles on 5,000 rows, on one core and on all of
+them. A line is fitted to each, and its largest relative residual printed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ EPOCHS = "training.max_epochs=2"
 
 
 def first_rows(source: Path, rows: int, folder: Path) -> Path:
-    """A CSV of the header and the first rows of `source`."""
+    """Write a CSV of the header and the first rows of `source`, and return its path."""
     path = folder / f"{rows}.csv"
     with source.open() as whole, path.open("w") as part:
         part.writelines(islice(whole, rows + 1))
@@ -32,23 +32,23 @@ def first_rows(source: Path, rows: int, folder: Path) -> Path:
 
 
 def time_images(source: Path, recipe: str, folder: Path, rounds: int) -> list[dict]:
-    """Training seconds against the number of images; all cores work on one network."""
-    taken: dict[int, list[float]] = {images: [] for images in IMAGES}
+    """Time training for several numbers of images; all cores work on one network."""
+    times: dict[int, list[float]] = {images: [] for images in IMAGES}
     for turn, images in product(range(rounds), IMAGES):
         out = folder / f"run-{images}-{turn}"
         data = first_rows(source, images, folder)
         ours.call(ours.command("train", data, "--recipe", recipe, "--set", EPOCHS, "--out", out))
         seconds = sum(row["train_s"] for row in ours.read_metrics(out))
-        taken[images].append(seconds)
+        times[images].append(seconds)
         print(f"{images:>8,} images {seconds:>8.1f} s", flush=True)
     return [
-        {"images": images, "seconds": statistics.median(times), "rounds": times}
-        for images, times in taken.items()
+        {"images": images, "seconds": statistics.median(rounds_s), "rounds": rounds_s}
+        for images, rounds_s in times.items()
     ]
 
 
 def time_members(source: Path, recipe: str, folder: Path, cores: list[int]) -> list[dict]:
-    """Wall seconds of whole ensembles on these cores alone."""
+    """Time whole ensembles, the wall seconds, on these cores alone."""
     data, rows = first_rows(source, IMAGES[0], folder), []
     for members in MEMBERS:
         out = folder / f"run-{members}-on-{len(cores)}"
@@ -64,17 +64,17 @@ def time_members(source: Path, recipe: str, folder: Path, cores: list[int]) -> l
     return rows
 
 
-def straight_line(rows: list[dict], key: str) -> dict:
-    """Least squares through the points, and how far the worst one lies off, in proportion."""
+def fit_line(rows: list[dict], key: str) -> dict:
+    """Fit a line by least squares; return it and its largest relative residual."""
     x, y = (np.array([row[name] for row in rows], float) for name in (key, "seconds"))
-    slope, start = np.polyfit(x, y, 1)
-    miss = float(np.abs((slope * x + start) / y - 1).max())
-    print(f"{start:.1f} s + {slope:.4g} s for each of the {key}, off by at most {miss:.0%}")
-    return {"start_s": float(start), "slope_s": float(slope), "worst_miss": miss}
+    slope, intercept = np.polyfit(x, y, 1)
+    residual = float(np.abs((slope * x + intercept) / y - 1).max())
+    print(f"{intercept:.1f} s + {slope:.4g} s for each of the {key}, off by at most {residual:.0%}")
+    return {"intercept_s": float(intercept), "slope_s": float(slope), "max_residual": residual}
 
 
 def draw(images: list[dict], members: list[list[dict]], path: Path) -> None:
-    """Both growths as lines, in the style of the other figures."""
+    """Draw both as lines, in the style of the other figures."""
     from tenfold.report.figures import save
     from tenfold.report.figures.style import AMBER, BLUE, drawing
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv")
     parser.add_argument("--recipe", default="quick", help="name or file (default quick)")
     parser.add_argument(
-        "--rounds", type=int, default=3, metavar="N", help="of the images' times (default 3)"
+        "--rounds", type=int, default=3, metavar="N", help="for the images (default 3)"
     )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw both as PNG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")
@@ -128,11 +128,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         images = time_images(source, options.recipe, folder, options.rounds)
-        by_images = straight_line(images, "images")
+        by_images = fit_line(images, "images")
         members, by_members = [], []
-        for share in [cores[:1], cores][: len(cores)]:
-            members.append(time_members(source, options.recipe, folder, share))
-            by_members.append(straight_line(members[-1], "members"))
+        for used in [cores[:1], cores][: len(cores)]:
+            members.append(time_members(source, options.recipe, folder, used))
+            by_members.append(fit_line(members[-1], "members"))
     if options.figure:
         draw(images, members, options.figure)
     if options.json:

@@ -1,4 +1,4 @@
-"""Claim: `tenfold --help` answers at once. Beside it, what Python alone takes to start."""
+"""Claim: `tenfold --help` is immediate; beside it, the time that Python alone takes to start."""
 
 import argparse
 import statistics
@@ -11,7 +11,7 @@ import ours
 
 
 def wall_seconds(arguments: list[str], n: int) -> list[float]:
-    """Wall times of n runs of a command, after one that is not counted."""
+    """Return the wall times of n runs of a command, after one that is not counted."""
     ours.call(arguments)
     seconds = []
     for _ in range(n):

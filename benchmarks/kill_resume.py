@@ -1,8 +1,8 @@
 """Claim: killed with SIGKILL at ten random moments and resumed, a training ends the same.
 
-One training runs undisturbed. A second one, of the same recipe and seed, is killed with its whole
-process group, restarted with --resume, killed again, and after the last kill left to finish. Then
-the weights of both must agree bit for bit, and their metrics in everything that is not a time.
+One training runs uninterrupted. A second one, of the same recipe and seed, is killed with its whole
+process group, restarted with --resume, killed again, and finishes after the last kill. Then the
+weights of both must be equal bit for bit, and their metrics in everything that is not a time.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 
 @dataclass(frozen=True)
 class Training:
-    """One training as a command: what is the same for the undisturbed and the killed run."""
+    """One training as a command: what the uninterrupted and the killed run have in common."""
 
     table: Path
     recipe: str
@@ -30,7 +30,7 @@ class Training:
     seed: int
 
     def start(self, out: Path, *, resume: bool) -> subprocess.Popen:
-        """Start it in a process group of its own; what it says goes into a file beside `out`."""
+        """Start it in a process group of its own; its output goes into a file beside `out`."""
         arguments = ours.command(
             *("train", self.table, "--recipe", self.recipe, "--seed", self.seed, "--out", out),
             *(part for setting in self.settings for part in ("--set", setting)),
@@ -45,7 +45,7 @@ def log_of(out: Path) -> Path:
 
 
 def wait(process: subprocess.Popen, out: Path, timeout_s: float | None = None) -> bool:
-    """True when it has finished, False when the time was up and it has been killed."""
+    """Return whether it finished; False if it was killed after `timeout_s`."""
     try:
         status = process.wait(timeout_s)
     except BaseException as interruption:  # Ctrl-C as well: its group is not ours
@@ -56,28 +56,28 @@ def wait(process: subprocess.Popen, out: Path, timeout_s: float | None = None) -
         if status == -signal.SIGKILL:
             return False
     if status:
-        said = log_of(out).read_text(errors="replace")[-2000:]
-        raise SystemExit(f"tenfold train ended with {status}:\n{said}")
+        output = log_of(out).read_text(errors="replace")[-2000:]
+        raise SystemExit(f"tenfold train ended with {status}:\n{output}")
     return True
 
 
 @dataclass(frozen=True)
-class Calm:
-    """The undisturbed run: its wall time and the clock at the end of each epoch, in seconds."""
+class Uninterrupted:
+    """The uninterrupted run: its wall time, and the elapsed time after each epoch, in seconds."""
 
     wall_s: float
-    clock_s: list[float]
+    elapsed_s: list[float]
 
     def remaining_s(self, epochs: int) -> float:
-        """Time that a run needs which has come this far."""
-        return self.wall_s - ([0.0, *self.clock_s][: epochs + 1][-1])
+        """Return the seconds that a run with so many epochs still needs."""
+        return self.wall_s - ([0.0, *self.elapsed_s][: epochs + 1][-1])
 
 
-def run_undisturbed(training: Training, out: Path) -> Calm:
+def run_uninterrupted(training: Training, out: Path) -> Uninterrupted:
     began = time.perf_counter()
     wait(training.start(out, resume=False), out)
     wall_s = time.perf_counter() - began
-    return Calm(wall_s, [row["elapsed_s"] for row in ours.read_metrics(out)])
+    return Uninterrupted(wall_s, [row["elapsed_s"] for row in ours.read_metrics(out)])
 
 
 def next_moment_s(remaining_s: float, kills_left: int, rng: random.Random) -> float:
@@ -88,11 +88,11 @@ def next_moment_s(remaining_s: float, kills_left: int, rng: random.Random) -> fl
     return remaining_s * (1 - rng.random() ** (1 / kills_left))
 
 
-def run_with_kills(training: Training, out: Path, kills: int, calm: Calm) -> int:
-    """Kill and resume until that many kills have happened, then let it finish; how many did."""
+def run_with_kills(training: Training, out: Path, kills: int, reference: Uninterrupted) -> int:
+    """Kill and resume `kills` times, then let it finish; return how many kills there were."""
     rng = random.Random(training.seed)
     for done in range(kills):
-        remaining_s = calm.remaining_s(len(ours.read_metrics(out)))
+        remaining_s = reference.remaining_s(len(ours.read_metrics(out)))
         moment_s = next_moment_s(remaining_s, kills - done, rng)
         if wait(training.start(out, resume=done > 0), out, moment_s):
             return done
@@ -106,7 +106,7 @@ def run_with_kills(training: Training, out: Path, kills: int, calm: Calm) -> int
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Every way in which two runs differ, clock readings aside; empty when they agree."""
+    """Return every way in which two runs differ, clock readings aside; empty if they are equal."""
     found = []
     weights, others = (load_file(run / "recognizer.safetensors") for run in (one, other))
     for name in sorted(weights.keys() ^ others.keys()):
@@ -125,20 +125,21 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def measure(training: Training, folder: Path, kills: int) -> bool:
-    """Make both runs in a folder and print the verdict: whether the claim holds."""
-    calm = run_undisturbed(training, folder / "calm")
-    print(f"undisturbed: {calm.wall_s:.1f} s, {len(calm.clock_s)} epochs", flush=True)
-    happened = run_with_kills(training, folder / "killed", kills, calm)
-    found = differences(folder / "calm", folder / "killed")
+    """Make both runs in a folder, print and return whether the claim holds."""
+    reference = run_uninterrupted(training, folder / "uninterrupted")
+    epochs = len(reference.elapsed_s)
+    print(f"uninterrupted: {reference.wall_s:.1f} s, {epochs} epochs", flush=True)
+    n_kills = run_with_kills(training, folder / "killed", kills, reference)
+    found = differences(folder / "uninterrupted", folder / "killed")
     for difference in found[:20]:
         print(difference)
     print(
-        f"after {happened} kills: "
+        f"after {n_kills} kills: "
         + (f"{len(found)} differences" if found else "same weights bit for bit, same metrics")
     )
-    if happened < kills:
-        print(f"it finished before kill {happened + 1} of {kills}: choose a longer training")
-    return not found and happened == kills
+    if n_kills < kills:
+        print(f"it finished before kill {n_kills + 1} of {kills}: choose a longer training")
+    return not found and n_kills == kills
 
 
 def main() -> int:
@@ -146,7 +147,7 @@ def main() -> int:
     parser.add_argument("train", type=Path, help="Kaggle's train.csv")
     parser.add_argument("--recipe", default="quick", help="name or file (default quick)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="handed to tenfold train"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="passed to tenfold train"
     )
     parser.add_argument("--kills", type=int, default=10, help="default 10")
     parser.add_argument("--seed", type=int, default=0, help="of the training and of the moments")

@@ -1,9 +1,9 @@
-"""Claim: a search whose driver and workers are killed with SIGKILL ends as if nothing had been.
+"""Claim: a search whose driver and workers are killed with SIGKILL gives the same table.
 
-One search runs undisturbed. A second one with the same seed loses, at random moments, either its
+One search runs uninterrupted. A second one with the same seed loses, at random moments, either its
 driver, which is then started again, or one of the processes that train, which the driver starts
-again. After each kill every finished job must still be finished, and not have been begun again; at
-the end both tables must agree in everything that is not a time.
+again. After each kill every finished job must still be finished, and not have been started again;
+at the end both tables must be equal in everything that is not a time.
 """
 
 import argparse
@@ -22,13 +22,13 @@ import psutil
 
 @dataclass
 class Search:
-    """One search as a command, and what was seen of its jobs."""
+    """One search as a command, its finished jobs, and what went wrong with them."""
 
     arguments: list[str]
     out: Path
     process: subprocess.Popen | None = None
     finished: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    broken: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         """Start the driver, or start it again."""
@@ -41,7 +41,7 @@ class Search:
             )
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that train for the driver now."""
+        """Return the processes that train for the driver now."""
         assert self.process is not None
         try:
             children = psutil.Process(self.process.pid).children(recursive=True)
@@ -53,34 +53,34 @@ class Search:
         except psutil.Error:
             return []
 
-    def look(self) -> None:
-        """Note which jobs are finished, and whether one of them was touched again."""
+    def check_jobs(self) -> None:
+        """Record which jobs are finished, and whether one of them was started again."""
         for manifest in self.out.glob("jobs/*/manifest.json"):
-            begun = manifest.with_name("job.json")
-            times = (manifest.stat().st_mtime_ns, begun.stat().st_mtime_ns)
+            started = manifest.with_name("job.json")
+            times = (manifest.stat().st_mtime_ns, started.stat().st_mtime_ns)
             if self.finished.setdefault(manifest, times) != times:
-                self.broken.append(f"{manifest.parent.name} was done again")
-        self.broken += [f"{path} is gone" for path in self.finished if not path.exists()]
+                self.problems.append(f"{manifest.parent.name} was repeated")
+        self.problems += [f"{path} is gone" for path in self.finished if not path.exists()]
 
 
 def wait(search: Search, seconds: float | None = None) -> bool:
-    """Watch the search for some seconds, or to its end; True if it has ended."""
+    """Watch the search for some seconds, or to its end; return whether it has ended."""
     assert search.process is not None
     deadline = None if seconds is None else time.monotonic() + seconds
     while search.process.poll() is None:
-        search.look()
+        search.check_jobs()
         if deadline is not None and time.monotonic() >= deadline:
             return False
         time.sleep(0.1)
-    search.look()
+    search.check_jobs()
     if search.process.returncode:
-        said = search.out.with_suffix(".log").read_text(errors="replace")[-2000:]
-        raise SystemExit(f"tenfold search ended with {search.process.returncode}:\n{said}")
+        output = search.out.with_suffix(".log").read_text(errors="replace")[-2000:]
+        raise SystemExit(f"tenfold search ended with {search.process.returncode}:\n{output}")
     return True
 
 
 def run_with_kills(search: Search, kills: int, every_s: float, rng: random.Random) -> int:
-    """Kill the driver or a worker until so many kills have happened; how many did."""
+    """Kill the driver or a worker `kills` times; return how many kills there were."""
     search.start()
     done = 0
     while done < kills:
@@ -88,11 +88,11 @@ def run_with_kills(search: Search, kills: int, every_s: float, rng: random.Rando
         if wait(search, moment_s):
             return done
         workers = search.workers()
-        whom = "worker" if workers and rng.random() < 0.5 else "driver"
-        if whom == "worker":
+        victim = "worker" if workers and rng.random() < 0.5 else "driver"
+        if victim == "worker":
             try:
                 rng.choice(workers).kill()
-            except psutil.NoSuchProcess:  # it ended by itself, so nothing was killed
+            except psutil.NoSuchProcess:  # it ended by itself: not a kill
                 continue
         else:
             search.process.send_signal(signal.SIGKILL)
@@ -100,7 +100,7 @@ def run_with_kills(search: Search, kills: int, every_s: float, rng: random.Rando
             search.start()
         done += 1
         print(
-            f"kill {done:>2}: {whom} after {moment_s:4.1f} s, {len(search.finished)} jobs done",
+            f"kill {done:>2}: {victim} after {moment_s:4.1f} s, {len(search.finished)} jobs done",
             flush=True,
         )
     wait(search)
@@ -108,31 +108,31 @@ def run_with_kills(search: Search, kills: int, every_s: float, rng: random.Rando
 
 
 def measure(arguments: list[str], folder: Path, kills: int, seed: int) -> bool:
-    """Make both searches and print the verdict: whether the claim holds."""
-    calm, killed = (Search(arguments, folder / name) for name in ("calm", "killed"))
+    """Make both searches, print and return whether the claim holds."""
+    reference, killed = (Search(arguments, folder / name) for name in ("uninterrupted", "killed"))
     began = time.perf_counter()
-    calm.start()
-    wait(calm)
-    calm_s = time.perf_counter() - began
-    print(f"undisturbed: {calm_s:.1f} s, {len(calm.finished)} jobs", flush=True)
-    # A job takes seconds to begin, so kills closer than that would let none of them end.
-    happened = run_with_kills(killed, kills, max(8.0, calm_s / kills), random.Random(seed))
-    same = ours.search_table(calm.out) == ours.search_table(killed.out)
-    for sentence in sorted(set(killed.broken)):
+    reference.start()
+    wait(reference)
+    elapsed_s = time.perf_counter() - began
+    print(f"uninterrupted: {elapsed_s:.1f} s, {len(reference.finished)} jobs", flush=True)
+    # A job takes seconds to start: with kills closer than that no job would ever finish.
+    n_kills = run_with_kills(killed, kills, max(8.0, elapsed_s / kills), random.Random(seed))
+    same = ours.search_table(reference.out) == ours.search_table(killed.out)
+    for sentence in sorted(set(killed.problems)):
         print(sentence)
     print(
-        f"after {happened} kills: {len(set(killed.broken))} finished jobs lost or repeated, "
-        f"{'the same' if same else 'ANOTHER'} table"
+        f"after {n_kills} kills: {len(set(killed.problems))} finished jobs lost or repeated, "
+        f"{'the same' if same else 'a DIFFERENT'} table"
     )
-    return same and not killed.broken and happened == kills
+    return same and not killed.problems and n_kills == kills
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kill -9 at random moments of a search.")
     parser.add_argument("train", type=Path, help="Kaggle's train.csv")
-    parser.add_argument("--recipe", default="lenet5", help="where the search starts")
+    parser.add_argument("--recipe", default="lenet5", help="the baseline of the search")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="handed to tenfold search"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="passed to tenfold search"
     )
     parser.add_argument("--trials", type=int, default=18, help="default 18")
     parser.add_argument("--kills", type=int, default=20, help="default 20")

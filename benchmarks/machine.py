@@ -1,4 +1,4 @@
-"""What a measurement was made on: the processor, its cores and memory, and the versions.
+"""The machine of a measurement: its processor, cores and memory, and the versions.
 
 `python benchmarks/machine.py` prints it; every other script here prints it beside its numbers.
 """
@@ -15,7 +15,7 @@ GIB = 2**30
 
 
 def describe() -> dict:
-    """The machine now, as plain values for JSON: also the date, and the load from others."""
+    """Return the machine as plain values for JSON, with the date and the load at the moment."""
     model, flags = _processor()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -30,7 +30,7 @@ def describe() -> dict:
 
 
 def print_machine(machine: dict) -> None:
-    """One line of hardware, one of versions."""
+    """Print one line of hardware and one of versions."""
     bf16 = ", ".join(machine["bf16"]) or "none"
     print(
         f"{machine['date']}: {machine['cpu']}, {machine['cores']} cores, "
@@ -41,7 +41,7 @@ def print_machine(machine: dict) -> None:
 
 
 def _processor() -> tuple[str, set[str]]:
-    """Model name and instruction flags, as far as the system tells them."""
+    """Return model name and instruction flags, where the system has them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -55,7 +55,7 @@ def _processor() -> tuple[str, set[str]]:
 
 
 def _cores() -> int | None:
-    """The cores that this process may use, which can be fewer than the machine has."""
+    """Return the number of cores that this process may use, which can be fewer than all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()

@@ -1,4 +1,4 @@
-"""Calling tenfold as a user does, through its command line, and reading what it leaves."""
+"""Call tenfold as a user does, through its command line, and read what it leaves."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ NO_EARLY_STOP = ("--set", "training.patience_epochs=none")
 
 
 def command(*arguments: object) -> list[str]:
-    """The `tenfold` that is installed beside this Python, with its arguments as text."""
+    """Return the `tenfold` installed beside this Python, with its arguments as text."""
     beside = Path(sys.executable).with_name("tenfold")
     found = str(beside) if beside.exists() else shutil.which("tenfold")
     if found is None:
@@ -29,7 +29,7 @@ def call(
 ) -> str:
     """Run a command to its end, on some cores alone, and return its stdout.
 
-    If it fails, say what it said.
+    If it fails, the script ends with what it printed.
     """
     before = None if cores is None else lambda: os.sched_setaffinity(0, cores)
     done = subprocess.run(
@@ -43,28 +43,28 @@ def call(
 
 
 def search_table(out: Path) -> list[dict[str, str]]:
-    """The rows of search.csv, without times."""
+    """Return the rows of search.csv, without times."""
     with (out / "search.csv").open() as file:
         return [without_times(row) for row in csv.DictReader(file)]
 
 
 def rate_in_memory(model: Path, test: Path, repeats: int) -> float:
-    """Images a second of a recognizer on images that are read already, median of some passes."""
+    """Return the images/s of a recognizer on images that are in memory, median of some passes."""
     from tenfold.data import read
     from tenfold.recognizer import Recognizer
 
-    recognizer, images = Recognizer.load(model), read(test, labels=False)
-    recognizer.predict_proba(images.images[:1000])
+    predictor, images = Recognizer.load(model).predictor(), read(test, labels=False)
+    predictor.predict_proba(images[:1000])
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
-        recognizer.predict_proba(images)
+        predictor.predict_proba(images)
         times.append(time.perf_counter() - started)
     return len(images) / statistics.median(times)
 
 
 def read_metrics(run: Path) -> list[dict]:
-    """The rows of a run's metrics.jsonl, one an epoch; a torn or missing end is left out."""
+    """Return the rows of a run's metrics.jsonl, one an epoch; a torn last line is left out."""
     path = run / "metrics.jsonl"
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -76,21 +76,21 @@ def read_metrics(run: Path) -> list[dict]:
 
 
 def epoch_seconds(rows: Sequence[dict]) -> list[float]:
-    """What every epoch took, validation included."""
+    """Return the seconds of every epoch, validation included."""
     return [row["train_s"] + row["valid_s"] for row in rows]
 
 
 def without_times(row: dict) -> dict:
-    """What must be equal when the same run is made twice: everything but clock readings."""
+    """Return what must be equal in two runs of one recipe: everything but clock readings."""
     return {key: value for key, value in row.items() if not key.endswith(TIME_ENDINGS)}
 
 
 def median_epoch_seconds(seconds: Sequence[float]) -> float:
-    """Median over epochs without the first, which also builds and warms up; over all if one."""
+    """Return the median over epochs without the first, which warms up; of one alone, that."""
     return statistics.median(seconds[1:] or seconds)
 
 
 def save_json(record: object, path: Path) -> None:
-    """Write a result where the caller asked for it."""
+    """Write everything measured to `path`."""
     path.write_text(json.dumps(record, indent=2) + "\n")
     print(f"saved {path}")

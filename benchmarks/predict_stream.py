@@ -1,20 +1,17 @@
-"""Claim: files larger than memory are answered at nearly the rate of images in memory.
+"""Claim: files larger than memory are predicted at nearly the rate of images in memory.
 
 The rows of a test.csv are repeated into a file of the wanted length. `tenfold predict` reads it in
-a process of its own, from start to submission; its rate is all images over all seconds. The rate in
-memory is that of the same recognizer on the rows of test.csv, read before, median of three.
+a process of its own, from its start to the submission; its rate is all images over all seconds.
+The rate in memory is that of the same recognizer on the rows of test.csv, read before: the median
+of three.
 """
 
 import argparse
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
-
-# This folder goes to the end of the path: torch imports the standard library's own `profile`.
-sys.path.append(sys.path.pop(0))
 
 import machine
 import ours
@@ -23,7 +20,7 @@ REPEATS = 3
 
 
 def lengthen(test: Path, rows: int, out: Path) -> None:
-    """Write so many rows to `out`, those of `test` again and again, as CSV or as Parquet."""
+    """Write `rows` rows to `out`, those of `test` again and again, as CSV or as Parquet."""
     lines = test.read_bytes().splitlines(keepends=True)
     header, body = lines[0], lines[1:]
     if out.suffix == ".parquet":
@@ -35,7 +32,7 @@ def lengthen(test: Path, rows: int, out: Path) -> None:
         table = table.cast(small)
         with parquet.ParquetWriter(out, small) as writer:
             for left in range(rows, 0, -len(body)):
-                writer.write_csv(table.slice(0, min(left, len(body))))
+                writer.write_table(table.slice(0, min(left, len(body))))
         return
     with out.open("wb") as file:
         file.write(header)
@@ -63,7 +60,7 @@ def main() -> None:
         ours.call(ours.command("predict", options.model, long, "--out", Path(name) / "s.csv"))
         seconds = time.perf_counter() - started
         after = ours.rate_in_memory(options.model, options.test, REPEATS)
-    # The largest of our children; kilobytes on Linux.
+    # Of the child process with the highest peak; kilobytes on Linux.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     rate, memory = options.rows / seconds, statistics.mean([before, after])
     print(f"{options.rows:,} images, {gigabytes:.2f} GB: {seconds:.1f} s, {rate:,.0f} images/s")

@@ -1,33 +1,29 @@
-"""Claim: images answered per second, ours against Keras's `predict` on the same network.
+"""Claim: images predicted per second, ours against Keras's `predict` on the same network.
 
 Each round trains the network for an epoch on 2,000 rows on both sides, which settles its weights
-and its layout, and then times the answers to all of test.csv: the file is read before, the
+and its layout, and then times the prediction of all of test.csv: the file is read before, the
 pixels go in as they are stored, probabilities come out. Each is the median of five passes, after
-one that is not timed; Keras's at its own batch size. Both use all cores and look at an image once;
-`second_look.py` times what a trained network does.
+one that is not timed; Keras's at its own batch size. Both use all cores and no test-time
+augmentation; `tta_threshold.py` times what a trained network does.
 """
 
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
-# This folder goes to the end of the path: torch imports the standard library's own `profile`.
-sys.path.append(sys.path.pop(0))
-
 import machine
 import ours
-from ensemble_size_curve import first_rows
 from epoch_time import PEERS, peer_python
+from growth import first_rows
 
 ROWS = 2_000
 REPEATS = 5
 
 
 def rate_of_ours(recipe: str, train: Path, test: Path, folder: Path) -> float:
-    """Images per second of the recognizer that one epoch of `recipe` makes."""
+    """Return the images per second of a recognizer trained for one epoch of `recipe`."""
     ours.call(
         ours.command(
             *("train", train, "--recipe", recipe, "--out", folder),
@@ -39,7 +35,7 @@ def rate_of_ours(recipe: str, train: Path, test: Path, folder: Path) -> float:
 
 
 def rate_of_keras(python: Path, network: str, train: Path, test: Path) -> float:
-    """Images per second that the Keras original reports of its own predict."""
+    """Return the images per second that the Keras original reports of its own `predict`."""
     output = ours.call(
         [
             *(str(python), str(PEERS / "keras_peer.py"), "--json", "--network", network),
@@ -51,11 +47,11 @@ def rate_of_keras(python: Path, network: str, train: Path, test: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Images answered per second, against Keras.")
+    parser = argparse.ArgumentParser(description="Images predicted per second, against Keras.")
     parser.add_argument("network", choices=("surma", "deotte", "tiny"))
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, test.csv")
     parser.add_argument(
-        "--also", nargs="*", default=["quick", "tiny"], help="recipes of ours beside it"
+        "--also", nargs="*", default=["quick", "tiny"], help="recipes of ours timed too"
     )
     parser.add_argument("--rounds", type=int, default=3, help="turns for each side (default 3)")
     parser.add_argument("--peer-python", type=Path, help="use this environment for Keras")
@@ -79,8 +75,8 @@ def main() -> None:
                 recipe: rate_of_ours(recipe, train, test, folder / recipe) for recipe in recipes
             }
         rounds.append({"keras": keras, "ours": rates})
-        said = ", ".join(f"{k} {v:,.0f} ({v / keras:.1f}×)" for k, v in rates.items())
-        print(f"round {turn + 1}: Keras {keras:,.0f} images/s; ours: {said}", flush=True)
+        own = ", ".join(f"{k} {v:,.0f} ({v / keras:.1f}×)" for k, v in rates.items())
+        print(f"round {turn + 1}: Keras {keras:,.0f} images/s; ours: {own}", flush=True)
     for recipe in recipes:
         ratios = [one["ours"][recipe] / one["keras"] for one in rounds]
         print(

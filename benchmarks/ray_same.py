@@ -1,8 +1,9 @@
-"""Claim: on a Ray cluster an ensemble and a search give what they give here, even if a node dies.
+"""Claim: ensembles and searches give on a Ray cluster what they give locally, even if a node dies.
 
 Two nodes of one core each are started on this machine (`two_nodes.py`). An ensemble and a search
-run here, then on the nodes; weights must agree bit for bit, and tables in everything that is not a
-time. Then the ensemble runs on them again and one node is killed: all members must be there.
+run locally, then on the nodes; weights must be equal bit for bit, and tables in everything that is
+not a time. Then the ensemble runs on the nodes again and one of them is killed: all members must
+finish.
 """
 
 import argparse
@@ -22,14 +23,14 @@ HERE = Path(__file__).parent
 
 
 class Nodes:
-    """Two nodes, for as long as we hold their stdin."""
+    """Two nodes, which run until their stdin is closed."""
 
     def __init__(self) -> None:
         os.environ |= {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "OMP_NUM_THREADS": "1",  # jobs get one thread each here and there
+            "OMP_NUM_THREADS": "1",  # one thread for each job, in both places
         }
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "two_nodes.py")],
@@ -60,7 +61,7 @@ def timed(arguments: list[str]) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="The same on two Ray nodes as here.")
+    parser = argparse.ArgumentParser(description="The same results on two Ray nodes.")
     parser.add_argument("train", type=Path, help="Kaggle's train.csv")
     parser.add_argument("--recipe", default="lenet5", help="default lenet5")
     parser.add_argument("--members", type=int, default=4, help="default 4")
@@ -80,18 +81,18 @@ def main() -> int:
     good = True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for what, command in (("ensemble", ensemble), ("search", search)):
-            outs = {place: folder / f"{what}-{place}" for place in ("here", "there")}
-            here_s = timed([*command, "--out", str(outs["here"])])
-            there_s = timed([*command, "--out", str(outs["there"]), "--executor", nodes.address])
+        for kind, command in (("ensemble", ensemble), ("search", search)):
+            local, ray = (folder / f"{kind}-{executor}" for executor in ("local", "ray"))
+            local_s = timed([*command, "--out", str(local)])
+            ray_s = timed([*command, "--out", str(ray), "--executor", nodes.address])
             same = (
-                same_weights(*outs.values())
-                if what == "ensemble"
-                else ours.search_table(outs["here"]) == ours.search_table(outs["there"])
+                same_weights(local, ray)
+                if kind == "ensemble"
+                else ours.search_table(local) == ours.search_table(ray)
             )
             good &= same
-            found = "the same" if same else "ANOTHER RESULT"
-            print(f"{what}: {here_s:.1f} s here, {there_s:.1f} s on two nodes: {found}", flush=True)
+            found = "the same" if same else "A DIFFERENT RESULT"
+            print(f"{kind}: {local_s:.1f} s local, {ray_s:.1f} s on two nodes: {found}", flush=True)
         out = folder / "lost"
         process = subprocess.Popen(
             [*ensemble, "--out", str(out), "--executor", nodes.address], stdout=subprocess.DEVNULL
@@ -101,7 +102,7 @@ def main() -> int:
         nodes.kill_one()
         done_before = len(list(out.glob("members/*/manifest.json")))
         ended = process.wait()
-        same = ended == 0 and same_weights(folder / "ensemble-here", out)
+        same = ended == 0 and same_weights(folder / "ensemble-local", out)
         good &= same
         print(
             f"a node killed after {done_before} of {options.members} members: "

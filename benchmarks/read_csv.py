@@ -1,9 +1,9 @@
-"""Reading Kaggle's train.csv: tenfold against pandas, from file to uint8 [42000, 28, 28].
+"""Claim: reading Kaggle's train.csv against pandas, from the file to uint8 [42000, 28, 28].
 
     python benchmarks/read_csv.py [ROUNDS]
 
-The file is MNIST in the competition's shape. The two take turns, so that whatever else the
-machine does falls on both; the first turn of each is not counted.
+The file is MNIST in the competition's shape. The two take turns, so that other load on the machine
+affects both; the first turn of each is not counted.
 """
 
 import os
@@ -16,19 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-import tenfold.data
-
-try:
-    import pandas as pd
-except ModuleNotFoundError:
-    sys.exit("this benchmark compares with pandas, which is not installed: pip install pandas")
+from tenfold.data import kaggle_split, mnist, read, write_kaggle_folder
 
 
 def with_tenfold(path):
-    return tenfold.data.read(path, labels=True).images
+    return read(path, labels=True).images
 
 
 def with_pandas(path):
+    import pandas as pd
+
     table = pd.read_csv(path)
     return table.drop(columns="label").to_numpy(np.uint8).reshape(-1, 28, 28)
 
@@ -40,10 +37,14 @@ def elapsed_s(reader, path):
 
 
 def main(rounds):
-    train, test = tenfold.data.kaggle_split(*tenfold.data.mnist(), seed=0)
+    try:
+        import pandas as pd
+    except ModuleNotFoundError:
+        sys.exit("this benchmark compares with pandas, which is not installed: pip install pandas")
+    train, test = kaggle_split(*mnist(), seed=0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.csv"
-        tenfold.data.write_kaggle_folder(path.parent, train, test)
+        write_kaggle_folder(path.parent, train, test)
         if not np.array_equal(with_tenfold(path), with_pandas(path)):
             sys.exit("tenfold and pandas read different images")
         turns = [
@@ -63,4 +64,6 @@ def main(rounds):
 
 
 if __name__ == "__main__":
+    if "--help" in sys.argv[1:]:
+        sys.exit(__doc__)
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 7)

@@ -1,25 +1,21 @@
-"""Claim: a change of the code's shape changes no bit of what it computes.
+"""Claim: a refactoring changes no bit of what the code computes.
 
-Every recipe trains for two epochs on a few hundred digits, with one seed and one thread; what is
-printed and saved are fingerprints of the weights and of the probabilities of 1,000 other digits.
-Save them before a refactoring, and compare after it:
+Every recipe trains for two epochs on a few hundred digits, with one seed and one thread; hashes of
+the weights and of the probabilities of 1,000 other digits are printed and saved. Save them before a
+refactoring, and compare after it:
 
     python benchmarks/same_weights.py --json before.json
     python benchmarks/same_weights.py --compare before.json
 
-Equal fingerprints can be expected only on one machine with one version of PyTorch.
+Hashes are comparable only on one machine with one version of PyTorch.
 """
 
 import argparse
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
-
-# This folder goes to the end of the path: torch imports the standard library's own `profile`.
-sys.path.append(sys.path.pop(0))
 
 import machine
 import ours
@@ -28,14 +24,14 @@ TRAIN_IMAGES, PREDICTED_IMAGES = 600, 1000
 OVERRIDES = ("--set", "training.max_epochs=2")
 
 
-def cut(source: Path, target: Path, images: int) -> None:
+def copy_rows(source: Path, target: Path, images: int) -> None:
     """Copy the header and the first `images` rows of a CSV."""
     with source.open() as lines:
         target.write_text("".join(next(lines) for _ in range(images + 1)))
 
 
-def fingerprints(recipe: str, train: Path, test: Path, out: Path) -> dict[str, str]:
-    """Train by `recipe` in `out`, and return sha256 of weights and of probabilities."""
+def content_hashes(recipe: str, train: Path, test: Path, out: Path) -> dict[str, str]:
+    """Train by `recipe` in `out`, and return the sha256 of weights and of probabilities."""
     from tenfold.data import read
     from tenfold.recognizer import Recognizer
 
@@ -43,7 +39,7 @@ def fingerprints(recipe: str, train: Path, test: Path, out: Path) -> dict[str, s
     ours.call(ours.command(*arguments), env={**os.environ, "OMP_NUM_THREADS": "1"})
     recognizer = Recognizer.load(out)
     weights = hashlib.sha256()
-    for member in recognizer.members:  # in order, so that a renamed layer is no difference
+    for member in recognizer.members:  # in order: a renamed layer makes no difference
         for tensor in member.model.state_dict().values():
             weights.update(tensor.numpy().tobytes())
     probabilities = recognizer.predict_proba(read(test, labels=False))
@@ -54,15 +50,15 @@ def fingerprints(recipe: str, train: Path, test: Path, out: Path) -> dict[str, s
 
 
 def recipes() -> list[str]:
-    """The names of all recipes, as `tenfold recipes` lists them."""
+    """Return the names of all recipes, as `tenfold recipes` lists them."""
     lines = ours.call(ours.command("recipes")).splitlines()
     return [line.split()[0] for line in lines if line and not line.startswith(" ")]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Fingerprints of what every recipe computes.")
+    parser = argparse.ArgumentParser(description="Hashes of what every recipe computes.")
     parser.add_argument("--recipe", action="append", help="only this one; may be repeated")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="save the fingerprints")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save the hashes")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="with those saved before")
     options = parser.parse_args()
 
@@ -77,10 +73,10 @@ def main() -> None:
         folder = Path(name)
         ours.call(ours.command("data", "mnist", "--kaggle", folder / "digits"))
         train, test = folder / "train.csv", folder / "test.csv"
-        cut(folder / "digits" / "train.csv", train, TRAIN_IMAGES)
-        cut(folder / "digits" / "test.csv", test, PREDICTED_IMAGES)
+        copy_rows(folder / "digits" / "train.csv", train, TRAIN_IMAGES)
+        copy_rows(folder / "digits" / "test.csv", test, PREDICTED_IMAGES)
         for recipe in options.recipe or recipes():
-            found[recipe] = fingerprints(recipe, train, test, folder / recipe)
+            found[recipe] = content_hashes(recipe, train, test, folder / recipe)
             note = ""
             if options.compare:
                 is_equal = found[recipe] == before.get(recipe)

@@ -8,33 +8,29 @@ same for every seed, scored once against its truth.csv. Every seed asked for is 
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
-
-# This folder goes to the end of the path: torch imports the standard library's own `profile`.
-sys.path.append(sys.path.pop(0))
 
 import machine
 import ours
 
-from tenfold.data import read
+from tenfold.data import read, train_valid_rows
 from tenfold.recipe import METADATA_FIELDS, Recipe
 from tenfold.run_folder import RunFolder
-from tenfold.training.train import divide
 
 COLUMNS = ("test_accuracy", "valid_accuracy", "train_s", "total_s")
 
 
 def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: list[str]) -> dict:
-    """Make one whole run, or finish one that was stopped, and read its score and its summary."""
+    """Make one whole run, or resume one that was stopped, and read its score and its summary."""
     out = folder / str(seed)
-    mark = out / "resumed"  # left there: the seed may be read again another day
+    run = RunFolder(out)
+    mark = out / "resumed"  # it stays: a finished seed is read again by the next call
     files = (data / "train.csv", data / "test.csv") if data else ()
-    if (out / "run.json").exists():
-        _check_same(recipe, seed, choices, out)
+    if run.summary.exists():
+        _check_same_recipe(recipe, seed, choices, run)
         if data:
-            _check_same_data(out, data)
+            _check_same_data(run, data)
     else:
         resumed = out.exists()
         if resumed:
@@ -47,11 +43,11 @@ def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: l
             )
         )
     if data:
-        answers = (out / "submission.csv", data / "truth.csv")
-        score = json.loads(ours.call(ours.command("score", *answers, "--json")))
+        score_arguments = (run.submission, data / "truth.csv", "--json")
+        score = json.loads(ours.call(ours.command("score", *score_arguments)))
     else:
-        score = json.loads((out / "score.json").read_text())
-    summary = json.loads((out / "run.json").read_text())
+        score = json.loads(run.score.read_text())
+    summary = json.loads(run.summary.read_text())
     validation = summary["validation"]
     return {
         "seed": seed,
@@ -67,24 +63,31 @@ def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: l
     }
 
 
-def _check_same(recipe: str, seed: int, choices: list[str], out: Path) -> None:
-    """A finished run is taken as it is: it has to be one of just this recipe."""
-    asked = Recipe.load(recipe, overrides=choices, seed=seed).model_dump(exclude=METADATA_FIELDS)
-    if Recipe.load(out / "recipe.toml").model_dump(exclude=METADATA_FIELDS) != asked:
-        raise SystemExit(f"{out} holds a run of another recipe: take another --out")
+def _check_same_recipe(recipe: str, seed: int, choices: list[str], run: RunFolder) -> None:
+    """Make sure that the finished run was trained by this recipe."""
+    wanted = Recipe.load(recipe, overrides=choices, seed=seed).model_dump(exclude=METADATA_FIELDS)
+    if Recipe.load(run.recipe).model_dump(exclude=METADATA_FIELDS) != wanted:
+        raise SystemExit(f"{run.path} holds a run of another recipe: take another --out")
 
 
-def _check_same_data(out: Path, data: Path) -> None:
-    """So it has to be one on just these files."""
-    labelled, run = read(data / "train.csv", labels=True), RunFolder(out)
-    recipe = Recipe.load(run.recipe)
-    parts = (labelled, None) if recipe.ensemble.members > 1 else divide(labelled, recipe)
-    # A second training learned from more than the file holds: the first tells.
-    source = RunFolder(run.pseudo_label_stage).data if run.pseudo_label_stage.exists() else run.data
+def _check_same_data(run: RunFolder, data: Path) -> None:
+    """Make sure that the finished run was trained on the files in `data`."""
+    labelled, recipe = read(data / "train.csv", labels=True), Recipe.load(run.recipe)
+    parts = {"train": labelled}
+    if recipe.ensemble.members == 1:
+        train_rows, valid_rows = train_valid_rows(labelled, recipe.data, recipe.split_seed)
+        parts["train"] = labelled[train_rows]
+        if valid_rows is not None:
+            parts["valid"] = labelled[valid_rows]
+    # With pseudo-labels the last training has more images than the file; the first has not.
+    stage = RunFolder(run.pseudo_label_stage)
+    source = stage.data if stage.path.exists() else run.data
     found = json.loads(source.read_text())
-    for name, part in zip(("train", "valid"), parts, strict=True):
-        if part is not None and found[name]["sha256"] != part.content_hash():
-            raise SystemExit(f"{out} holds a run on other data than {data}: take another --out")
+    for name, part in parts.items():
+        if found[name]["sha256"] != part.content_hash():
+            raise SystemExit(
+                f"{run.path} holds a run on other data than {data}: take another --out"
+            )
 
 
 def print_row(name: str, row: dict, note: str = "") -> None:
@@ -97,11 +100,11 @@ def print_row(name: str, row: dict, note: str = "") -> None:
     )
 
 
-def summarise(rows: list[dict]) -> dict:
-    """Mean and sample standard deviation of every column; the latter needs two seeds.
+def summarize(rows: list[dict]) -> dict:
+    """Return mean and sample standard deviation of every column; the latter needs two seeds.
 
-    A recipe that holds nothing out has no validation accuracy, for any seed, and a run that was
-    resumed no seconds as a whole.
+    A column with a missing value has neither: a recipe that holds nothing out has no validation
+    accuracy, and a run that was resumed has no total time.
     """
     columns = {column: [row[column] for row in rows] for column in COLUMNS}
 
@@ -133,10 +136,10 @@ def main() -> None:
         rows.append(row)
         low, high = row["interval"]
         note = "stopped and resumed; " if row["resumed"] else ""
-        note += f"{row['correct']:,} of {row['n']:,}, 95 % interval {low:.5f} to {high:.5f}"
+        note += f"{row['correct']:,} of {row['n']:,}, 95% interval {low:.5f} to {high:.5f}"
         print_row(str(seed), row, note)
 
-    summary = summarise(rows)
+    summary = summarize(rows)
     print_row("mean", summary["mean"], f"n={len(rows)} seeds, recipe {rows[0]['recipe']}")
     if "std" in summary:
         print_row("± std", summary["std"])

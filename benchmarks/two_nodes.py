@@ -1,12 +1,14 @@
-"""A Ray cluster of two nodes on this machine, for as long as somebody holds our stdin.
+"""A Ray cluster of two nodes on this machine, which runs until stdin is closed.
 
-Prints its address for clients. The line "kill" on stdin takes the second node away at once.
+It prints its address for clients. The line "kill" on stdin removes the second node at once.
 """
 
 import socket
 import sys
 
 from ray.cluster_utils import Cluster
+
+MEMORY_BYTES = 200 * 2**20
 
 
 def free_port() -> int:
@@ -15,20 +17,25 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-port = free_port()
-cluster = Cluster(
-    initialize_head=True,
-    head_node_args={
-        "num_cpus": 1,
-        "ray_client_server_port": port,
-        "include_dashboard": False,
-        "object_store_memory": 200 * 2**20,
-    },
-)
-second = cluster.add_node(num_cpus=1, object_store_memory=200 * 2**20)
-print(f"ray://127.0.0.1:{port}", flush=True)
-for line in sys.stdin:
-    if line.strip() == "kill":
-        cluster.remove_node(second, allow_graceful=False)
-        print("killed", flush=True)
-cluster.shutdown()
+def main() -> None:
+    port = free_port()
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 1,
+            "ray_client_server_port": port,
+            "include_dashboard": False,
+            "object_store_memory": MEMORY_BYTES,
+        },
+    )
+    second = cluster.add_node(num_cpus=1, object_store_memory=MEMORY_BYTES)
+    print(f"ray://127.0.0.1:{port}", flush=True)
+    for line in sys.stdin:
+        if line.strip() == "kill":
+            cluster.remove_node(second, allow_graceful=False)
+            print("killed", flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The scripts that measure: what they say of runs that are there already, and what they count."""
+"""The benchmarks: what they make of finished runs, and what they count."""
 
 import importlib
 import json
@@ -12,16 +12,14 @@ import pytest
 from tenfold.data import read
 from tenfold.recipe import Recipe
 from tenfold.run_folder import RunFolder
-from tenfold.training.train import divide
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.fixture
 def script(monkeypatch):
-    """What imports a script by its name, and forgets it and its neighbours at the end."""
-    # Not the first place, which a script itself would move, and not before the library's own.
-    monkeypatch.setattr(sys, "path", ["", *sys.path, str(FOLDER)])
+    """Import a script by its name; all scripts are unloaded at the end."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(FOLDER)])
     before = set(sys.modules)
     yield importlib.import_module
     for name in {path.stem for path in FOLDER.glob("*.py")} - before:
@@ -30,7 +28,7 @@ def script(monkeypatch):
 
 @pytest.fixture
 def seeds(script, monkeypatch):
-    """The script, whose runs a stand-in makes in no time; `called` holds their arguments."""
+    """The script, with a fake `ours.call` that leaves a run; `called` holds its arguments."""
     script = script("seeds")
     script.called = []
 
@@ -46,7 +44,7 @@ def seeds(script, monkeypatch):
 
 
 def leave_run(out, recipe, data):
-    """Leave what the script reads of a finished run on the training file of `data`."""
+    """Write what the script reads of a finished run on the training file of `data`."""
     run = RunFolder(out)
     out.mkdir(parents=True, exist_ok=True)
     recipe = Recipe.load(recipe, overrides=["data.validation=none"], seed=0)
@@ -57,43 +55,50 @@ def leave_run(out, recipe, data):
         json.dumps({"accuracy": 0.9, "correct": 9, "n": 10, "interval": [0.5, 1.0]})
     )
     if data is not None:
-        train, _ = divide(read(data / "train.csv", labels=True), recipe)
-        facts = {"train": {"sha256": train.content_hash()}, "valid": None}
+        train_set = read(data / "train.csv", labels=True)
+        facts = {"train": {"sha256": train_set.content_hash()}, "valid": None}
         run.data.write_text(json.dumps(facts))
 
 
-NONE_HELD_OUT = ["data.validation=none"]
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))
+def test_every_script_can_be_imported(script, name):
+    if name == "two_nodes":
+        pytest.importorskip("ray")
+    assert script(name).__doc__
 
 
-def test_a_seed_that_was_resumed_is_marked_for_good(seeds, tmp_path):
+NO_VALIDATION = ["data.validation=none"]
+
+
+def test_a_resumed_seed_stays_marked(seeds, tmp_path):
     (tmp_path / "0").mkdir()
-    first = seeds.run_seed("lenet5", 0, tmp_path, None, NONE_HELD_OUT)
+    first = seeds.run_seed("lenet5", 0, tmp_path, None, NO_VALIDATION)
     assert "--resume" in seeds.called[0]
-    again = seeds.run_seed("lenet5", 0, tmp_path, None, NONE_HELD_OUT)
+    again = seeds.run_seed("lenet5", 0, tmp_path, None, NO_VALIDATION)
     assert len(seeds.called) == 1
     assert first["resumed"]
     assert again["resumed"]
 
 
-def test_without_validation_there_is_a_dash(seeds, tmp_path, capsys):
-    row = seeds.run_seed("lenet5", 0, tmp_path, None, NONE_HELD_OUT)
+def test_a_missing_validation_accuracy_is_a_dash(seeds, tmp_path, capsys):
+    row = seeds.run_seed("lenet5", 0, tmp_path, None, NO_VALIDATION)
     assert not row["resumed"]
-    summary = seeds.summarise([row, row])
+    summary = seeds.summarize([row, row])
     assert summary["mean"]["valid_accuracy"] is summary["std"]["valid_accuracy"] is None
     seeds.print_row("mean", summary["mean"])
     assert capsys.readouterr().out.split() == ["mean", "0.90000", "–", "1.0", "2.0"]
 
 
-def test_a_run_on_other_data_is_not_taken(seeds, tmp_path, digits_csv):
+def test_a_run_on_other_data_is_refused(seeds, tmp_path, digits_csv):
     leave_run(tmp_path / "runs" / "0", "lenet5", digits_csv)
-    assert seeds.run_seed("lenet5", 0, tmp_path / "runs", digits_csv, NONE_HELD_OUT)["n"] == 10
+    assert seeds.run_seed("lenet5", 0, tmp_path / "runs", digits_csv, NO_VALIDATION)["n"] == 10
     lines = (digits_csv / "train.csv").read_text().splitlines(keepends=True)
     (tmp_path / "train.csv").write_text("".join(lines[:-1]))
     with pytest.raises(SystemExit, match="holds a run on other data than"):
-        seeds.run_seed("lenet5", 0, tmp_path / "runs", tmp_path, NONE_HELD_OUT)
+        seeds.run_seed("lenet5", 0, tmp_path / "runs", tmp_path, NO_VALIDATION)
 
 
-def test_a_worker_that_ended_by_itself_was_not_killed(script, monkeypatch, tmp_path):
+def test_a_worker_that_ended_by_itself_does_not_count_as_killed(script, monkeypatch, tmp_path):
     kill_search = script("kill_search")
     monkeypatch.setattr(kill_search, "wait", lambda *_: False)
     always_workers = random.Random()

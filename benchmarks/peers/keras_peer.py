@@ -10,14 +10,14 @@ tenfold's. Architectures and training settings are facts taken from
 - tiny: the network of tenfold's recipe `tiny`, built in Keras, so that `predict` can be timed on
   it. Nobody published it, and how it is trained here says nothing.
 
-and every line here is our own. Where it departs from the notebooks, and why:
+and every line here is our own. Differences from the notebooks, and why:
 
 - The notebooks ask for `steps_per_epoch = images // batch`. In Keras 3 the few images left over
   then make up every second epoch alone (and it warns), so here an epoch is one full pass.
 - Surma's notebook rescales pixels in its augmentation only, and so validates and predicts on
-  0…255 after training on 0…1. Here all three see 0…1, in its favour.
+  0…255 after training on 0…1. Here all three see 0…1, which favours it.
 - Surma's repository holds several versions of the notebook; this is the one marked 0.995, with
-  dropout 0.5 everywhere. Its RMSprop decay of 1e-5 a step, 7 % over 100 epochs, is left out.
+  dropout 0.5 everywhere. Its RMSprop decay of 1e-5 a step, 7% over 100 epochs, is left out.
 - One network is trained, not Deotte's fifteen; for fifteen, multiply.
 - The split and all random numbers follow a seed; the notebooks set none.
 """
@@ -40,7 +40,7 @@ import pandas as pd
 import tensorflow as tf
 from keras import layers
 
-ImageDataGenerator = tf.keras.preprocessing.image.ImageDataGenerator  # gone from `keras` itself
+ImageDataGenerator = tf.keras.preprocessing.image.ImageDataGenerator  # removed from `keras` itself
 
 CLASSES = 10
 VALID_FRACTION = 0.1
@@ -155,21 +155,21 @@ PEERS = {
 }
 
 
-class EpochReport(keras.callbacks.Callback):
-    """Report every epoch as it ends, with the seconds it took, validation included."""
+class EpochTimer(keras.callbacks.Callback):
+    """Print every epoch as it ends, with its seconds, validation included."""
 
-    def __init__(self, say: Callable[[dict], None]) -> None:
+    def __init__(self, write: Callable[[dict], None]) -> None:
         super().__init__()
-        self.say = say
+        self.write = write
         self.seconds: list[float] = []
-        self._began = 0.0
+        self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._began = time.perf_counter()
+        self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.seconds.append(time.perf_counter() - self._began)
-        self.say(
+        self.seconds.append(time.perf_counter() - self._started)
+        self.write(
             {
                 "epoch": epoch + 1,
                 "seconds": round(self.seconds[-1], 3),
@@ -180,17 +180,17 @@ class EpochReport(keras.callbacks.Callback):
 
 
 def read_images(table: pd.DataFrame) -> np.ndarray:
-    """Pixel columns as float32 [N, 28, 28, 1] in 0…255."""
+    """Return the pixel columns as float32 [N, 28, 28, 1] in 0…255."""
     return table.to_numpy(dtype=np.float32).reshape(-1, 28, 28, 1)
 
 
 def train(
-    peer: Peer, path: Path, epochs: int, seed: int, say: Callable[[dict], None]
+    peer: Peer, path: Path, epochs: int, seed: int, write: Callable[[dict], None]
 ) -> tuple[keras.Sequential, dict]:
-    """Train on a Kaggle train.csv; return the network and what the training was like."""
+    """Train on a Kaggle train.csv; return the network and facts about the training."""
     table = pd.read_csv(path)
     images = read_images(table.drop(columns="label"))
-    answers = keras.utils.to_categorical(table["label"], CLASSES)
+    targets = keras.utils.to_categorical(table["label"], CLASSES)
     order = np.random.default_rng(seed).permutation(len(images))
     valid, rest = np.split(order, [round(VALID_FRACTION * len(order))])
 
@@ -199,16 +199,16 @@ def train(
         optimizer=peer.optimizer(), loss="categorical_crossentropy", metrics=["accuracy"]
     )
     augment = ImageDataGenerator(rescale=1 / 255, **peer.augmentation)
-    batches = augment.flow(images[rest], answers[rest], batch_size=peer.batch_size)
-    report = EpochReport(say)
+    batches = augment.flow(images[rest], targets[rest], batch_size=peer.batch_size)
+    timer = EpochTimer(write)
     network.fit(
         batches,
         epochs=epochs,
-        validation_data=(images[valid] / 255, answers[valid]),
-        callbacks=[peer.schedule(), report],
+        validation_data=(images[valid] / 255, targets[valid]),
+        callbacks=[peer.schedule(), timer],
         verbose=0,
     )
-    steady = report.seconds[1:] or report.seconds  # the first epoch also builds the graph
+    steady = timer.seconds[1:] or timer.seconds  # the first epoch also builds the graph
     return network, {
         "parameters": network.count_params(),
         "train_images": len(rest),
@@ -221,36 +221,35 @@ def train(
 
 
 def predict(network: keras.Sequential, path: Path) -> tuple[np.ndarray, float]:
-    """Digits for a Kaggle test.csv, and images per second at Keras's own batch size.
+    """Predict a Kaggle test.csv; return digits and images per second at Keras's own batch size.
 
-    The reading of the file and the building of the graph are not counted; of five passes, the
-    median.
+    Reading the file and building the graph are not counted; the median of five passes.
     """
     images = read_images(pd.read_csv(path)) / 255
     network.predict(images[:64], verbose=0)
     times = []
     for _ in range(5):
-        began = time.perf_counter()
-        likelihoods = network.predict(images, verbose=0)
-        times.append(time.perf_counter() - began)
-    return likelihoods.argmax(axis=1), len(images) / statistics.median(times)
+        started = time.perf_counter()
+        probabilities = network.predict(images, verbose=0)
+        times.append(time.perf_counter() - started)
+    return probabilities.argmax(axis=1), len(images) / statistics.median(times)
 
 
 def score(digits: np.ndarray, path: Path) -> dict:
-    """Accuracy against the truth, with n and a 95 % Wilson interval."""
-    truth = pd.read_csv(path).iloc[:, -1].to_numpy()
-    if len(truth) != len(digits):
-        raise SystemExit(f"{path}: {len(truth)} answers for {len(digits)} predictions")
-    n, correct, z = len(truth), int((digits == truth).sum()), 1.959964
-    share = correct / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    interval = [centre - reach, centre + reach]
-    return {"accuracy": share, "correct": correct, "n": n, "interval": interval}
+    """Return accuracy against the true labels, with n and a 95% Wilson interval."""
+    labels = pd.read_csv(path).iloc[:, -1].to_numpy()
+    if len(labels) != len(digits):
+        raise SystemExit(f"{path}: {len(labels)} labels for {len(digits)} predictions")
+    n, correct, z = len(labels), int((digits == labels).sum()), 1.959964
+    p = correct / n
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half_width = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    interval = [center - half_width, center + half_width]
+    return {"accuracy": p, "correct": correct, "n": n, "interval": interval}
 
 
 def threads() -> dict[str, int]:
-    """TensorFlow's thread settings, left at their default; 0 means one per core."""
+    """Return TensorFlow's thread settings, left at their default; 0 means one per core."""
     return {
         "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
@@ -259,17 +258,17 @@ def threads() -> dict[str, int]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the libraries that matter."""
+    """Return the versions of Python and of the libraries that matter."""
     return {"python": platform.python_version()} | {
         name: metadata.version(name) for name in VERSIONS_OF
     }
 
 
-def say_json(record: dict) -> None:
+def write_json(record: dict) -> None:
     print(json.dumps(record), flush=True)
 
 
-def say_plainly(record: dict) -> None:
+def write_line(record: dict) -> None:
     print("  ".join(f"{key} {value}" for key, value in record.items()), flush=True)
 
 
@@ -277,7 +276,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a published Keras digit recognizer.")
     parser.add_argument("--train", type=Path, required=True, help="Kaggle's train.csv")
     parser.add_argument("--test", type=Path, required=True, help="Kaggle's test.csv")
-    parser.add_argument("--truth", type=Path, help="answers to test.csv, to score once at the end")
+    parser.add_argument("--truth", type=Path, help="labels of test.csv, to score once at the end")
     parser.add_argument("--network", choices=PEERS, required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
@@ -285,18 +284,18 @@ def main() -> None:
     options = parser.parse_args()
     if options.epochs < 1:
         parser.error(f"--epochs {options.epochs}: expected 1 or more")
-    say = say_json if options.json else say_plainly
+    write = write_json if options.json else write_line
 
     keras.utils.set_random_seed(options.seed)
     network, training = train(
-        PEERS[options.network], options.train, options.epochs, options.seed, say
+        PEERS[options.network], options.train, options.epochs, options.seed, write
     )
     digits, images_per_second = predict(network, options.test)
     summary = {"network": options.network, "seed": options.seed} | training
     summary |= {"predict_images_per_second": round(images_per_second, 1)}
     if options.truth:
         summary["score"] = score(digits, options.truth)
-    say(summary | {"threads": threads(), "versions": versions()})
+    write(summary | {"threads": threads(), "versions": versions()})
 
 
 if __name__ == "__main__":
