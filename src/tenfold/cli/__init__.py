@@ -14,7 +14,7 @@ from pathlib import Path
 
 import typer
 
-from tenfold.cli import experiment, inspect, predict, train
+from tenfold.cli import train, inspect, predict, experiment  # isort: skip - the order of the help
 from tenfold.cli.common import app, detach
 from tenfold.errors import Interrupted, TenfoldError
 from tenfold.files import os_error_message
