@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from tenfold.config import NetworkConfig
 from tenfold.data import Dataset
@@ -306,12 +307,22 @@ def test_the_network_input_may_have_another_size(digits):
     assert seen.mean() == pytest.approx(Preprocessing()(images).mean().item(), rel=0.05)
 
 
-def test_a_file_of_an_older_version_is_refused_as_such(recognizer, tmp_path, monkeypatch):
+def test_a_file_of_an_older_version_is_refused_as_such(tmp_path):
+    """Version 3 kept its format in an entry of its own."""
     path = tmp_path / "recognizer.safetensors"
-    monkeypatch.setattr("tenfold.recognizer.FORMAT", "tenfold-recognizer-3")
+    weights = {"0.classes.weight": np.zeros((10, 4), np.float32)}
+    save_file(weights, path, {"format": "tenfold-recognizer-3", "about": "{}", "sha256": "0"})
+    with pytest.raises(RecognizerError, match=r"older version of tenfold \(tenfold-recognizer-3\)"):
+        Recognizer.load(path)
+
+
+@pytest.mark.parametrize(("version", "age"), [(3, "older"), (5, "newer")])
+def test_files_of_other_versions_say_which(recognizer, tmp_path, monkeypatch, version, age):
+    path = tmp_path / "recognizer.safetensors"
+    monkeypatch.setattr("tenfold.recognizer.FORMAT", f"tenfold-recognizer-{version}")
     recognizer.save(path)
     monkeypatch.undo()
-    with pytest.raises(RecognizerError, match=r"older version of tenfold \(tenfold-recognizer-3\)"):
+    with pytest.raises(RecognizerError, match=f"written by an? {age} version of tenfold"):
         Recognizer.load(path)
 
 

@@ -228,7 +228,8 @@ def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dic
         raise RecognizerError(f"{path}: there is no such file, expected one that tenfold saved")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {}).get("tenfold", "{}"))
+            found = file.metadata() or {}
+            header = json.loads(found["tenfold"]) if "tenfold" in found else found
             # A copy owns its memory: the file may be replaced while the arrays are in use.
             arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
