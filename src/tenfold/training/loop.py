@@ -98,6 +98,8 @@ def fit_single(
         train_set = labelled.select(train_rows, f"{labelled.name} (training part)")
         valid_set = labelled.select(valid_rows, f"{labelled.name} (validation part)")
         logger.info("train %s images, validation %s", f"{len(train_set):,}", f"{len(valid_set):,}")
+        if teacher is not None:
+            _check_teacher(teacher, train_set, recipe)
     result = fit_network(
         train_set if pseudo_labelled is None else train_set.concat(pseudo_labelled),
         valid_set,
@@ -204,6 +206,15 @@ def train_step(
     logits, labels = logits.detach(), batch.labels
     plain_loss = F.cross_entropy(logits, labels)  # what the validation loss compares with
     state.update_metrics(plain_loss, (logits.argmax(dim=1) == labels).sum(), len(labels))
+
+
+def _check_teacher(teacher: Recognizer, train_set: Dataset, recipe: Recipe) -> None:
+    """Warn of a teacher that was trained on other images than the student's training part."""
+    if teacher.provenance.get("train_sha256") != train_set.content_hash():
+        logger.warning(
+            "teacher %s may have been trained on validation images: their score may be too high",
+            recipe.distillation.teacher,
+        )
 
 
 def _hooks(

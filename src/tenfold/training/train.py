@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from tenfold.data.dataset import Dataset
-from tenfold.data.splits import train_valid_rows
 from tenfold.errors import RecipeError
 from tenfold.files import output_folder, path_exists, write_text
 from tenfold.jobs import LOCAL
@@ -217,17 +216,8 @@ def _teacher(
     if name is None:
         return None
     if name in list_recipes():
-        teacher = _train_teacher(labelled, name, recipe, folder, callbacks)
-    else:
-        teacher = Recognizer.load(name)
-    train_rows, valid_rows = train_valid_rows(labelled, recipe.data, recipe.split_seed)
-    train_sha256 = labelled.select(train_rows).content_hash()
-    if valid_rows is not None and teacher.provenance.get("train_sha256") != train_sha256:
-        logger.warning(
-            "teacher %s may have been trained on validation images: their score may be too high",
-            name,
-        )
-    return teacher
+        return _train_teacher(labelled, name, recipe, folder, callbacks)
+    return Recognizer.load(name)
 
 
 def _train_teacher(
