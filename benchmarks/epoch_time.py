@@ -24,14 +24,14 @@ PEER_ENVIRONMENT = Path(__file__).parent / ".keras-env"
 def peer_python() -> Path:
     """Return the Python of the peers' own environment, made if it is missing or outdated."""
     python = PEER_ENVIRONMENT / "bin" / "python"
-    wanted = PEERS / "requirements.txt"
+    requirements = PEERS / "requirements.txt"
     stamp = PEER_ENVIRONMENT / "requirements.txt"
-    if stamp.exists() and stamp.read_text() == wanted.read_text():
+    if stamp.exists() and stamp.read_text() == requirements.read_text():
         return python
     print(f"making {PEER_ENVIRONMENT.name} (a few minutes, once)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", PEER_ENVIRONMENT], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", wanted], check=True)
-    stamp.write_text(wanted.read_text())  # last: it marks a finished environment
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", requirements], check=True)
+    stamp.write_text(requirements.read_text())  # last: it marks a finished environment
     return python
 
 

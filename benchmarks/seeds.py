@@ -21,21 +21,21 @@ from tenfold.run_folder import RunFolder
 COLUMNS = ("test_accuracy", "valid_accuracy", "train_s", "total_s")
 
 
-def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: list[str]) -> dict:
+def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, settings: list[str]) -> dict:
     """Make one whole run, or resume one that was stopped, and read its score and its summary."""
     out = folder / str(seed)
     run = RunFolder(out)
     mark = out / "resumed"  # it stays: a finished seed is read again by the next call
     files = (data / "train.csv", data / "test.csv") if data else ()
     if run.summary.exists():
-        _check_same_recipe(recipe, seed, choices, run)
+        _check_same_recipe(recipe, seed, settings, run)
         if data:
             _check_same_data(run, data)
     else:
         resumed = out.exists()
         if resumed:
             mark.touch()
-        changes = [part for choice in choices for part in ("--set", choice)]
+        changes = [part for setting in settings for part in ("--set", setting)]
         ours.call(
             ours.command(
                 *("run", *files, "--recipe", recipe, "--seed", seed, "--out", out, *changes),
@@ -63,10 +63,10 @@ def run_seed(recipe: str, seed: int, folder: Path, data: Path | None, choices: l
     }
 
 
-def _check_same_recipe(recipe: str, seed: int, choices: list[str], run: RunFolder) -> None:
+def _check_same_recipe(recipe: str, seed: int, settings: list[str], run: RunFolder) -> None:
     """Make sure that the finished run was trained by this recipe."""
-    wanted = Recipe.load(recipe, overrides=choices, seed=seed).model_dump(exclude=METADATA_FIELDS)
-    if Recipe.load(run.recipe).model_dump(exclude=METADATA_FIELDS) != wanted:
+    targets = Recipe.load(recipe, overrides=settings, seed=seed).model_dump(exclude=METADATA_FIELDS)
+    if Recipe.load(run.recipe).model_dump(exclude=METADATA_FIELDS) != targets:
         raise SystemExit(f"{run.path} holds a run of another recipe: take another --out")
 
 

@@ -208,11 +208,11 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
         if line.startswith("epoch"):
             break
     process.send_signal(signal.SIGINT)
-    _, complaints = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "stopped after step" in complaints
-    assert f"--resume --out {tmp_path / 'out'} resumes it" in complaints
-    assert "Traceback" not in complaints
+    assert "stopped after step" in errors
+    assert f"--resume --out {tmp_path / 'out'} resumes it" in errors
+    assert "Traceback" not in errors
     assert (tmp_path / "out" / "checkpoint.safetensors").exists()
 
 
@@ -259,8 +259,8 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
         (["compare", "missing.csv", "--methods", "knn"], "missing.csv"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(arguments, says, tmp_path):
-    assert says in error_of(tenfold(*arguments, cwd=tmp_path))
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path):
+    assert message in error_of(tenfold(*arguments, cwd=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -462,10 +462,10 @@ def test_a_stop_before_training_exits_130(digits_csv, tmp_path, number):
             break
         except subprocess.TimeoutExpired:
             continue
-    _, complaints = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert complaints.startswith("tenfold: ")
-    assert complaints.count("\n") == 1
+    assert errors.startswith("tenfold: ")
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize("rank", ["1", "a"])
@@ -509,8 +509,8 @@ def test_help_shows_every_command():
 
 def test_leaderboard_places_a_score():
     assert "is below 0.99757" in tenfold("leaderboard", "0.997").stdout
-    told = json.loads(tenfold("leaderboard", "0.997", "--json").stdout)
-    assert told["above"][0]["score"] == 0.99757
+    printed = json.loads(tenfold("leaderboard", "0.997", "--json").stdout)
+    assert printed["above"][0]["score"] == 0.99757
     error_of(tenfold("leaderboard", "99.64"))
 
 

@@ -196,10 +196,10 @@ def test_randomized_search_draws_recipe_fields(pixels, digits):
         error_score="raise",
     )
     search.fit(pixels[:400], digits.labels[:400])
-    chosen, recipe = search.best_params_, search.best_estimator_.recipe_
-    assert recipe.optimizer.learning_rate == chosen["optimizer__learning_rate"]
-    assert recipe.network.width == chosen["network__width"]
-    assert recipe.training.progressive_sizes == chosen["training__progressive_sizes"]
+    selected, recipe = search.best_params_, search.best_estimator_.recipe_
+    assert recipe.optimizer.learning_rate == selected["optimizer__learning_rate"]
+    assert recipe.network.width == selected["network__width"]
+    assert recipe.training.progressive_sizes == selected["training__progressive_sizes"]
     assert recipe.to_toml()  # plain Python values, not numpy's
 
 

@@ -43,8 +43,8 @@ def test_two_at_once_in_one_folder(tmp_path):
     )
     with other:
         assert other.stdout.readline() == "at work\n"
-        said = "another process is at work there"
-        with pytest.raises(OutputError, match=said), exclusive_lock(folder, "run"):
+        messages = "another process is at work there"
+        with pytest.raises(OutputError, match=messages), exclusive_lock(folder, "run"):
             pass
         other.kill()
     with exclusive_lock(folder, "run"):  # the lock of a killed process holds nobody up
@@ -72,8 +72,8 @@ def test_a_folder_is_of_one_kind(tmp_path, sign, of, others):
     with exclusive_lock(tmp_path, of):
         pass
     for kind in others:
-        said = rf"holds a {of} \({sign}\), expected an empty folder for a {kind}; name another"
-        with pytest.raises(OutputError, match=said), exclusive_lock(tmp_path, kind):
+        messages = rf"holds a {of} \({sign}\), expected an empty folder for a {kind}; name another"
+        with pytest.raises(OutputError, match=messages), exclusive_lock(tmp_path, kind):
             pass
     assert [path.name for path in tmp_path.iterdir()] == [sign]
 

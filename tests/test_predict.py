@@ -27,11 +27,11 @@ from tenfold.recognizer import Member, Recognizer
 def model(tmp_path_factory):
     """An untrained network predicts as reproducibly as a trained one."""
     path = tmp_path_factory.mktemp("model") / "recognizer.safetensors"
-    choices = Recipe.load("lenet5").network
-    network = build(choices, image_size=28, n_classes=10, seed=0)
+    settings = Recipe.load("lenet5").network
+    network = build(settings, image_size=28, n_classes=10, seed=0)
     with torch.no_grad():
         [*network.modules()][-1].weight.mul_(100)  # or every image would be the same digit
-    Recognizer([Member(network.eval(), choices, Preprocessing())], data.DIGITS, 28).save(path)
+    Recognizer([Member(network.eval(), settings, Preprocessing())], data.DIGITS, 28).save(path)
     return path
 
 

@@ -24,12 +24,13 @@ PLAIN = Device(torch.device("cpu"), "fp32")
 @pytest.fixture
 def recognizer():
     """Two small untrained members."""
-    choices = [NetworkConfig(name="compact", width=4), NetworkConfig(name="mlp", hidden=(8,))]
+    settings = [NetworkConfig(name="compact", width=4), NetworkConfig(name="mlp", hidden=(8,))]
     networks = [
-        build(choice, image_size=28, n_classes=10, seed=seed) for seed, choice in enumerate(choices)
+        build(choice, image_size=28, n_classes=10, seed=seed)
+        for seed, choice in enumerate(settings)
     ]
     views = [Preprocessing(0.13, 0.31, 1.1), Preprocessing()]
-    members = [Member(*parts) for parts in zip(networks, choices, views, strict=True)]
+    members = [Member(*parts) for parts in zip(networks, settings, views, strict=True)]
     return Recognizer(
         members, tuple("0123456789"), 28, precision="fp32", provenance={"from": "test"}
     )
@@ -281,16 +282,16 @@ def test_an_unwritable_place_error_message_and_nothing_left(recognizer, tmp_path
 
 def test_preprocessing_without_zoom_keeps_every_pixel(digits):
     images = torch.from_numpy(digits.images[:5])
-    seen = Preprocessing()(images)
-    assert seen.shape == (5, 1, 28, 28)
-    assert torch.equal((seen[:, 0] * 255).round().to(torch.uint8), images)
+    inputs = Preprocessing()(images)
+    assert inputs.shape == (5, 1, 28, 28)
+    assert torch.equal((inputs[:, 0] * 255).round().to(torch.uint8), images)
 
 
 def test_standardizing_gives_mean_zero_and_deviation_one(digits):
     mean, std = digits.images.mean() / 255, digits.images.std() / 255
-    seen = Preprocessing(mean, std)(torch.from_numpy(digits.images))
-    assert seen.mean().item() == pytest.approx(0, abs=1e-3)
-    assert seen.std().item() == pytest.approx(1, abs=1e-3)
+    inputs = Preprocessing(mean, std)(torch.from_numpy(digits.images))
+    assert inputs.mean().item() == pytest.approx(0, abs=1e-3)
+    assert inputs.std().item() == pytest.approx(1, abs=1e-3)
 
 
 def test_zoom_enlarges_the_centre(digits):
@@ -302,9 +303,9 @@ def test_zoom_enlarges_the_centre(digits):
 
 def test_the_network_input_may_have_another_size(digits):
     images = torch.from_numpy(digits.images[:50])
-    seen = Preprocessing(size=20)(images)
-    assert seen.shape == (50, 1, 20, 20)
-    assert seen.mean() == pytest.approx(Preprocessing()(images).mean().item(), rel=0.05)
+    inputs = Preprocessing(size=20)(images)
+    assert inputs.shape == (50, 1, 20, 20)
+    assert inputs.mean() == pytest.approx(Preprocessing()(images).mean().item(), rel=0.05)
 
 
 def test_a_file_of_an_older_version_is_refused_as_such(tmp_path):

@@ -39,13 +39,17 @@ def twice(digits, tmp_path_factory):
 def test_the_second_training_learns_from_pseudo_labels_too(twice):
     labelled, rest, _, folder, score = twice
     first = Recognizer.load(folder.pseudo_label_stage)
-    extra = pseudo_label(first, rest, 0.6)
-    assert 100 < len(extra) < 1000
-    assert extra.classes == labelled.classes
-    accuracy = (extra.labels == rest.labels[first.predict_proba(rest).max(axis=1) >= 0.6]).mean()
+    pseudo_labelled = pseudo_label(first, rest, 0.6)
+    assert 100 < len(pseudo_labelled) < 1000
+    assert pseudo_labelled.classes == labelled.classes
+    accuracy = (
+        pseudo_labelled.labels == rest.labels[first.predict_proba(rest).max(axis=1) >= 0.6]
+    ).mean()
     assert accuracy > score.accuracy - 0.02
     data = folder.data.read_text()
-    assert f'"images": {950 + len(extra)}' in data  # a twentieth of the labelled ones is held out
+    assert (
+        f'"images": {950 + len(pseudo_labelled)}' in data
+    )  # a twentieth of the labelled ones is held out
     assert score.n == 1000
 
 
@@ -85,9 +89,9 @@ def test_a_longer_run_that_is_stopped_keeps_no_outputs_of_the_shorter_one(twice,
     longer = recipe.with_overrides({"training": {"max_epochs": 40}})
     with pytest.raises(Interrupted):
         run(labelled, rest.without_labels(), longer, copied.path, callbacks=[Stop()], resume=True)
-    told = ("submission", "predictions", "validation", "score", "summary", "report")
-    assert all(getattr(folder, name).exists() for name in told)
-    assert not any(getattr(copied, name).exists() for name in told)
+    printed = ("submission", "predictions", "validation", "score", "summary", "report")
+    assert all(getattr(folder, name).exists() for name in printed)
+    assert not any(getattr(copied, name).exists() for name in printed)
 
 
 def test_other_images_without_labels_leave_no_score(digits, tmp_path):

@@ -11,7 +11,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def drawn(augmentation, images, seed=0, preprocessing=None):
+def sampled(augmentation, images, seed=0, preprocessing=None):
     images = torch.from_numpy(images)
     grid = sampling_grid(augmentation, len(images), images.shape[-1], generator(seed))
     return (preprocessing or Preprocessing())(images, grid)[:, 0].numpy()
@@ -46,18 +46,18 @@ def test_nothing_chosen_is_nothing_done():
 def test_the_same_seed_draws_the_same(digits):
     augmentation = AugmentationConfig(rotation_degrees=10, elastic_pixels=1)
     images = digits.images[:20]
-    one, same, other = (drawn(augmentation, images, seed) for seed in (1, 1, 2))
+    one, same, other = (sampled(augmentation, images, seed) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
 def test_each_image_is_changed_in_its_own_way(bar):
-    many = drawn(AugmentationConfig(rotation_degrees=20), np.repeat(bar, 50, axis=0))
+    many = sampled(AugmentationConfig(rotation_degrees=20), np.repeat(bar, 50, axis=0))
     assert len({image.tobytes() for image in many}) == 50
 
 
 def test_shift_moves_the_ink_and_no_further_than_asked(bar):
-    many = drawn(AugmentationConfig(shift_pixels=3), np.repeat(bar, 400, axis=0))
+    many = sampled(AugmentationConfig(shift_pixels=3), np.repeat(bar, 400, axis=0))
     moves = np.array([centre(image) for image in many]) - centre(bar[0])
     assert np.abs(moves).max() <= 3.01
     assert np.abs(moves).max() > 2.7
@@ -65,7 +65,7 @@ def test_shift_moves_the_ink_and_no_further_than_asked(bar):
 
 
 def test_rotation_turns_the_ink_and_no_further_than_asked(bar):
-    many = drawn(AugmentationConfig(rotation_degrees=15), np.repeat(bar, 400, axis=0))
+    many = sampled(AugmentationConfig(rotation_degrees=15), np.repeat(bar, 400, axis=0))
     angles = np.array([tilt(image) for image in many])
     assert np.abs(angles).max() == pytest.approx(15, abs=0.7)
     assert abs(angles.mean()) < 1
@@ -74,7 +74,7 @@ def test_rotation_turns_the_ink_and_no_further_than_asked(bar):
 def test_zoom_stretches_each_axis_by_its_own_factor():
     square = np.zeros((400, 28, 28), dtype=np.uint8)
     square[:, 9:19, 9:19] = 255
-    many = drawn(AugmentationConfig(zoom=0.2), square)
+    many = sampled(AugmentationConfig(zoom=0.2), square)
     heights, widths = many.max(axis=2).sum(axis=1), many.max(axis=1).sum(axis=1)
     for sides in (heights, widths):
         assert 7.5 < sides.min() < 8.8
@@ -83,7 +83,7 @@ def test_zoom_stretches_each_axis_by_its_own_factor():
 
 
 def test_shear_slants_without_changing_the_height(bar):
-    many = drawn(AugmentationConfig(shear_degrees=20), np.repeat(bar, 200, axis=0))
+    many = sampled(AugmentationConfig(shear_degrees=20), np.repeat(bar, 200, axis=0))
     rows = (many > 0.5).any(axis=2).sum(axis=1)
     assert np.abs(rows - 16).max() <= 1
     assert max(abs(tilt(image)) for image in many) == pytest.approx(20, abs=1.5)
@@ -133,11 +133,11 @@ def test_a_mixture_asks_for_both_digits_by_what_it_shows_of_them():
     """Image k is bright in row k alone, so a mixture's rows tell its parts."""
     images = torch.eye(10).repeat(30, 1)[:, None, :, None].expand(-1, -1, -1, 10)
     labels = torch.arange(10).repeat(30)
-    shown, wanted = mixup(AugmentationConfig(mixup=0.4), images, labels, 10, generator())
-    assert torch.equal(shown[:, 0, :, 0], wanted)
-    assert torch.equal(wanted.argmax(dim=1), labels)
-    assert torch.allclose(wanted.sum(dim=1), torch.ones(300))
-    other = wanted[torch.arange(300), labels - 1]
+    shown, targets = mixup(AugmentationConfig(mixup=0.4), images, labels, 10, generator())
+    assert torch.equal(shown[:, 0, :, 0], targets)
+    assert torch.equal(targets.argmax(dim=1), labels)
+    assert torch.allclose(targets.sum(dim=1), torch.ones(300))
+    other = targets[torch.arange(300), labels - 1]
     assert 0 <= other.min() < 0.02
     assert 0.38 < other.max() <= 0.4
     assert other.mean().item() == pytest.approx(0.2, abs=0.02)
@@ -158,7 +158,7 @@ def test_real_digits_keep_their_ink(digits):
         rotation_degrees=10, shift_pixels=1.5, zoom=0.1, shear_degrees=10, elastic_pixels=0.6
     )
     images = digits.images[:500]
-    ink = drawn(augmentation, images).sum(axis=(1, 2)) / (images / 255).sum(axis=(1, 2))
+    ink = sampled(augmentation, images).sum(axis=(1, 2)) / (images / 255).sum(axis=(1, 2))
     assert 0.65 < ink.min() < ink.max() < 1.45
 
 
@@ -183,7 +183,7 @@ def test_zoomed_preprocessing_and_warp_are_one_sampling(digits):
     """A shift of a few pixels is a shift of the zoomed image by that many of its pixels."""
     image = digits.images[:1]
     zoomed = Preprocessing(zoom=1.2)(torch.from_numpy(image))[0, 0].numpy()
-    moved = drawn(AugmentationConfig(shift_pixels=2), image, 3, Preprocessing(zoom=1.2))[0]
+    moved = sampled(AugmentationConfig(shift_pixels=2), image, 3, Preprocessing(zoom=1.2))[0]
     distance = np.abs(centre(moved) - centre(zoomed))
     assert 0 < distance.max() <= 2.1
 

@@ -58,10 +58,10 @@ def test_soft_targets_are_the_recognizers_probabilities(taught, digits):
 
 def test_teacher_and_student_see_the_same_images(parts, taught, monkeypatch):
     given = ("training.progressive_sizes=[]", "augmentation.stroke_pixels=1")
-    choices = recipe(*given, f"distillation.teacher={taught}")
-    device = Device.detect(choices.training.precision)
-    state = TrainState.create(choices, parts[0], device, ProcessGroup())
-    teacher = Teacher(Recognizer.load(taught), device, choices.distillation)
+    settings = recipe(*given, f"distillation.teacher={taught}")
+    device = Device.detect(settings.training.precision)
+    state = TrainState.create(settings, parts[0], device, ProcessGroup())
+    teacher = Teacher(Recognizer.load(taught), device, settings.distillation)
     student_inputs, teacher_inputs = [], []
     state.model.register_forward_pre_hook(lambda _model, inputs: student_inputs.append(inputs[0]))
     real = Teacher.soft_targets
@@ -85,24 +85,24 @@ def test_the_loss_is_least_where_student_and_teacher_agree(taught):
 
 
 def test_the_gradient_is_of_one_size_whatever_the_temperature(taught):
-    logits, wanted = torch.tensor([[0.2, -0.1, 0.1]]), torch.tensor([[0.7, 0.2, 0.1]])
+    logits, target = torch.tensor([[0.2, -0.1, 0.1]]), torch.tensor([[0.7, 0.2, 0.1]])
     sizes = []
     for temperature in (4.0, 8.0):
         teacher = teacher_of(taught, temperature)
-        seen = logits.clone().requires_grad_()
-        softened = (wanted.log() / temperature).softmax(dim=1)
-        teacher.loss(seen, softened).backward()
-        sizes.append(float(seen.grad.norm()))
+        outputs = logits.clone().requires_grad_()
+        softened = (target.log() / temperature).softmax(dim=1)
+        teacher.loss(outputs, softened).backward()
+        sizes.append(float(outputs.grad.norm()))
     assert 0.8 < sizes[0] / sizes[1] < 1.25
 
 
 def test_a_student_learns_from_a_run(taught, parts, digits, tmp_path):
     wrong = np.random.default_rng(0).permutation(digits.require_labels())
     digits = Dataset(digits.images, wrong, digits.classes, digits.name)
-    choices = recipe(
+    settings = recipe(
         "data.validation=0.2", "distillation.weight=1", f"distillation.teacher={taught}"
     )
-    result = train(digits, choices, RunFolder(tmp_path / "run"))
+    result = train(digits, settings, RunFolder(tmp_path / "run"))
     teacher = Recognizer.load(taught)
     ours, theirs = (r.predict(parts[1]) for r in (result.recognizer, teacher))
     assert (ours == theirs).mean() > 0.7  # without a single true label
@@ -118,14 +118,14 @@ def test_a_teacher_by_name_is_trained_first_and_only_once(digits, tmp_path, monk
 
     monkeypatch.setattr(Recipe, "load", load)
     folder = RunFolder(tmp_path / "run")
-    choices = recipe("distillation.teacher=standard")
-    train(digits, choices, folder)
+    settings = recipe("distillation.teacher=standard")
+    train(digits, settings, folder)
     assert Recognizer.load(folder.teacher).members[0].config.width == 6
     with pytest.raises(OutputError, match="already holds a run"):
-        train(digits, choices, folder)
+        train(digits, settings, folder)
     checkpoint = RunFolder(folder.teacher).checkpoint
     before = checkpoint.read_bytes()
-    train(digits, choices, folder, resume=True)
+    train(digits, settings, folder, resume=True)
     assert checkpoint.read_bytes() == before
 
 
@@ -138,10 +138,10 @@ def test_a_teacher_of_several_networks_gets_a_warning(digits, tmp_path, monkeypa
         "load",
         lambda source, **rest: several if source == "best" else real(source, **rest),
     )
-    choices = recipe("distillation.teacher=best", "data.validation=0.2")
-    train(digits.select(np.arange(500)), choices, RunFolder(tmp_path / "run"))
+    settings = recipe("distillation.teacher=best", "data.validation=0.2")
+    train(digits.select(np.arange(500)), settings, RunFolder(tmp_path / "run"))
     assert "teacher best may have been trained on validation images" in caplog.text
-    assert "networks of the teacher" in choices.validation_caveat()
+    assert "networks of the teacher" in settings.validation_caveat()
 
 
 @pytest.mark.parametrize("given", ["none", "wrong"])
@@ -170,12 +170,12 @@ def test_the_teacher_holds_out_what_its_student_holds_out(digits, tmp_path, monk
         lambda source, **rest: small if source == "standard" else real(source, **rest),
     )
     folder = RunFolder(tmp_path / "run")
-    choices = recipe("distillation.teacher=standard", "data.validation=0.3", "data.split_seed=7")
+    settings = recipe("distillation.teacher=standard", "data.validation=0.3", "data.split_seed=7")
     with pytest.raises(Interrupted):
-        train(digits, choices, folder, callbacks=[StopAfter(3)])
+        train(digits, settings, folder, callbacks=[StopAfter(3)])
     assert not folder.checkpoint.exists()  # it was the teacher that stopped
-    assert Recipe.load(folder.recipe) == choices  # what `--resume` reads
-    train(digits, choices, folder, resume=True)
+    assert Recipe.load(folder.recipe) == settings  # what `--resume` reads
+    train(digits, settings, folder, resume=True)
     held_out = [
         json.loads(run.data.read_text())["valid"]["sha256"]
         for run in (folder, RunFolder(folder.teacher))

@@ -103,9 +103,9 @@ def test_two_processes_train_like_one_and_go_on_where_they_stopped(digits_csv, a
     assert done.returncode == 0, done.stderr
     assert "resumed after step" in done.stdout
     # Had the second process begun anew, the second epoch would know half of the first.
-    for mine, theirs in zip(RunFolder(alone).history(), RunFolder(out).history(), strict=True):
-        assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.05)
-        assert mine["valid_loss"] == pytest.approx(theirs["valid_loss"], rel=0.05)
+    for ours, theirs in zip(RunFolder(alone).history(), RunFolder(out).history(), strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.05)
+        assert ours["valid_loss"] == pytest.approx(theirs["valid_loss"], rel=0.05)
     assert (out / "report.html").is_file()
 
 

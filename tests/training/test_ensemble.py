@@ -220,10 +220,10 @@ def test_members_may_differ_in_architecture(digits, tmp_path):
     recipe = recipe_of(
         "data.validation=none", "training.checkpoint_selection=last", "ensemble.members=2"
     )
-    variants = {
+    member_overrides = {
         "ensemble": {"members": 2, "member_overrides": [{}, {"network": {"name": "lenet5"}}]}
     }
-    recipe = Recipe.model_validate(recipe.model_dump() | variants)
+    recipe = Recipe.model_validate(recipe.model_dump() | member_overrides)
     result = train(digits, recipe, RunFolder(tmp_path / "run"))
     assert [m.config.name for m in result.recognizer.members] == ["mlp", "lenet5"]
     assert result.validation is None
@@ -231,8 +231,8 @@ def test_members_may_differ_in_architecture(digits, tmp_path):
 
 
 def test_members_learn_from_extra_images_too(digits, tmp_path):
-    labelled, extra = digits.select(np.arange(600)), digits.select(np.arange(600, 1000), "extra")
-    result = train(labelled, recipe_of(), RunFolder(tmp_path / "run"), pseudo_labelled=extra)
+    labelled, more = digits.select(np.arange(600)), digits.select(np.arange(600, 1000), "extra")
+    result = train(labelled, recipe_of(), RunFolder(tmp_path / "run"), pseudo_labelled=more)
     counts = [
         json.loads(path.read_text())["train"]["images"]
         for path in (tmp_path / "run" / "members").glob("*/data.json")

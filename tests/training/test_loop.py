@@ -84,10 +84,10 @@ class Steps(Callback):
 
 @pytest.mark.parametrize("mixup", [0, 0.4])
 def test_it_learns_real_digits(parts, mixup):
-    choices = ("network.width=8", "training.max_epochs=4", f"augmentation.mixup={mixup}")
-    recognizer = fit(*parts, recipe(*choices))
-    answers = recognizer.predict(parts[1])
-    assert (answers == parts[1].labels).mean() > 0.9
+    settings = ("network.width=8", "training.max_epochs=4", f"augmentation.mixup={mixup}")
+    recognizer = fit(*parts, recipe(*settings))
+    predicted = recognizer.predict(parts[1])
+    assert (predicted == parts[1].labels).mean() > 0.9
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_other_ones(parts):
@@ -124,14 +124,14 @@ def test_a_run_folder_holds_everything(parts, tmp_path):
 def test_a_stopped_run_resumes_to_the_same_weights(parts, tmp_path, name, steps):
     """25 steps are one epoch: the stop falls within epochs and right between them."""
     momentum = 0 if name == "adamw" else 0.6
-    choices = recipe(f"optimizer.name={name}", f"optimizer.momentum={momentum}",
+    settings = recipe(f"optimizer.name={name}", f"optimizer.momentum={momentum}",
                      "optimizer.learning_rate=0.003", "network.dropout=0.3")  # fmt: skip
-    whole = fit(*parts, choices, out=tmp_path / "whole")
+    whole = fit(*parts, settings, out=tmp_path / "whole")
     with pytest.raises(Interrupted, match=f"stopped after step {steps} of 50, saved in "):
-        fit(*parts, choices, out=tmp_path / "parts", callbacks=[StopAfter(steps)])
-    seen = Steps()
-    resumed = fit(*parts, choices, out=tmp_path / "parts", callbacks=[seen])
-    assert seen.steps[0] == steps + 1  # it went on, and did not begin anew
+        fit(*parts, settings, out=tmp_path / "parts", callbacks=[StopAfter(steps)])
+    outputs = Steps()
+    resumed = fit(*parts, settings, out=tmp_path / "parts", callbacks=[outputs])
+    assert outputs.steps[0] == steps + 1  # it went on, and did not begin anew
     assert same(weights(whole), weights(resumed))
     one, other = (
         load_file(tmp_path / run / "checkpoint.safetensors") for run in ("whole", "parts")
@@ -226,13 +226,13 @@ def test_a_damaged_checkpoint_error_message(parts, tmp_path, damage):
 
 def test_early_stopping_stops_and_the_best_epoch_is_kept(parts, tmp_path):
     """A learning rate near zero never gets better than its first epochs."""
-    choices = recipe(
+    settings = recipe(
         *PLAIN, "optimizer.learning_rate=1e-9", "schedule.name=constant",
         "training.ema_decay=none",
         "training.patience_epochs=2", "training.max_epochs=50",
         "training.checkpoint_selection=best",
     )  # fmt: skip
-    recognizer = fit(*parts, choices, out=tmp_path)
+    recognizer = fit(*parts, settings, out=tmp_path)
     rows = RunFolder(tmp_path).history()
     accuracies = [row["valid_accuracy"] for row in rows]
     assert len(rows) == accuracies.index(max(accuracies)) + 3 < 50
@@ -268,10 +268,11 @@ def test_training_on_every_row_needs_no_validation(digits):
 
 
 def test_divergence_error_message(parts):
-    choices = recipe(*PLAIN, "optimizer.name=sgd", "optimizer.learning_rate=10", "network.name=mlp",
+    settings = recipe(*PLAIN, "optimizer.name=sgd", "optimizer.learning_rate=10",
+                     "network.name=mlp",
                      "network.width=none", "optimizer.momentum=0.99")  # fmt: skip
     with pytest.raises(RecipeError, match=r"diverged in epoch .* lower optimizer.learning_rate"):
-        fit(*parts, choices)
+        fit(*parts, settings)
 
 
 class SpoilWeights(Callback):
@@ -284,9 +285,9 @@ class SpoilWeights(Callback):
 
 def test_weights_that_the_last_step_spoilt_are_not_kept(parts, tmp_path):
     """The loss of that step was still finite."""
-    choices = recipe("training.ema_decay=none", "training.checkpoint_selection=best")
+    settings = recipe("training.ema_decay=none", "training.checkpoint_selection=best")
     with pytest.raises(RecipeError, match="diverged in epoch 1 "):
-        fit(*parts, choices, out=tmp_path, callbacks=[SpoilWeights()])
+        fit(*parts, settings, out=tmp_path, callbacks=[SpoilWeights()])
     assert not RunFolder(tmp_path).recognizer.exists()
 
 
@@ -356,15 +357,15 @@ def test_a_kill_between_checkpoint_and_table_loses_no_row(parts, tmp_path):
 
 
 def test_a_run_that_stopped_early_stays_stopped(parts, tmp_path):
-    choices = [
+    settings = [
         *PLAIN, "optimizer.learning_rate=1e-9", "schedule.name=constant",
         "training.ema_decay=none",
         "training.patience_epochs=2",
     ]  # fmt: skip
-    fit(*parts, recipe(*choices, "training.max_epochs=30"), out=tmp_path)
+    fit(*parts, recipe(*settings, "training.max_epochs=30"), out=tmp_path)
     epochs = len(RunFolder(tmp_path).history())
     assert 3 <= epochs < 30
-    fit(*parts, recipe(*choices, "training.max_epochs=40"), out=tmp_path)
+    fit(*parts, recipe(*settings, "training.max_epochs=40"), out=tmp_path)
     assert len(RunFolder(tmp_path).history()) == epochs
 
 
@@ -383,12 +384,12 @@ def test_choices_that_cannot_work_leave_no_folder(parts, tmp_path):
 
 
 def test_small_images_come_first_and_then_the_size_of_prediction(parts, monkeypatch):
-    seen = []
+    outputs = []
     real = Preprocessing.__call__
 
     def watch(self, images, grid=None):
         result = real(self, images, grid)
-        seen.append(result.shape[-1])
+        outputs.append(result.shape[-1])
         return result
 
     monkeypatch.setattr(Preprocessing, "__call__", watch)
@@ -398,21 +399,21 @@ def test_small_images_come_first_and_then_the_size_of_prediction(parts, monkeypa
         "training.progressive_fraction=0.4",
     ]
     recognizer = fit(*parts, recipe(*sizes))
-    assert seen[:20] == [16] * 10 + [20] * 10  # of 50 steps
-    assert set(seen[20:]) == {24}
+    assert outputs[:20] == [16] * 10 + [20] * 10  # of 50 steps
+    assert set(outputs[20:]) == {24}
     assert recognizer.members[0].preprocessing.size == 24
 
 
 def test_a_step_learns_from_smoothed_labels_and_records_the_plain_loss(parts):
-    choices = recipe("training.label_smoothing=0.3", "training.ema_decay=0.9", *PLAIN)
-    state = new_state(parts, choices)
+    settings = recipe("training.label_smoothing=0.3", "training.ema_decay=0.9", *PLAIN)
+    state = new_state(parts, settings)
     batch = next(state.loader.epoch(0))
-    twin = copy.deepcopy(state.model)
+    copied = copy.deepcopy(state.model)
     with state.device.autocast():
-        logits = twin(batch.inputs).float()
+        logits = copied(batch.inputs).float()
     F.cross_entropy(logits, batch.labels, label_smoothing=0.3).backward()
     train_step(state.model, state, batch)
-    expected = [weight.grad for weight in twin.parameters()]
+    expected = [weight.grad for weight in copied.parameters()]
     got = [weight.grad for weight in state.model.parameters()]
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other)

@@ -11,8 +11,8 @@ MUON = OptimizerConfig(name="muon", learning_rate=0.01, muon_learning_rate=0.1, 
 
 @pytest.fixture
 def network():
-    choices = NetworkConfig(name="compact", width=8)
-    network = build_network(choices, image_size=28, n_classes=10, seed=0)
+    settings = NetworkConfig(name="compact", width=8)
+    network = build_network(settings, image_size=28, n_classes=10, seed=0)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -50,14 +50,14 @@ def test_muon_moves_filters_by_orthogonal_steps_of_the_chosen_length(network):
 
 
 def test_all_other_weights_move_as_adamw_moves_them(network):
-    twin = build_network(
+    copied = build_network(
         NetworkConfig(name="compact", width=8), image_size=28, n_classes=10, seed=0
     )
-    twin.to(memory_format=torch.channels_last)
+    copied.to(memory_format=torch.channels_last)
     adamw = OptimizerConfig(learning_rate=0.01)
-    for each, choices in ((network, MUON), (twin, adamw)):
-        step(each, optimizers.build_optimizer(choices, each))
-    ours, theirs = network.state_dict(), twin.state_dict()
+    for each, settings in ((network, MUON), (copied, adamw)):
+        step(each, optimizers.build_optimizer(settings, each))
+    ours, theirs = network.state_dict(), copied.state_dict()
     assert torch.equal(ours["conv1.0.weight"], theirs["conv1.0.weight"])
     assert torch.equal(ours["classes.weight"], theirs["classes.weight"])
     assert not torch.equal(ours["conv2.0.weight"], theirs["conv2.0.weight"])

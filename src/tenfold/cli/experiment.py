@@ -127,7 +127,7 @@ def _search_shared(
     console: "Console",
 ) -> "SearchResult | None":
     """Take part in a search whose study is in a database."""
-    from tenfold.experiments.distributed import search_shared, sqlalchemy_url
+    from tenfold.experiments.shared_search import search_shared, sqlalchemy_url
     from tenfold.training.console import console_callback
 
     sqlalchemy_url(storage)  # fails before the images are read

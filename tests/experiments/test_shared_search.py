@@ -15,8 +15,8 @@ import optuna
 import pytest
 
 from tenfold.errors import ExperimentError
-from tenfold.experiments.distributed import _should_promote, search_shared
 from tenfold.experiments.halving import RungResult
+from tenfold.experiments.shared_search import _should_promote, search_shared
 from tenfold.experiments.space import SearchConfig, Space
 from tenfold.recipe import Recipe
 
