@@ -12,7 +12,8 @@ run: install          ## MNIST in the competition's shape: train, explain, predi
 
 # A process a core, one thread each: threads of several processes would wait for each other.
 test: install         ## the whole test suite, on real digits
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
+		--dist loadfile --no-loadscope-reorder
 
 docs: install         ## run the tutorial, chapter by chapter, into docs/build/*.html
 	$(BIN)/python docs/build.py

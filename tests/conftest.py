@@ -31,3 +31,18 @@ def digits_csv(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Pat
     first, second = digits.select(np.arange(1000)), digits.select(np.arange(1000, 2000))
     data.write_kaggle_folder(folder, *data.kaggle_split(first, second, seed=0))
     return folder
+
+
+# These take the longest, a minute or so each: they start first, so that no process waits at the
+# end for another that began one of them last. xdist gives whole files to its processes in the
+# order of collection (--no-loadscope-reorder).
+SLOW_FILES = (
+    "test_shared_search.py", "test_search.py", "test_ensemble.py", "test_distributed.py",
+    "test_cli.py", "test_ray.py", "test_compare.py", "test_run_report.py", "test_loop.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files; the order within a file stays."""
+    order = {name: rank for rank, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))

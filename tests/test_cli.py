@@ -217,7 +217,7 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["trian"], "No such command 'trian'"),
         (["run", "only-train.csv"], "TEST is missing"),

@@ -34,7 +34,7 @@ def test_more_processes_than_gpus_error_message(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert Device.detect("fp32").torch_device == torch.device("cuda", 0)  # somebody else's
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(TenfoldError, match="process 2 here, and GPUs are 1: expected"):
+    with pytest.raises(TenfoldError, match="process 2 here, of 1 GPUs: expected"):
         Device.detect("fp32")
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert Device.detect("fp32").torch_device == torch.device("cuda", 0)

@@ -51,8 +51,8 @@ def database():
 
 DRIVER = """
 import sys
-from tenfold.experiments import distributed
-distributed.HEARTBEAT_S, distributed.GRACE_PERIOD_S = 1, 3
+from tenfold.experiments import shared_search
+shared_search.HEARTBEAT_S, shared_search.GRACE_PERIOD_S = 1, 3
 import tenfold.cli
 sys.argv[0] = "tenfold"
 tenfold.cli.main()

@@ -252,14 +252,14 @@ def test_augmentation_preview_marks_the_original(digits: Dataset) -> None:
     assert left.spines["top"].get_visible()
     assert not right.spines["top"].get_visible()
     np.testing.assert_allclose(image_in(figure, 0), original / 255)
-    assert figure.get_suptitle() == "One training image and 5 augmented member_overrides"
+    assert figure.get_suptitle() == "One training image and 5 augmented variants"
     assert figure.get_supxlabel() == "Rotated by up to 10°"
 
 
 def test_augmentation_preview_scales_floats(digits: Dataset) -> None:
-    member_overrides = digits.images[1:4]
-    as_bytes = figures.augmentation_preview(digits.images[0], member_overrides, "")
-    normalized = (member_overrides / 255 - 0.13) / 0.31
+    variants = digits.images[1:4]
+    as_bytes = figures.augmentation_preview(digits.images[0], variants, "")
+    normalized = (variants / 255 - 0.13) / 0.31
     as_floats = figures.augmentation_preview(digits.images[0], normalized, "")
     np.testing.assert_allclose(image_in(as_bytes, 1), image_in(as_floats, 1), atol=1e-6)
 

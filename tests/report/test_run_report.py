@@ -295,7 +295,8 @@ def test_the_report_of_an_ensemble_compares_its_members(digits, tmp_path):
     recipe = Recipe.load("quick", overrides=[*SMALL, "ensemble.members=2"])
     train_set, test_set = digits.select(np.arange(1500)), digits.select(np.arange(1500, 2000))
     out = tmp_path / "run"
-    run(train_set, test_set.without_labels(), recipe, out, test_labels=test_set.label_names())
+    labels = test_set.label_names()
+    run(train_set, test_set.without_labels(), recipe, out, test_labels=labels, executor="inline")
     page = Page(out / "report.html")
     assert page.sections == [*SECTIONS, "ensemble"]
     assert {"ensemble-size", "disagreement", "disputed"} <= set(page.figures)

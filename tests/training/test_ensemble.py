@@ -144,7 +144,9 @@ def test_time_adds_up_over_sessions_and_unused_members_are_mentioned(
     shutil.copytree(folder.path, copied.path)
     copied.elapsed.write_text("1000.0")
     assert 1000 < train(digits, recipe_of(), copied, resume=True).train_s < 1100
-    longer = train(digits, recipe_of("training.max_epochs=3"), copied, resume=True)
+    longer = train(
+        digits, recipe_of("training.max_epochs=3"), copied, resume=True, executor="inline"
+    )
     assert longer.train_s < 1000  # its members began anew
     assert " finished members of other recipes stay in" in caplog.text
 
@@ -224,7 +226,7 @@ def test_members_may_differ_in_architecture(digits, tmp_path):
         "ensemble": {"members": 2, "member_overrides": [{}, {"network": {"name": "lenet5"}}]}
     }
     recipe = Recipe.model_validate(recipe.model_dump() | member_overrides)
-    result = train(digits, recipe, RunFolder(tmp_path / "run"))
+    result = train(digits, recipe, RunFolder(tmp_path / "run"), executor="inline")
     assert [m.config.name for m in result.recognizer.members] == ["mlp", "lenet5"]
     assert result.validation is None
     assert result.recognizer.temperature == 1
@@ -232,7 +234,9 @@ def test_members_may_differ_in_architecture(digits, tmp_path):
 
 def test_members_learn_from_extra_images_too(digits, tmp_path):
     labelled, more = digits.select(np.arange(600)), digits.select(np.arange(600, 1000), "extra")
-    result = train(labelled, recipe_of(), RunFolder(tmp_path / "run"), pseudo_labelled=more)
+    result = train(
+        labelled, recipe_of(), RunFolder(tmp_path / "run"), pseudo_labelled=more, executor="inline"
+    )
     counts = [
         json.loads(path.read_text())["train"]["images"]
         for path in (tmp_path / "run" / "members").glob("*/data.json")
@@ -256,7 +260,7 @@ def test_a_member_that_cannot_be_trained_error_message(digits, tmp_path):
             recipe_of("optimizer.name=sgd", "optimizer.learning_rate=10", "optimizer.momentum=0.99",
                       "training.precision=fp32", "training.label_smoothing=0",
                       "training.max_epochs=30"),
-            RunFolder(tmp_path / "run"),
+            RunFolder(tmp_path / "run"), executor="inline",
         )  # fmt: skip
 
 

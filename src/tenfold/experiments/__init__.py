@@ -5,7 +5,7 @@ study             the sampler, the record of all trials, and the importance of p
 halving           trials, rungs, successive halving, and the time that is left
 trial             one training, evaluated on held-out images: a job; the paired test of the winner
 search            all of these together, in one process
-distributed       one search by many machines, with a database between them
+shared_search     one search by many machines, with a database between them
 baselines         the methods that can be compared, and features for classic ones
 cross_validation  one method fitted on one fold: a job; estimates of its time
 compare           all methods on the same folds

@@ -85,7 +85,7 @@ def train(
             labelled,
             recipe,
             folder,
-            teacher=_teacher(labelled, recipe, folder, callbacks),
+            teacher=_teacher(labelled, recipe, folder, callbacks, executor),
             pseudo_labelled=pseudo_labelled,
             checks=checks,
             callbacks=callbacks,
@@ -209,24 +209,18 @@ def write_recipe(folder: RunFolder, recipe: Recipe) -> None:
 
 
 def _teacher(
-    labelled: Dataset, recipe: Recipe, folder: RunFolder, callbacks: Sequence[Callback]
+    labelled: Dataset,
+    recipe: Recipe,
+    folder: RunFolder,
+    callbacks: Sequence[Callback],
+    executor: str,
 ) -> Recognizer | None:
     """Return the teacher that the recipe asks for: trained now, if it names a recipe."""
     name = recipe.distillation.teacher
     if name is None:
         return None
-    if name in list_recipes():
-        return _train_teacher(labelled, name, recipe, folder, callbacks)
-    return Recognizer.load(name)
-
-
-def _train_teacher(
-    labelled: Dataset,
-    name: str,
-    recipe: Recipe,
-    folder: RunFolder,
-    callbacks: Sequence[Callback],
-) -> Recognizer:
+    if name not in list_recipes():
+        return Recognizer.load(name)
     logger.info("training the teacher first, by recipe %s", name)
     teacher_recipe = Recipe.load(name, seed=recipe.seed)
     if recipe.data.validation is not None:
@@ -238,6 +232,11 @@ def _train_teacher(
         raise RecipeError(recipe.name, [problem])
     write_recipe(folder, recipe)
     result = train(
-        labelled, teacher_recipe, RunFolder(folder.teacher), resume=True, callbacks=callbacks
+        labelled,
+        teacher_recipe,
+        RunFolder(folder.teacher),
+        resume=True,
+        callbacks=callbacks,
+        executor=executor,
     )
     return result.recognizer
