@@ -179,11 +179,15 @@ def test_a_finished_run_can_be_extended(parts, tmp_path):
     assert same(weights(long), weights(extended))
 
 
-def test_resuming_a_finished_run_changes_nothing(parts, tmp_path):
-    once = fit_and_calibrate(*parts, recipe(), out=tmp_path)
+@pytest.mark.parametrize("selection", ["best", "last"])
+def test_resuming_a_finished_run_changes_nothing(parts, tmp_path, selection):
+    """Not even its temperature, which is fitted to predictions without one."""
+    chosen = recipe(f"training.checkpoint_selection={selection}", "training.max_epochs=3")
+    once = fit_and_calibrate(*parts, chosen, out=tmp_path)
     before = RunFolder(tmp_path).recognizer.read_bytes()
-    again = fit_and_calibrate(*parts, recipe(), out=tmp_path, resume=True)
+    again = fit_and_calibrate(*parts, chosen, out=tmp_path, resume=True)
     assert same(weights(once), weights(again))
+    assert once.temperature == again.temperature != 1
     assert RunFolder(tmp_path).recognizer.read_bytes() == before
 
 

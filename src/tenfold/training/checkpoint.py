@@ -10,7 +10,7 @@ import copy
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,8 @@ class BestModel(Callback):
             return self._best
         if state.recipe.training.checkpoint_selection == "last" or self._folder is None:
             return _copy(state.recognizer())
-        return Recognizer.load(self._folder.recognizer)  # of a process before this one
+        # Of a process before this one, which may have calibrated it.
+        return replace(Recognizer.load(self._folder.recognizer), temperature=1.0)
 
 
 def _copy(recognizer: Recognizer) -> Recognizer:
