@@ -74,7 +74,7 @@ class Device:
         Dropout draws from the global generators; cuDNN would choose its kernels by the clock.
         """
         devices = [self.torch_device] if self.torch_device.type == "cuda" else []
-        # Every flag is given: one left out would not stay as it is.
+        # Every flag is given: an omitted one is reset to its default.
         flags = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
@@ -124,12 +124,27 @@ class Device:
         }
 
 
-@cache
-def _single_threaded_workers(count: int) -> ThreadPoolExecutor:
-    """Make `count` threads that compute with one thread each, once for the life of the process.
+_workers: dict[tuple[int, int], ThreadPoolExecutor] = {}  # by process id and count
+_workers_lock = threading.Lock()
 
-    `torch.set_num_threads` speaks for the thread that calls it and for threads that have not
-    used PyTorch yet. So the count of the calling thread is set again once all workers run.
+
+def _single_threaded_workers(count: int) -> ThreadPoolExecutor:
+    """Return `count` threads that compute with one thread each, kept for the life of the process.
+
+    A forked process has none of its parent's threads, and starts its own.
+    """
+    with _workers_lock:
+        key = os.getpid(), count
+        if key not in _workers:
+            _workers[key] = _start_workers(count)
+        return _workers[key]
+
+
+def _start_workers(count: int) -> ThreadPoolExecutor:
+    """Start the threads; the thread counts of all others stay as they are.
+
+    `torch.set_num_threads` speaks for the thread that calls it and for those that have not used
+    PyTorch yet. So what it says to the latter is set again, by a thread of its own.
     """
     started = threading.Barrier(count + 1)
 
@@ -138,12 +153,20 @@ def _single_threaded_workers(count: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)
         started.wait()
 
-    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as fresh:
+        count_of_process = fresh.submit(torch.get_num_threads).result()
     workers = ThreadPoolExecutor(count, "predict", start)
-    for _ in range(count):
-        workers.submit(int)  # a pool starts a thread for each of its first tasks
-    started.wait()
-    torch.set_num_threads(threads)
+    try:
+        for _ in range(count):
+            workers.submit(int)  # a pool starts a thread for each of its first tasks
+        started.wait()
+    except BaseException:
+        started.abort()
+        workers.shutdown(wait=False, cancel_futures=True)
+        raise
+    finally:
+        with ThreadPoolExecutor(1) as fresh:
+            fresh.submit(torch.set_num_threads, count_of_process).result()
     return workers
 
 

@@ -24,7 +24,7 @@ def output_folder(path: Path) -> Path:
     """Make `path` a folder that can be written to, and return it.
 
     Raises:
-        OutputError: something else stands there, or it may not be written to.
+        OutputError: the path exists and is not a folder, or it may not be written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def clear_partials(folder: Path) -> None:
 
 
 def path_exists(path: Path) -> bool:
-    """Tell whether anything stands at `path`; not where we may not look, or no name is so long."""
+    """Whether `path` exists; False if it is inaccessible or too long for a name."""
     try:
         return path.exists()
     except OSError:
@@ -130,7 +130,7 @@ def cleanup_on_error(out: Path) -> Iterator[None]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success flush it to disk and rename it to `path`.
 
-    Readers see the old file or the new one, never half of it, and a failure leaves no litter.
+    Readers see the old file or the new one, never half of it; a failure leaves no temporary file.
     The temporary name keeps the suffix, since some writers choose the format by it.
 
     Raises:

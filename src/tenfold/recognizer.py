@@ -5,7 +5,7 @@ drift apart; one published pipeline fell from 0.966 to 0.82 on exactly that.
     Recognizer        members, classes, temperature: saved and loaded
     Predictor         a Recognizer prepared once for many calls, from any number of threads
     RecognizerModule  the same computation as one nn.Module, for export
-"""  # noqa: D205 - two thoughts, one breath
+"""  # noqa: D205 - the summary spans two lines
 
 import copy
 from collections.abc import Callable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """The main job on one screen: labelled digits in, a submission and a report out.
 
-Start reading here. Each call below is one station of the way; follow any name one hop down.
+Start reading here. Each call below is one stage of the pipeline; follow any call one level down.
 """
 
 import logging
@@ -93,7 +93,9 @@ def run(
 
     total_s = None if resumed else time.perf_counter() - started
     _write_summary(folder, recipe, result, validation, total_s)
-    known = test_set if test_labels is None else test_set.with_labels(test_labels, classes)
+    known = test_set.without_labels()
+    if test_labels is not None:
+        known = test_set.with_labels(test_labels, classes)
     test_score = _save_predictions(folder, known, classes, probabilities, by_member)
     write_report(out)
     return test_score

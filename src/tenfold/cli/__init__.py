@@ -6,7 +6,6 @@ Heavy imports stand inside the commands: `tenfold --help` must not wait for torc
 
 import errno
 import io
-import logging
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 import typer
 
 from tenfold.cli import train, inspect, predict, experiment  # isort: skip - the order of the help
-from tenfold.cli.common import app, detach
+from tenfold.cli.common import app, detach, remove_console_handlers
 from tenfold.errors import Interrupted, TenfoldError
 from tenfold.files import os_error_message
 
@@ -48,7 +47,7 @@ def main() -> None:
     except typer.TyperException as error:
         code = _print_error(error.format_message(), error.exit_code)
     finally:
-        logging.getLogger("tenfold").handlers.clear()  # those of the command's console
+        remove_console_handlers()
     sys.exit(code or 0)
 
 

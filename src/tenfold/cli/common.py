@@ -90,7 +90,7 @@ def read_images(path: Path, *, labels: bool, classes: tuple[str, ...] | None = N
 
 
 def make_console(as_json: bool = False) -> "Console":
-    """Make the console for people: stdout, or stderr when stdout belongs to JSON.
+    """Make the console for human-readable output: stdout, or stderr when stdout belongs to JSON.
 
     The messages of the logger "tenfold" are printed there too. Under torchrun the main process
     prints, the others are silent.
@@ -108,10 +108,21 @@ def make_console(as_json: bool = False) -> "Console":
             detach(self.file)
 
     console = PipeConsole(stderr=as_json, emoji=False, quiet=rank_and_world_size()[0] > 0)
+    remove_console_handlers()
     package = logging.getLogger("tenfold")
     package.setLevel(logging.INFO)
     package.addHandler(ConsoleHandler(console))
     return console
+
+
+def remove_console_handlers() -> None:
+    """Let messages be printed no more on the console of a command that is over."""
+    from tenfold.formatting import ConsoleHandler
+
+    package = logging.getLogger("tenfold")
+    for handler in list(package.handlers):
+        if isinstance(handler, ConsoleHandler):
+            package.removeHandler(handler)
 
 
 def print_line(console: "Console", line: str) -> None:

@@ -1,7 +1,7 @@
 """Jobs: pure functions of a JSON description, each run once, however often a run is killed.
 
 A job has an id made from its content, works in a folder of that name, and is done when its
-manifest stands there. A finished job is never repeated, so running the same jobs again resumes a
+manifest exists. A finished job is never repeated, so running the same jobs again resumes a
 run. Members of an ensemble, trials of a search, folds of a comparison and shards of a large file
 are all jobs. This package knows nothing of digits.
 

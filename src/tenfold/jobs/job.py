@@ -155,7 +155,7 @@ class Executor(Protocol):
 
     @property
     def is_remote(self) -> bool:
-        """Whether jobs run on other machines, where a job that is stopped begins anew."""
+        """Whether jobs run on other machines, where a job that is stopped starts over."""
 
     def max_concurrent_jobs(self, workers: int | None = None) -> int:
         """Return how many jobs run at a time; `workers` limits processes on this machine.

@@ -183,7 +183,7 @@ def _join_or_start(ray: Any, options: Mapping[str, Any]) -> None:
 def _join_as_client(ray: Any, address: str, options: Mapping[str, Any]) -> None:
     """Connect to the cluster at `address`, which starts a server process for each client.
 
-    With Ray 2.60 that process now and then dies as it is forked, so it is asked for again.
+    With Ray 2.60 that process occasionally dies as it is forked, so it is asked for again.
     """
     for retries_left in reversed(range(CONNECT_RETRIES)):
         try:

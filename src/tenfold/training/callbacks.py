@@ -1,4 +1,4 @@
-"""Callbacks: what happens beside training, at fixed points of the loop.
+"""Callbacks: hooks that run during training, at fixed points of the loop.
 
     Callback      the hooks, which do nothing
     CallbackList  several as one, in order
@@ -12,6 +12,7 @@ Checkpoints are in `tenfold.training.checkpoint`, progress bars in `tenfold.trai
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -127,7 +128,11 @@ class TrainingProgress(Protocol):
 
 
 class Callback:
-    """Hooks at fixed points of training and of experiments; each does nothing by default."""
+    """Hooks at fixed points of training and of experiments; each does nothing by default.
+
+    An ensemble, whose members train in processes of their own, calls `on_step_end` and `teardown`
+    alone; a search or a comparison calls `on_status` and `teardown`.
+    """
 
     def on_train_begin(self, state: "TrainState") -> None:
         """Before the first step of this process, after a checkpoint was loaded."""
@@ -188,9 +193,10 @@ class CallbackList(Callback):
             callback.on_status(status)
 
     def teardown(self) -> None:
-        """Call all of them."""
-        for callback in self._callbacks:
-            callback.teardown()
+        """Call all of them, though one may fail."""
+        with ExitStack() as stack:
+            for callback in reversed(self._callbacks):
+                stack.callback(callback.teardown)
 
 
 class Throttle:
@@ -205,7 +211,7 @@ class Throttle:
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether the interval has passed; if so, it starts anew."""
+        """Whether the interval has passed; if so, it restarts."""
         due = time.monotonic() - self._last >= self.interval_s
         if due:
             self.restart()

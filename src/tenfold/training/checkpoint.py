@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tenfold.data.dataset import Dataset
 from tenfold.device import Device
-from tenfold.errors import RecipeError, RecognizerError
+from tenfold.errors import RecognizerError
 from tenfold.files import (
     load_arrays,
     output_folder,
@@ -72,7 +72,6 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
 
     Raises:
         RecognizerError: the file is damaged, or of another network.
-        RecipeError: the recipe is shorter than what was trained already.
     """
     arrays, metadata = load_arrays(path, FORMAT)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -90,13 +89,6 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
     state.train_s = metadata["train_s"]
     state.history = [EpochMetrics(**row) for row in metadata["history"]]
     state.intervals = [IntervalMetrics(**row) for row in metadata["intervals"]]
-    begun = -(-state.step // state.loader.steps_per_epoch)
-    if begun > state.max_epochs:
-        problem = (
-            f"training.max_epochs is {state.max_epochs}, but the run is already in epoch {begun}; "
-            "expected at least that to resume"
-        )
-        raise RecipeError(state.recipe.name, [problem])
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -152,8 +144,8 @@ class Checkpoint(Callback):
 class BestModel(Callback):
     """Keeps the recognizer that training returns: of the best epoch, or of the last.
 
-    The last needs no copy: it is the state. The best is also kept in the run folder, for a
-    process that resumes.
+    After each epoch the run folder holds the one that is kept so far, without a temperature, for
+    those who want to use it before training ends and for a process that resumes.
 
     Args:
         folder: the run folder; None keeps it in memory alone.
@@ -164,17 +156,14 @@ class BestModel(Callback):
         self._best: Recognizer | None = None
 
     def on_epoch_end(self, state: TrainState) -> None:
-        """Keep a copy if this epoch is the best so far."""
-        selection = state.recipe.training.checkpoint_selection
-        if selection == "best" and state.best_epoch() == state.epoch:
-            self._best = _copy(state.recognizer())
-            if self._folder is not None:
-                self._best.save(self._folder.recognizer)
-
-    def on_interrupt(self, state: TrainState) -> None:
-        """Leave the recognizer of the epochs so far, which can be used meanwhile."""
-        if state.history and self._folder is not None:
-            self.result(state).save(self._folder.recognizer)
+        """Keep the recognizer of this epoch, if it is the last one or the best so far."""
+        if state.best_epoch() != state.epoch:
+            return
+        recognizer = state.recognizer()
+        if state.recipe.training.checkpoint_selection == "best":
+            self._best = _copy(recognizer)  # of the last one, the state has a copy
+        if self._folder is not None:
+            recognizer.save(self._folder.recognizer)
 
     def result(self, state: TrainState) -> Recognizer:
         """Return the recognizer that is kept, in evaluation mode; it has no temperature yet."""
@@ -261,8 +250,12 @@ class RunIdentity:
         """
         folder.check_format()
         trained = (folder.checkpoint, folder.recognizer, folder.members)
-        if not any(map(path_exists, trained)) or not path_exists(folder.recipe):
+        if not any(map(path_exists, trained)):
             return
+        if not path_exists(folder.recipe):
+            raise RecognizerError(
+                f"{folder.recipe}: is missing, expected the recipe that this run was trained by"
+            )
         before = RunIdentity.read(folder)
         if before.is_ensemble != self.is_ensemble:
             found, wanted = (
@@ -300,15 +293,13 @@ def write_metadata(
     Args:
         folder: made if need be.
         recipe: every choice.
-        identity: of the run.
+        identity: of the run; what is in the folder has passed its `check`.
         device: where it computes.
         checks: what the checks of the data found.
 
     Raises:
-        RecognizerError: the folder holds another run, see `RunIdentity.check`.
         OutputError: a file cannot be written.
     """
-    identity.check(folder)
     output_folder(folder.path)
     if path_exists(folder.recipe) and _choices(Recipe.load(folder.recipe)) != _choices(recipe):
         folder.remove_stale_outputs()

@@ -1,4 +1,4 @@
-"""Progress for people: a live bar or table on a terminal, plain sparse lines elsewhere."""
+"""Human-readable progress: a live bar or table on a terminal, plain sparse lines elsewhere."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -83,7 +83,7 @@ class ProgressBar(PlainLogger):
         )
 
     def on_status(self, status: Status) -> None:
-        """Draw the table anew, twice a second at most."""
+        """Redraw the table, twice a second at most."""
         if not self._table_throttle.is_due():
             return
         table = Table(*status.header, box=None, pad_edge=False, caption=status.line)

@@ -114,7 +114,7 @@ def init_process_group(device: Device) -> Iterator[ProcessGroup]:
         yield group
         return
     # Loaded later, it would keep the group for ever as a default argument, and a group whose
-    # threads live when Python ends aborts its process now and then: PyTorch issue 190489.
+    # threads live when Python ends aborts its process occasionally: PyTorch issue 190489.
     import torch.distributed.nn.functional  # noqa: PLC0415 - a single process does not need it
 
     if device.torch_device.type == "cuda":

@@ -64,7 +64,9 @@ def train_ensemble(
     members = [recipe.member(index) for index in range(recipe.ensemble.members)]
     device = Device.detect(recipe.training.precision)
     _check_memory(members, labelled, recipe.name)
-    write_metadata(folder, recipe, RunIdentity.of(recipe, labelled), device, checks)
+    identity = RunIdentity.of(recipe, labelled)
+    identity.check(folder)
+    write_metadata(folder, recipe, identity, device, checks)
     datasets = {LABELLED: labelled}
     if pseudo_labelled is not None:
         datasets[PSEUDO_LABELLED] = pseudo_labelled
@@ -219,7 +221,7 @@ class _Stopwatch:
 class _EnsembleProgress(JobCallback):
     """The progress of all members, shown as that of one training.
 
-    Members count alike, each by the part of its own steps that is done.
+    All members are weighted equally, by the fraction of their steps that is done.
 
     Args:
         jobs, members: in order.

@@ -83,7 +83,7 @@ def fit_single(
         teacher: what `recipe.distillation` asks for, trained already.
         pseudo_labelled: more images to train on, never held out.
         checks: what the checks of the data found, kept in `data.json`.
-        callbacks: called besides those that write the run folder.
+        callbacks: called in addition to those that write the run folder.
 
     Returns:
         The result, whose validation indices are rows of `labelled`.
@@ -147,10 +147,12 @@ def fit_network(
     with init_process_group(device) as group, device.deterministic(), graceful_shutdown() as stop:
         state = TrainState.create(recipe, train_set, device, group)
         folder = folder if group.is_main_process else None
-        if folder is not None:  # bad choices have raised by now, and leave no folder
-            identity = RunIdentity.of(recipe, train_set, valid_set, teacher)
-            write_metadata(folder, recipe, identity, device, checks)
+        identity = RunIdentity.of(recipe, train_set, valid_set, teacher)
+        if folder is not None:
+            identity.check(folder)
         _resume(state, folder, group)
+        if folder is not None:  # what cannot be trained or resumed has raised: nothing is touched
+            write_metadata(folder, recipe, identity, device, checks)
         teacher_model = None
         if teacher is not None:
             teacher_model = Teacher(teacher, device, recipe.distillation)
@@ -170,9 +172,10 @@ def fit_network(
                     hooks.on_step_end(state)
                 state.end_epoch(group, *_evaluate(state, valid_set, group))
                 hooks.on_epoch_end(state)
-            _stop_if_asked(stop, state, hooks, folder, group)
             hooks.on_train_end(state)
-            return _result(state, best_model, valid_set if group.is_main_process else None)
+            result = _result(state, best_model, valid_set if group.is_main_process else None)
+            _stop_if_asked(stop, state, hooks, folder, group)
+            return result
         finally:
             hooks.teardown()
             del model  # it holds the process group, which is left now
@@ -225,7 +228,7 @@ def _hooks(
 ) -> CallbackList:
     """Return what happens beside training: in the main process alone."""
     if not group.is_main_process:
-        return CallbackList([best_model])
+        return CallbackList([])
     own = [] if folder is None else [Checkpoint(folder), MetricsLog(folder), TensorBoard(folder)]
     return CallbackList([best_model, *own, *callbacks])
 
@@ -240,6 +243,7 @@ def _resume(state: TrainState, folder: RunFolder | None, group: ProcessGroup) ->
         load_checkpoint(path, state)
     if group.world_size > 1:
         _share_checkpoint(path, state, group)
+    state.check_length()
     steps, epochs = f"{state.step:,} of {state.loader.total_steps:,}", len(state.history)
     logger.info("resumed after step %s (%d epochs)", steps, epochs)
     if state.is_finished():
@@ -254,7 +258,8 @@ def _share_checkpoint(path: Path | None, state: TrainState, group: ProcessGroup)
             copied = Path(scratch) / "checkpoint.safetensors"
             copied.write_bytes(content)
             load_checkpoint(copied, state)
-        state.metrics.zero_()  # they are those of the main process
+    # Those of the main process stand for all: of the epoch that was stopped, the training metrics
+    # come from its shards alone up to here.
 
 
 def _evaluate(
@@ -268,7 +273,8 @@ def _evaluate(
         RecipeError: loss or weights are not finite.
     """
     recognizer = state.recognizer()
-    if not (math.isfinite(state.metrics[0, 0].item()) and recognizer.is_finite()):
+    loss_sum = group.all_reduce(state.metrics[0, 0].clone()).item()
+    if not (math.isfinite(loss_sum) and recognizer.is_finite()):
         problem = (
             f"training diverged in epoch {state.epoch + 1} (loss or weights are not finite); "
             "a lower optimizer.learning_rate usually helps"
@@ -324,7 +330,7 @@ def _check_inputs(
 
     Raises:
         DataError: labels are missing, or the sets do not fit each other.
-        RecipeError: the recipe asks for something that was not given, or the other way round.
+        RecipeError: the recipe asks for something that was not given, or vice versa.
     """
     if recipe.ensemble.members > 1:
         problem = (
@@ -333,8 +339,11 @@ def _check_inputs(
         )
         raise RecipeError(recipe.name, [problem])
     if (recipe.distillation.teacher is None) != (teacher is None):
-        named = recipe.distillation.teacher or "none"
-        problem = f"distillation.teacher is {named}, expected just that to be given"
+        problem = "a teacher was given, but distillation.teacher is not set"
+        if teacher is None:
+            problem = (
+                f"distillation.teacher is {recipe.distillation.teacher}, but no teacher was given"
+            )
         raise RecipeError(recipe.name, [problem])
     if teacher is not None and not _fit_each_other(teacher, train_set):
         raise DataError(f"{train_set.name}: its classes or image size are not those of the teacher")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tenfold.data.dataset import Dataset
 from tenfold.device import Device
+from tenfold.errors import RecipeError
 from tenfold.networks import build
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Member, Recognizer
@@ -31,7 +32,7 @@ INTERVALS = 400  # that a run is divided into: more points than a curve can show
 
 @dataclass
 class TrainState:
-    """All that changes while one network is trained, beside what it is trained by.
+    """All that changes while one network is trained, along with recipe, data and device.
 
     Attributes:
         recipe, loader, device, train_set: what it is trained by.
@@ -40,6 +41,7 @@ class TrainState:
         ema_model: its moving average, or None.
         optimizer: with its moments.
         seed_suffix: what tells the dropout of this process from that of others.
+        world_size: how many processes train together.
         step: steps done.
         history: finished epochs.
         intervals: finished intervals of a few steps.
@@ -58,6 +60,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     metrics: Tensor
     seed_suffix: tuple[int, ...] = ()
+    world_size: int = 1
     step: int = 0
     history: list[EpochMetrics] = field(default_factory=list)
     intervals: list[IntervalMetrics] = field(default_factory=list)
@@ -96,6 +99,7 @@ class TrainState:
             optimizer=build_optimizer(recipe.optimizer, model),
             metrics=torch.zeros(2, 3, dtype=torch.float64, device=device.torch_device),
             seed_suffix=group.seed_suffix,
+            world_size=group.world_size,
         )
 
     @property
@@ -133,6 +137,20 @@ class TrainState:
         waited = epochs_since_best(self._valid_accuracies())
         stopped_early = patience is not None and waited >= patience
         return self.epoch >= self.max_epochs or stopped_early
+
+    def check_length(self) -> None:
+        """Make sure that the recipe is not shorter than what was trained already.
+
+        Raises:
+            RecipeError: it is.
+        """
+        begun = -(-self.step // self.loader.steps_per_epoch)
+        if begun > self.max_epochs:
+            problem = (
+                f"training.max_epochs is {self.max_epochs}, but the run is already in epoch "
+                f"{begun}; expected at least that to resume"
+            )
+            raise RecipeError(self.recipe.name, [problem])
 
     def update_ema(self) -> None:
         """Move the average of the weights, if there is one, by the step just taken."""
@@ -239,7 +257,7 @@ class TrainState:
             total_steps=self.loader.total_steps,
             phase=f"epoch {self.epoch + 1}/{self.max_epochs}",
             accuracy=correct / count,
-            images_per_s=count / self.train_s,
+            images_per_s=count * self.world_size / self.train_s,
             eta_s=done_s / self.step * (self.loader.total_steps - self.step),
         )
 

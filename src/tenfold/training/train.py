@@ -6,7 +6,8 @@ pseudo_label  the test images that a recognizer is confident of, with its predic
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from tenfold.data.dataset import Dataset
-from tenfold.errors import RecipeError
+from tenfold.errors import Interrupted, RecipeError
 from tenfold.files import output_folder, path_exists, write_text
 from tenfold.jobs import LOCAL
 from tenfold.metrics import log_loss
@@ -32,7 +33,7 @@ from tenfold.training.loop import TrainResult, fit_network, fit_single
 logger = logging.getLogger(__name__)
 
 TEMPERATURE_BOUNDS: Final = (0.05, 20.0)
-# With fewer images a few lucky predictions without an error would make it confident of all.
+# With fewer images a few lucky predictions without an error would make it overconfident.
 MIN_CALIBRATION_IMAGES: Final = 100
 
 
@@ -56,7 +57,7 @@ def train(
         resume: continue the run in `folder`; finished members are kept.
         pseudo_labelled: more images to train on, never held out: see `pseudo_label`.
         checks: what the checks of the data found, kept in `data.json`.
-        callbacks: called besides those that write the run folder.
+        callbacks: called in addition to those that write the run folder.
         executor: where the members of an ensemble train: "local", "ray" or "ray://host:port".
 
     Returns:
@@ -79,7 +80,7 @@ def train(
             executor=executor,
         )
     else:
-        if executor != LOCAL:
+        if executor != LOCAL and recipe.distillation.teacher is None:
             logger.info("one network trains in this process: --executor is for ensembles")
         result = fit_single(
             labelled,
@@ -119,6 +120,7 @@ def fit(
         TenfoldError: as `train`; a RecipeError if a `valid_set` is given to a recipe that trains
             several networks.
         Interrupted: Ctrl-C or SIGTERM, with everything saved in `out`.
+        KeyboardInterrupt: the same without `out`, where nothing is kept.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     if valid_set is not None and not recipe.is_single_model:
@@ -138,10 +140,21 @@ def fit(
                 _save(result, folder)
         elif folder is None and recipe.is_single_model:
             result = calibrated(fit_single(train_set, recipe, callbacks=callbacks))
+        elif folder is not None:
+            result = train(train_set, recipe, folder, resume=True, callbacks=callbacks)
         else:
-            where = folder or RunFolder(Path(scratch))
-            result = train(train_set, recipe, where, resume=True, callbacks=callbacks)
+            with _nothing_is_kept():
+                result = train(train_set, recipe, RunFolder(Path(scratch)), callbacks=callbacks)
     return result.recognizer
+
+
+@contextmanager
+def _nothing_is_kept() -> Iterator[None]:
+    """Let an interrupt be a plain KeyboardInterrupt: the folder that it names will be gone."""
+    try:
+        yield
+    except Interrupted as error:
+        raise KeyboardInterrupt from error
 
 
 def _save(result: TrainResult, folder: RunFolder) -> None:
