@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,11 @@ from safetensors.numpy import load_file
 
 from tenfold.cli import main
 from tenfold.errors import Interrupted
+from tenfold.run_folder import RunFolder
 
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+# Printed without files alone, only now and then, or with the name of the machine.
+NOT_PRINTED_BY_EVERY_RUN = ("no files given", "test score", "  epoch", "training on", "…")
 TINY = ("--recipe", "lenet5", "--set", "training.max_epochs=3")
 
 
@@ -81,6 +86,36 @@ def test_a_run_leaves_what_the_map_promises(run):
     assert "800 predictions written to" in output
     assert len(output.splitlines()) < 40
     assert json.loads((out / "run.json").read_text())["validation"]["n"] == 120
+
+
+def without_numbers(line):
+    line = re.sub(r"\S+/(submission\.csv|report\.html)", r"RUN/\1", line)
+    return re.sub(r"\d[\d,.]*(e-\d+)?", "#", line)
+
+
+def test_a_run_prints_the_lines_and_leaves_the_files_that_the_readme_lists(run):
+    out, output = run
+    shown = re.search(r"```text\n(no files given.*?)```", README, re.DOTALL)
+    assert shown
+    lines = {without_numbers(line) for line in output.splitlines()}
+    expected = [
+        line for line in shown[1].splitlines() if not line.startswith(NOT_PRINTED_BY_EVERY_RUN)
+    ]
+    assert len(expected) > 15
+    assert [line for line in expected if without_numbers(line) not in lines] == []
+
+    table = README.split("## What a run leaves")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    listed = {name.rstrip("/") for row in rows for name in re.findall(r"`(.+?)`", row)}
+    folder = RunFolder(out)
+    of_other_runs = {
+        path.name
+        for path in (
+            folder.score, folder.kaggle_result, folder.members, folder.pseudo_label_stage,
+            folder.teacher,
+        )
+    }  # fmt: skip
+    assert {path.name for path in out.iterdir()} == listed - of_other_runs
 
 
 def test_the_submission_is_what_the_competition_takes(run):

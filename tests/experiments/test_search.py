@@ -366,7 +366,7 @@ def test_a_real_search_from_the_command_line(digits_csv, tmp_path, small):
         small.with_overrides({"optimizer": {"learning_rate": 1e-4}}).to_toml()
     )
     command = [
-        sys.executable, "-m", "tenfold", "search", str(digits_csv / "train.csv"), "--trials", "4",
+        sys.executable, "-m", "tenfold", "search", str(digits_csv / "train.csv"), "--trials", "3",
         "--recipe", str(tmp_path / "baseline.toml"), "--space", str(tmp_path / "space.toml"),
         "--seeds", "1", "--out", str(tmp_path / "out"),
     ]  # fmt: skip
