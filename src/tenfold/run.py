@@ -65,20 +65,15 @@ def run(
     _check_sizes(train_set, test_set)
 
     checks = check_data(train_set, test_set)
+    pseudo_labelled = _pseudo_label_stage(
+        train_set, test_set, recipe, folder, checks=checks, callbacks=callbacks, executor=executor
+    )
     result = train(
         train_set,
         recipe,
         folder,
         resume=True,
-        pseudo_labelled=_pseudo_label_stage(
-            train_set,
-            test_set,
-            recipe,
-            folder,
-            checks=checks,
-            callbacks=callbacks,
-            executor=executor,
-        ),
+        pseudo_labelled=pseudo_labelled,
         checks=checks,
         callbacks=callbacks,
         executor=executor,

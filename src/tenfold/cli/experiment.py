@@ -102,6 +102,13 @@ def search_command(
             )
             return
         result = shared
+    _print_winner(console, result, train, folder, baseline.name)
+
+
+def _print_winner(
+    console: "Console", result: "SearchResult", train: Path, folder: Path, baseline: str
+) -> None:
+    """Say which recipe won, whether it is better than the baseline, and how to train it."""
     winner, test = result.winner, result.paired_test
     accuracy = winner.results[-1].accuracy
     print_line(console, f"winner: trial {winner.number}, {accuracy:.4f} in the search")
@@ -112,7 +119,7 @@ def search_command(
         print_line(console, f"train it with: {command}")
     else:
         print_line(
-            console, f"not shown to be better than {baseline.name}; to train it anyway: {command}"
+            console, f"not shown to be better than {baseline}; to train it anyway: {command}"
         )
 
 

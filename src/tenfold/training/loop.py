@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -251,15 +251,17 @@ def _resume(state: TrainState, folder: RunFolder | None, group: ProcessGroup) ->
 
 
 def _share_checkpoint(path: Path | None, state: TrainState, group: ProcessGroup) -> None:
-    """Load the main process's checkpoint, at `path` there, in all other processes."""
+    """Load the main process's checkpoint, at `path` there, in all other processes.
+
+    It holds the metrics of the main process alone, which stand for all up to that step: only the
+    training loss of the epoch that was stopped depends on them.
+    """
     content = group.broadcast(None if path is None else path.read_bytes())
     if path is None and content is not None:
         with tempfile.TemporaryDirectory() as scratch:
             copied = Path(scratch) / "checkpoint.safetensors"
             copied.write_bytes(content)
             load_checkpoint(copied, state)
-    # Those of the main process stand for all: of the epoch that was stopped, the training metrics
-    # come from its shards alone up to here.
 
 
 def _evaluate(
@@ -312,10 +314,6 @@ def _stop_if_asked(
     if not group.any_rank(stop.is_set(), state.device):
         return
     hooks.on_interrupt(state)
-    _interrupt(state, folder)
-
-
-def _interrupt(state: TrainState, folder: RunFolder | None) -> NoReturn:
     if folder is None:
         raise KeyboardInterrupt  # nothing is saved, or the main process saves it
     raise Interrupted(
