@@ -26,16 +26,21 @@ FLOORS = {
     "networks": 3,
     "preprocessing": 3,
     "kaggle": 4,
-    "recognizer": 4,
-    "predictions": 5,
-    "predict": 5,
-    "training": 6,
-    "report": 7,
-    "estimator": 7,
-    "experiments": 8,
-    "run": 8,
-    "cli": 9,
-    "__main__": 10,
+    "decision": 4,
+    "classifier": 5,
+    "recognizer": 6,
+    "onnx_recognizer": 6,
+    "models": 7,
+    "predictions": 8,
+    "predict": 8,
+    "training": 9,
+    "export": 9,
+    "report": 10,
+    "estimator": 10,
+    "experiments": 11,
+    "run": 11,
+    "cli": 12,
+    "__main__": 13,
 }
 
 
@@ -93,7 +98,7 @@ def test_no_two_classes_have_one_name():
 
 def test_the_tree_stays_small():
     lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
-    assert len(lengths) <= 80
+    assert len(lengths) <= 95
     assert {path.name: n for path, n in lengths.items() if n > 400} == {}
 
 

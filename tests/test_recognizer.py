@@ -38,9 +38,9 @@ def recognizer():
 
 def test_probabilities_are_the_mean_of_the_members(recognizer, digits):
     images = digits.images[:MORE_THAN_A_BATCH]
-    both = recognizer.predict_proba(images, PLAIN)
+    both = recognizer.predictor(PLAIN).predict_proba(images)
     alone = [
-        Recognizer([member], recognizer.classes, 28).predict_proba(images, PLAIN)
+        Recognizer([member], recognizer.classes, 28).predictor(PLAIN).predict_proba(images)
         for member in recognizer.members
     ]
     assert both.shape == (MORE_THAN_A_BATCH, 10)
@@ -52,15 +52,15 @@ def test_probabilities_are_the_mean_of_the_members(recognizer, digits):
 def test_member_predictions_are_what_each_member_predicts_alone(recognizer, digits):
     images = digits.images[:MORE_THAN_A_BATCH]
     both, by_member = recognizer.predictor(PLAIN).predict_members(images)
-    np.testing.assert_array_equal(both, recognizer.predict_proba(images, PLAIN))
+    np.testing.assert_array_equal(both, recognizer.predictor(PLAIN).predict_proba(images))
     for member, predicted in zip(recognizer.members, by_member, strict=True):
-        alone = Recognizer([member], recognizer.classes, 28).predict_proba(images, PLAIN)
+        alone = Recognizer([member], recognizer.classes, 28).predictor(PLAIN).predict_proba(images)
         np.testing.assert_array_equal(predicted, alone.argmax(axis=1))
 
 
 def test_predicted_labels_are_of_the_kind_of_the_datasets_labels(recognizer, digits):
-    predicted = recognizer.predict(digits, PLAIN)
-    best = recognizer.predict_proba(digits, PLAIN).argmax(axis=1)
+    predicted = recognizer.predict(digits)
+    best = recognizer.predict_proba(digits).argmax(axis=1)
     assert predicted.dtype == digits.labels.dtype == np.int64
     np.testing.assert_array_equal(predicted, best)
     assert score(predicted, digits.labels).accuracy == (best == digits.labels).mean()
@@ -99,7 +99,7 @@ def test_a_predictor_serves_many_threads_and_leaves_the_thread_count_alone(recog
     recognizer = replace(recognizer, tta_shift=1.0)
     predictor, before = recognizer.predictor(PLAIN), torch.get_num_threads()
     pieces = [digits.images[start : start + 700] for start in range(0, 1300, 50)]
-    expected = [recognizer.predict_proba(piece, PLAIN) for piece in pieces]
+    expected = [recognizer.predictor(PLAIN).predict_proba(piece) for piece in pieces]
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(predictor.predict_proba, pieces))
         counts = set(threads.map(lambda _: torch.get_num_threads(), range(8)))
@@ -123,7 +123,9 @@ def test_the_module_computes_what_the_predictor_computes(recognizer, digits, tta
     with torch.inference_mode():
         found = module(torch.from_numpy(digits.images[:300])).numpy()
     plain = recognizer if tta else replace(recognizer, tta_shift=None)
-    np.testing.assert_allclose(found, plain.predict_proba(digits.images[:300], PLAIN), atol=1e-5)
+    np.testing.assert_allclose(
+        found, plain.predictor(PLAIN).predict_proba(digits.images[:300]), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("alignment", [None, "deskew", "bounding_box"])
@@ -155,7 +157,7 @@ def test_it_comes_back_from_disk_as_it_was(recognizer, digits, tmp_path):
         assert (ours.preprocessing, ours.config) == (theirs.preprocessing, theirs.config)
     assert again.classes == recognizer.classes
     assert again.provenance == {"from": "test"}
-    before, after = (r.predict_proba(digits, PLAIN) for r in (recognizer, again))
+    before, after = (r.predictor(PLAIN).predict_proba(digits) for r in (recognizer, again))
     assert np.array_equal(before, after)
     assert Recognizer.load(tmp_path).classes == recognizer.classes  # by its folder
 
@@ -170,19 +172,19 @@ def test_half_the_bits_half_the_file_and_what_is_saved_predicts_the_same(
     assert sizes[1] < 0.6 * sizes[0]
     again = Recognizer.load(tmp_path / "half.safetensors")
     assert again.weights_dtype == "float16"
-    before, after = (r.predict_proba(digits, PLAIN) for r in (half, again))
+    before, after = (r.predictor(PLAIN).predict_proba(digits) for r in (half, again))
     np.testing.assert_array_equal(before, after)
-    whole = recognizer.predict_proba(digits, PLAIN)
+    whole = recognizer.predictor(PLAIN).predict_proba(digits)
     assert not np.array_equal(whole, after)
     np.testing.assert_allclose(whole, after, atol=0.01)
     assert again.content_hash() == half.content_hash() != recognizer.content_hash()
 
 
 def test_temperature_softens_without_changing_a_prediction(recognizer, digits, tmp_path):
-    plain = recognizer.predict_proba(digits, PLAIN)
+    plain = recognizer.predictor(PLAIN).predict_proba(digits)
     warm = replace(recognizer, temperature=2.0, tta_shift=None)
     warm.save(tmp_path / "warm.safetensors")
-    softer = Recognizer.load(tmp_path / "warm.safetensors").predict_proba(digits, PLAIN)
+    softer = Recognizer.load(tmp_path / "warm.safetensors").predictor(PLAIN).predict_proba(digits)
     np.testing.assert_array_equal(softer.argmax(axis=1), plain.argmax(axis=1))
     np.testing.assert_allclose(softer.sum(axis=1), 1, atol=1e-5)
     assert (softer.max(axis=1) < plain.max(axis=1)).all()
@@ -195,11 +197,11 @@ def test_uncertain_images_are_averaged_over_five_views(recognizer, digits, monke
     shifted = [np.roll(images, shift, axis) for shift, axis in ((0, 1), *NEIGHBOURS)]
     members = [replace(recognizer.members[0], preprocessing=Preprocessing(zoom=zoom))]
     plain = replace(recognizer, members=members, temperature=1.0, tta_shift=None)
-    once, *others = (plain.predict_proba(each, PLAIN) for each in shifted)
+    once, *others = (plain.predictor(PLAIN).predict_proba(each) for each in shifted)
     level = float(np.median(once.max(axis=1)))  # a network that never learned is never confident
     monkeypatch.setattr("tenfold.recognizer.TTA_THRESHOLD", level)
     uncertain = once.max(axis=1) < level
-    found = replace(plain, tta_shift=1.0).predict_proba(images, PLAIN)
+    found = replace(plain, tta_shift=1.0).predictor(PLAIN).predict_proba(images)
     np.testing.assert_array_equal(found[~uncertain], once[~uncertain])
     expected = np.mean([once, *others], axis=0)[uncertain]
     np.testing.assert_allclose(found[uncertain], expected, atol=1e-4)  # no ink at the edges wraps
@@ -317,7 +319,7 @@ def test_a_file_of_an_older_version_is_refused_as_such(tmp_path):
         Recognizer.load(path)
 
 
-@pytest.mark.parametrize(("version", "age"), [(3, "older"), (5, "newer")])
+@pytest.mark.parametrize(("version", "age"), [(4, "older"), (6, "newer")])
 def test_files_of_other_versions_say_which(recognizer, tmp_path, monkeypatch, version, age):
     path = tmp_path / "recognizer.safetensors"
     monkeypatch.setattr("tenfold.recognizer.FORMAT", f"tenfold-recognizer-{version}")

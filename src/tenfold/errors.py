@@ -6,6 +6,7 @@
     ├── RecipeError            a recipe cannot work; lists every problem
     ├── RecognizerError        a saved recognizer or run folder is damaged or does not fit
     ├── OutputError            a result cannot be written
+    ├── DependencyError        an optional package is not installed; also an ImportError
     ├── ExperimentError        a search or a comparison cannot be done as asked
     ├── JobError               one of several pieces of work failed; what is finished is kept
     └── SubmitError            a submission to Kaggle failed
@@ -48,6 +49,10 @@ class RecognizerError(TenfoldError):
 
 class OutputError(TenfoldError):
     """A result cannot be written where it was asked for."""
+
+
+class DependencyError(TenfoldError, ImportError):
+    """An optional package is not installed; the message says which command installs it."""
 
 
 class ExperimentError(TenfoldError):

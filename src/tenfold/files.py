@@ -196,7 +196,7 @@ def save_arrays(
     Args:
         path: the file.
         arrays: by name.
-        format: what the file is, with the number of its version: "tenfold-recognizer-4".
+        format: what the file is, with the number of its version: "tenfold-recognizer-5".
         metadata: the description, as JSON values.
 
     Raises:

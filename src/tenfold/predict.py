@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.classifier import Classifier
 from tenfold.data.dataset import Dataset
 from tenfold.data.streaming import Shard, chunks, split_file
 from tenfold.data.submission import submission_writer
@@ -23,11 +24,10 @@ from tenfold.errors import DataError, OutputError
 from tenfold.files import cleanup_on_error, load_arrays, output_folder, path_exists, save_arrays
 from tenfold.formatting import ProgressLogger
 from tenfold.jobs import LOCAL, Emit, Executor, Job, JobCallback, get_executor, run_jobs
-from tenfold.recognizer import Recognizer
-from tenfold.run_folder import RunFolder
+from tenfold.models import load, model_file
 
 FORMAT = "tenfold-shard-predictions-2"
-RECOGNIZER, PREDICTIONS = "recognizer.safetensors", "predictions.safetensors"
+PREDICTIONS = "predictions.safetensors"
 PREDICT_SHARD = "tenfold.predict:predict_shard"
 MAX_SHARDS = 64  # a lost node costs little, and a shard is worth the start of a process
 
@@ -56,16 +56,16 @@ class ChunkPredictions:
 
 
 def predict_file(
-    model: Path,
+    model: Path | None,
     source: Path,
     out: Path | None,
     *,
     executor: str | Executor = LOCAL,
-) -> tuple[Recognizer, ChunkPredictions]:
+) -> tuple[Classifier, ChunkPredictions]:
     """Predict every image in `source`, and write the submission `out` if one is wanted.
 
     Args:
-        model: a run folder, or a recognizer's file.
+        model: a run folder, a recognizer's file, or an exported one; None is the model in the box.
         source: CSV, plain, .gz or .zip, or Parquet; of any length.
         out: the submission.
         executor: "local" predicts in this process; any other executor of `tenfold.jobs.run_jobs`
@@ -80,8 +80,8 @@ def predict_file(
     """
     get_executor(executor)
     if out is not None:
-        _check_is_not_read(out, source, _recognizer_file(model))
-    recognizer = Recognizer.load(model)
+        _check_is_not_read(out, source, model_file(model))
+    recognizer = load(model)
     if executor == LOCAL:
         log = ProgressLogger(logger, "images")
         results = _predict_chunks(recognizer, chunks(source), log)
@@ -102,11 +102,6 @@ def predict_file(
     return recognizer, ChunkPredictions.concat(found)
 
 
-def _recognizer_file(model: Path) -> Path:
-    """Return a recognizer's file; `model` is that, or the run folder that holds it."""
-    return RunFolder(model).recognizer if path_exists(model) and model.is_dir() else model
-
-
 def _check_is_not_read(out: Path, *inputs: Path) -> None:
     """Make sure that the submission does not replace what it is made from."""
     for path in inputs:
@@ -117,7 +112,7 @@ def _check_is_not_read(out: Path, *inputs: Path) -> None:
 
 
 def _predict_chunks(
-    recognizer: Recognizer, datasets: Iterator[Dataset], log: ProgressLogger | None = None
+    recognizer: Classifier, datasets: Iterator[Dataset], log: ProgressLogger | None = None
 ) -> Iterator[ChunkPredictions]:
     """Predict one dataset after the other; `log` counts the images of all."""
     predictor = recognizer.predictor()
@@ -157,24 +152,26 @@ class _ShardProgress(JobCallback):
 
 
 def _predict_shards(
-    model: Path, source: Path, out: Path | None, executor: str | Executor
+    model: Path | None, source: Path, out: Path | None, executor: str | Executor
 ) -> Iterator[ChunkPredictions]:
     """Predict shards of the file as jobs, and yield the predictions in order."""
     shards = split_file(source, MAX_SHARDS)
     if not shards:
         raise DataError(f"{source}: has no rows, expected a row for each image")
-    recognizer_file = _recognizer_file(model)
+    recognizer_file = model_file(model)
     stat = source.stat()
     shared = {
         "source": str(source.resolve()),
         "bytes": stat.st_size,
         "modified": stat.st_mtime_ns,
-        "recognizer": hashlib.sha256(recognizer_file.read_bytes()).hexdigest(),
+        "model": f"model{recognizer_file.suffix}",
+        "model_sha256": hashlib.sha256(recognizer_file.read_bytes()).hexdigest(),
     }
     # A subfolder named by its content: whatever else is in the outer folder is left alone.
     identity = Job(PREDICT_SHARD, shared).id
     folder = output_folder((out or Path("submission.csv")).with_suffix(".shards") / identity)
-    shutil.copyfile(recognizer_file, folder / RECOGNIZER)
+    shared_model = folder / str(shared["model"])
+    shutil.copyfile(recognizer_file, shared_model)
     jobs = [
         Job(
             PREDICT_SHARD,
@@ -188,7 +185,7 @@ def _predict_shards(
             jobs,
             folder,
             executor=executor,
-            input_files=[folder / RECOGNIZER],
+            input_files=[shared_model],
             callback=_ShardProgress(len(jobs)),
         )
     finally:
@@ -212,7 +209,7 @@ def predict_shard(description: Mapping[str, Any], folder: Path, emit: Emit) -> d
 
     Args:
         description: "source", its "bytes" and its time "modified" in nanoseconds, "start" and
-            "end" of a `Shard`, and the sha256 of the "recognizer", whose file lies beside `folder`.
+            "end" of a `Shard`, and the file "model" beside `folder`, with its "model_sha256".
         folder: gets the predictions.
         emit: is not called.
 
@@ -225,7 +222,7 @@ def predict_shard(description: Mapping[str, Any], folder: Path, emit: Emit) -> d
         raise DataError(
             f"{source}: is not here, or another file, expected the same one on every node"
         )
-    recognizer = Recognizer.load(folder.parent / RECOGNIZER)
+    recognizer = load(folder.parent / description["model"])
     shard = Shard(description["start"], description["end"])
     found = ChunkPredictions.concat(list(_predict_chunks(recognizer, chunks(source, shard))))
     save_arrays(folder / PREDICTIONS, vars(found), FORMAT, {})

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.classifier import Classifier
 from tenfold.data.dataset import Dataset
 from tenfold.errors import RecognizerError
 from tenfold.files import load_arrays, save_arrays
 from tenfold.metrics import Evaluation, evaluate_probabilities
-from tenfold.recognizer import Recognizer
 
 FORMAT = "tenfold-predictions-2"
 MAX_HARDEST = 1000
@@ -150,7 +150,7 @@ class Predictions:
             raise RecognizerError(f"{path}: lacks {error}, which it should hold") from error
 
 
-def evaluate(recognizer: Recognizer, dataset: Dataset) -> Evaluation:
+def evaluate(recognizer: Classifier, dataset: Dataset) -> Evaluation:
     """Compare the predictions of `recognizer` with the labels of `dataset`.
 
     Raises:

@@ -8,7 +8,7 @@ drift apart; one published pipeline fell from 0.966 to 0.82 on exactly that.
 """  # noqa: D205 - the summary spans two lines
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,17 +18,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tenfold.classifier import Classifier, Images, OnProgress, no_progress, pixels_of
 from tenfold.config import NetworkConfig
-from tenfold.data.dataset import Dataset
+from tenfold.decision import DecisionRule
 from tenfold.device import Device
-from tenfold.errors import DataError, RecognizerError
+from tenfold.errors import RecognizerError
 from tenfold.files import checksum, load_arrays, path_exists, save_arrays
 from tenfold.networks import build
 from tenfold.networks.layers import fuse_conv_bn
 from tenfold.preprocessing import Preprocessing, identity_grid
 from tenfold.run_folder import RunFolder
 
-FORMAT: Final = "tenfold-recognizer-4"
+FORMAT: Final = "tenfold-recognizer-5"
 # Of 128, 256, 512 and 1,024 the fastest by 3 to 5% with tiny, quick and standard.
 PREDICT_BATCH: Final = 512
 # Below this probability a network averages over test-time views. Five views of every image cost
@@ -36,9 +37,6 @@ PREDICT_BATCH: Final = 512
 # networks (decision 7).
 TTA_THRESHOLD: Final = 0.9
 TINY: Final = float(np.finfo(np.float32).tiny)  # stands in for 0 where a logarithm is taken
-
-Images = Dataset | NDArray[np.uint8]
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Member:
 
 
 @dataclass(frozen=True, repr=False)
-class Recognizer:
+class Recognizer(Classifier):
     """One or more trained networks with all that is needed to use them.
 
     Attributes:
@@ -104,6 +102,8 @@ class Recognizer:
         precision: of the arithmetic, as the recipe chose it: "auto", "bf16" or "fp32".
         weights_dtype: of the saved weights: "float32", or "float16" if they are rounded to it.
         provenance: recipe and data that it came from, as JSON values.
+        decision_rule: when its answer is sure, and when there is no digit; fitted on the images
+            that were held out.
     """
 
     members: Sequence[Member]
@@ -114,6 +114,7 @@ class Recognizer:
     precision: str = "auto"
     weights_dtype: str = "float32"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    decision_rule: DecisionRule = field(default_factory=DecisionRule)
 
     def __repr__(self) -> str:
         networks = " + ".join(dict.fromkeys(member.config.name for member in self.members))
@@ -122,36 +123,6 @@ class Recognizer:
             f"Recognizer({len(self.members)} × {networks}, {len(self.classes)} classes, "
             f"images of {size} × {size})"
         )
-
-    def predict(self, images: Images, device: Device | None = None) -> NDArray[np.int64]:
-        """Return the predicted label of each image: int64 [N], indices into `classes`.
-
-        These are labels of the same kind as `Dataset.labels`; `decode_labels` gives their names.
-
-        Args:
-            images: a Dataset, uint8 [N, S, S], or one image, uint8 [S, S], for which N is 1.
-            device: where to compute; detected if not given, with the recognizer's precision.
-
-        Raises:
-            DataError: the images are not of the size that the recognizer was trained on, or a
-                labelled Dataset has other classes, so that its labels mean something else.
-        """
-        if isinstance(images, Dataset) and images.labels is not None:
-            images.check_classes(self.classes)
-        probabilities, _ = self.predictor(device).predict_members(images)
-        predicted: NDArray[np.int64] = probabilities.argmax(axis=1)
-        return predicted
-
-    def predict_proba(self, images: Images, device: Device | None = None) -> NDArray[np.float32]:
-        """Return the probability of each class for each image: float32 [N, classes].
-
-        The arguments are those of `predict`. For many calls, prepare a `predictor` once.
-
-        Raises:
-            DataError: the images are not of the size that the recognizer was trained on.
-        """
-        probabilities, _ = self.predictor(device).predict_members(images)
-        return probabilities
 
     def predictor(self, device: Device | None = None) -> "Predictor":
         """Prepare the networks for prediction, once for many calls."""
@@ -167,10 +138,6 @@ class Recognizer:
                 views out, which is five times as fast.
         """
         return RecognizerModule(self, tta_shift=self.tta_shift if tta else None)
-
-    def decode_labels(self, labels: NDArray[np.int64]) -> NDArray[np.str_]:
-        """Turn labels, indices into `classes`, into the names of the classes."""
-        return np.array(self.classes)[labels]
 
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file, whole or not at all; no pickle.
@@ -191,6 +158,7 @@ class Recognizer:
             "precision": self.precision,
             "weights_dtype": self.weights_dtype,
             "provenance": dict(self.provenance),
+            "decision_rule": self.decision_rule.to_json(),
         }
         save_arrays(path, self._arrays(), FORMAT, metadata)
 
@@ -249,6 +217,7 @@ class Recognizer:
                 metadata["precision"],
                 metadata["weights_dtype"],
                 metadata["provenance"],
+                DecisionRule.from_json(metadata["decision_rule"]),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RecognizerError(
@@ -272,7 +241,7 @@ class Predictor:
         self._members = [member.fused(self.device) for member in recognizer.members]
 
     def predict_proba(
-        self, images: Images, *, on_progress: OnProgress = lambda _done, _total: None
+        self, images: Images, *, on_progress: OnProgress = no_progress
     ) -> NDArray[np.float32]:
         """Return the probability of each class for each image: float32 [N, classes].
 
@@ -287,13 +256,13 @@ class Predictor:
         return probabilities
 
     def predict_members(
-        self, images: Images, *, on_progress: OnProgress = lambda _done, _total: None
+        self, images: Images, *, on_progress: OnProgress = no_progress
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the probabilities, and what each member predicts alone: int64 [M, N].
 
         The arguments and errors are those of `predict_proba`.
         """
-        pixels = self._pixels(images)
+        pixels = pixels_of(images, self.recognizer.image_size)
         n = len(pixels)
         probabilities = np.empty((n, len(self.recognizer.classes)), np.float32)
         predicted = np.empty((len(self._members), n), np.int64)
@@ -326,19 +295,6 @@ class Predictor:
             probabilities[uncertain] = member.average_views(
                 images[uncertain], probabilities[uncertain], shift
             )
-
-    def _pixels(self, images: Images) -> NDArray[np.uint8]:
-        """Return uint8 [N, S, S] of the size that the recognizer was trained on."""
-        name = images.name if isinstance(images, Dataset) else "images"
-        pixels = images.images if isinstance(images, Dataset) else np.asarray(images)
-        pixels = pixels[None] if pixels.ndim == 2 else pixels
-        size = self.recognizer.image_size
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size):
-            raise DataError(
-                f"{name}: holds {pixels.dtype} images of {' × '.join(map(str, pixels.shape[1:]))} "
-                f"pixels, expected uint8 {size} × {size} as this recognizer was trained on"
-            )
-        return pixels
 
 
 class RecognizerModule(nn.Module):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import chisquare
 
 from tenfold.data import Dataset, check
 
@@ -109,6 +110,16 @@ def test_single_class_is_a_problem_and_rare_classes_are_noted(digits):
     ones = digits.select(np.flatnonzero(digits.labels == 1))
     assert any("all labels are the same" in problem for problem in check(ones).problems)
     assert sum("too few to train on" in note for note in check(ones).notes) == 9
+
+
+@pytest.mark.parametrize("counts", [(5, 7, 9), (10, 10), (1, 900), range(1, 101), (3, 4) * 500])
+def test_chi_square_is_scipys(counts):
+    images = np.zeros((sum(counts), 4, 4), np.uint8)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    stats = check(Dataset(images, labels, tuple(map(str, range(len(counts)))))).train
+    expected = chisquare(list(counts))
+    assert stats.chi_square == pytest.approx(expected.statistic)
+    assert stats.chi_square_p == pytest.approx(expected.pvalue, rel=1e-9)
 
 
 def test_chi_square_of_balanced_classes(digits):

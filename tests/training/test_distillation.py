@@ -51,7 +51,9 @@ def test_soft_targets_are_the_recognizers_probabilities(taught, digits):
     batch = Batch(images, images, images, lambda _size: None)
     targets = teacher_of(taught, 1.0).soft_targets(batch).numpy()
     plain = Recognizer(recognizer.members, recognizer.classes, 28)
-    np.testing.assert_allclose(targets, plain.predict_proba(digits.images[:200], PLAIN), atol=1e-5)
+    np.testing.assert_allclose(
+        targets, plain.predictor(PLAIN).predict_proba(digits.images[:200]), atol=1e-5
+    )
     softer = teacher_of(taught, 4.0).soft_targets(batch).numpy()
     assert (softer.max(axis=1) < targets.max(axis=1)).all()
 

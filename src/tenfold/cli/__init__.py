@@ -15,11 +15,16 @@ import typer
 
 from tenfold.cli import train, inspect, predict, experiment  # isort: skip - the order of the help
 from tenfold.cli.common import app, detach, remove_console_handlers
-from tenfold.errors import Interrupted, TenfoldError
+from tenfold.errors import DependencyError, Interrupted, TenfoldError
 from tenfold.files import os_error_message
 
 __all__ = ["app", "experiment", "inspect", "main", "predict", "train"]
 
+# The packages of the extra `train`, which predicting does without.
+_EXTRA_TRAIN = {
+    "captum", "cleanlab", "jinja2", "matplotlib", "onnx", "onnxscript", "optuna", "scipy",
+    "sklearn", "tensorboard", "torch",
+}  # fmt: skip
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -39,6 +44,11 @@ def main() -> None:
     except BrokenPipeError:  # as in `tenfold recipes | head -1`: nobody reads on, which is fine
         detach(sys.stdout)
         code = 0
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA_TRAIN:
+            raise
+        sentence = f"this needs {error.name}, which is not installed: pip install 'tenfold[train]'"
+        code = _print_error(sentence, DependencyError.exit_code)
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise  # a bug of ours, to be seen as one

@@ -286,7 +286,7 @@ def _evaluate(
     loss, accuracy = None, None
     if valid_set is not None and group.is_main_process:
         plain = replace(recognizer, tta_shift=None)
-        probabilities = plain.predict_proba(valid_set, state.device)
+        probabilities = plain.predictor(state.device).predict_proba(valid_set)
         labels = valid_set.require_labels()
         loss = log_loss(probabilities, labels)
         accuracy = float((probabilities.argmax(axis=1) == labels).mean())
@@ -298,7 +298,7 @@ def _result(state: TrainState, best_model: BestModel, valid_set: Dataset | None)
     recognizer = best_model.result(state)
     validation = None
     if valid_set is not None:
-        probabilities = recognizer.predict_proba(valid_set, state.device)
+        probabilities = recognizer.predictor(state.device).predict_proba(valid_set)
         validation = Predictions.from_probabilities(valid_set, probabilities)
     return TrainResult(recognizer, validation, state.history, state.history[-1].elapsed_s)
 

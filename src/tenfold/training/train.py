@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from tenfold.data.dataset import Dataset
+from tenfold.decision import DecisionRule
 from tenfold.errors import Interrupted, RecipeError
 from tenfold.files import output_folder, path_exists, write_text
 from tenfold.jobs import LOCAL
@@ -164,17 +165,19 @@ def _save(result: TrainResult, folder: RunFolder) -> None:
 
 
 def calibrated(result: TrainResult) -> TrainResult:
-    """Return `result` with the temperature that suits its validation images."""
+    """Return `result` with the temperature and the decision rule for its validation images."""
     validation = result.validation
     if validation is None or validation.labels is None:
         return result
     temperature = fit_temperature(validation.probabilities, validation.labels)
+    probabilities = apply_temperature(validation.probabilities, temperature)
+    rule = DecisionRule()
+    if len(validation) >= MIN_CALIBRATION_IMAGES:
+        rule = DecisionRule.fit(probabilities, validation.labels)
     return replace(
         result,
-        recognizer=replace(result.recognizer, temperature=temperature),
-        validation=replace(
-            validation, probabilities=apply_temperature(validation.probabilities, temperature)
-        ),
+        recognizer=replace(result.recognizer, temperature=temperature, decision_rule=rule),
+        validation=replace(validation, probabilities=probabilities),
     )
 
 

@@ -1,0 +1,109 @@
+"""Classifier: what every recognizer does, whatever computes it.
+
+    Classifier          images to probabilities and labels
+    ├── Recognizer      networks in PyTorch: trained, saved, exported      recognizer.py
+    └── OnnxRecognizer  one ONNX file in onnxruntime: needs no PyTorch     onnx_recognizer.py
+
+`tenfold.models.load` reads either from its file.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.dataset import Dataset
+from tenfold.decision import DecisionRule
+from tenfold.errors import DataError
+
+Images = Dataset | NDArray[np.uint8]
+OnProgress = Callable[[int, int], None]
+
+
+def no_progress(_done: int, _total: int) -> None:
+    """Take progress and do nothing with it."""
+
+
+class PreparedClassifier(Protocol):
+    """A classifier prepared once for many calls, from any number of threads."""
+
+    def predict_proba(
+        self, images: Images, *, on_progress: OnProgress = no_progress
+    ) -> NDArray[np.float32]:
+        """Return the probability of each class for each image: float32 [N, classes].
+
+        Args:
+            images: a Dataset, uint8 [N, S, S], or one image, uint8 [S, S], for which N is 1.
+            on_progress: is called after each batch with the images done and all images.
+
+        Raises:
+            DataError: the images are not of the size that the classifier was trained on.
+        """
+
+
+class Classifier(ABC):
+    """Turns images into labels.
+
+    Attributes:
+        classes: the name of each output.
+        image_size: height and width in pixels of the images it was trained on.
+        decision_rule: when its answer is sure, and when there is no digit.
+    """
+
+    classes: tuple[str, ...]
+    image_size: int
+    decision_rule: DecisionRule
+
+    @abstractmethod
+    def predictor(self) -> PreparedClassifier:
+        """Prepare it for prediction, once for many calls."""
+
+    def predict(self, images: Images) -> NDArray[np.int64]:
+        """Return the predicted label of each image: int64 [N], indices into `classes`.
+
+        These are labels of the same kind as `Dataset.labels`; `decode_labels` gives their names.
+
+        Args:
+            images: a Dataset, uint8 [N, S, S], or one image, uint8 [S, S], for which N is 1.
+
+        Raises:
+            DataError: the images are not of the size that the classifier was trained on, or a
+                labelled Dataset has other classes, so that its labels mean something else.
+        """
+        if isinstance(images, Dataset) and images.labels is not None:
+            images.check_classes(self.classes)
+        predicted: NDArray[np.int64] = self.predictor().predict_proba(images).argmax(axis=1)
+        return predicted
+
+    def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        """Return the probability of each class for each image: float32 [N, classes].
+
+        The argument is that of `predict`. For many calls, prepare a `predictor` once.
+
+        Raises:
+            DataError: the images are not of the size that the classifier was trained on.
+        """
+        return self.predictor().predict_proba(images)
+
+    def decode_labels(self, labels: NDArray[np.int64]) -> NDArray[np.str_]:
+        """Turn labels, indices into `classes`, into the names of the classes."""
+        return np.array(self.classes)[labels]
+
+
+def pixels_of(images: Images, image_size: int) -> NDArray[np.uint8]:
+    """Return uint8 [N, S, S], S being the `image_size` that a classifier was trained on.
+
+    Raises:
+        DataError: the images are of another type or size.
+    """
+    name = images.name if isinstance(images, Dataset) else "images"
+    pixels = images.images if isinstance(images, Dataset) else np.asarray(images)
+    pixels = pixels[None] if pixels.ndim == 2 else pixels
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (image_size, image_size):
+        raise DataError(
+            f"{name}: holds {pixels.dtype} images of {' × '.join(map(str, pixels.shape[1:]))} "
+            f"pixels, expected uint8 {image_size} × {image_size} as this recognizer was trained on"
+        )
+    return pixels
