@@ -1,0 +1,77 @@
+"""From the ink of one digit to the 28 × 28 pixels that MNIST would have made of it.
+
+The steps are those that Y. LeCun describes for MNIST (http://yann.lecun.com/exdb/mnist), with the
+details that C. Yadav and L. Bottou found when they rebuilt it, pixel by pixel, for QMNIST
+("Cold Case: The Lost MNIST Digits", 2019, https://github.com/facebookresearch/qmnist).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIZE = 28
+BOX = 20  # pixels of the square that a digit is scaled to
+_MARGIN = 10  # a digit may hang over the edge of the 28 × 28 pixels by as much
+_FOOTPRINT = 0.99  # of the source pixels that each pixel of the box averages
+_SMALLEST_SIDE = 10
+
+Ink = NDArray[np.float32]
+
+
+def normalize(ink: Ink) -> NDArray[np.uint8]:
+    """Return the digit as MNIST would show it: uint8 [28, 28], bright on black.
+
+    The box around all ink is padded to a square and scaled to 20 × 20 pixels by averaging; the
+    centre of mass then comes to lie in the middle. Strokes may leave the middle 20 × 20 pixels.
+
+    Args:
+        ink: float32 [H, W] from 0 for paper to 1 for ink; without any, the answer is black.
+    """
+    canvas = np.zeros((SIZE + 2 * _MARGIN,) * 2, np.uint8)
+    if ink.any():
+        box = _to_bytes(_shrink(_square(crop(ink))))
+        top, left = (int(_MARGIN + offset) for offset in _paste_offsets(box))
+        canvas[top : top + BOX, left : left + BOX] = box
+    return canvas[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+
+
+def crop(ink: Ink) -> Ink:
+    """Return the box around all ink that is not 0."""
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _square(ink: Ink) -> Ink:
+    """Pad the shorter side at both ends; double pixels until there are at least 20 a side."""
+    side = max(*ink.shape, _SMALLEST_SIDE)
+    before = [(side - length) // 2 for length in ink.shape]
+    after = [side - length - pad for length, pad in zip(ink.shape, before, strict=True)]
+    square = np.pad(ink, tuple(zip(before, after, strict=True)))
+    while len(square) < BOX:
+        square = square.repeat(2, axis=0).repeat(2, axis=1)
+    return square
+
+
+def _shrink(square: Ink) -> Ink:
+    """Average over areas, to float32 [20, 20]."""
+    side = len(square)
+    centres = (np.arange(BOX) + 0.5) * side / BOX
+    reach = _FOOTPRINT * side / BOX / 2
+    edges = np.arange(side)
+    overlap = np.minimum(edges + 1, (centres + reach)[:, None])
+    overlap -= np.maximum(edges, (centres - reach)[:, None])
+    weights = np.maximum(overlap, 0).astype(np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights @ square @ weights.T
+
+
+def _to_bytes(box: Ink) -> NDArray[np.uint8]:
+    """Scale to 0…255, so that the darkest ink is 255."""
+    return np.floor(255 * box / min(1.0, float(box.max())) + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _paste_offsets(box: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the row and the column at which the box's top left pixel goes in the 28 × 28."""
+    mass = box.astype(np.float64)
+    positions = np.arange(BOX) + 0.5  # of pixel centres
+    row, column = mass.sum(axis=1) @ positions, mass.sum(axis=0) @ positions
+    return int(15 - row / mass.sum()), int(15 - column / mass.sum())
