@@ -1,4 +1,4 @@
-"""Connected components of a mask, with numpy alone: the runs of each row, joined where they touch."""
+"""Connected components of a mask: the runs of each row, joined where they touch."""
 
 from dataclasses import dataclass
 

@@ -52,7 +52,7 @@ class Picture:
     @property
     def scale(self) -> float:
         """Pixels of the original for each one that was kept; at least 1."""
-        return max(self.width, self.height) / max(self.pixels.shape[:2])
+        return max(self.width, self.height) / int(max(self.pixels.shape[:2]))
 
 
 def decode(source: Source, name: str | None = None) -> Picture:
@@ -220,7 +220,7 @@ def _from_image(image: Image.Image, name: str) -> Picture:
     except ImageError:
         raise
     except Exception as error:  # damaged pixels make decoders raise almost anything
-        raise ImageError(f"{name}: is damaged or cut short ({error}), expected all of it") from error
+        raise ImageError(f"{name}: is damaged or cut short ({error}), expected all") from error
     if orientation in range(5, 9):
         width, height = height, width
     notes = (f"the first of {frames} frames is read",) if frames > 1 else ()
@@ -277,7 +277,7 @@ def _values_to_image(values: NDArray[Any]) -> Image.Image:
     if np.issubdtype(values.dtype, np.floating):
         full = 1.0 if peak <= 1 else max(peak, 255.0)
     else:
-        full = 255.0 if peak <= 255 else max(peak, 4095.0)  # cameras and scanners give 12 to 16 bits
+        full = 255.0 if peak <= 255 else max(peak, 4095.0)  # scanners give 12 to 16 bits
     return Image.fromarray((numbers.clip(0) * (255 / full)).round().astype(np.uint8))
 
 

@@ -59,14 +59,15 @@ def _shrink(square: Ink) -> Ink:
     edges = np.arange(side)
     overlap = np.minimum(edges + 1, (centres + reach)[:, None])
     overlap -= np.maximum(edges, (centres - reach)[:, None])
-    weights = np.maximum(overlap, 0).astype(np.float32)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return weights @ square @ weights.T
+    weights = np.maximum(overlap, 0)
+    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights @ square @ weights.T, np.float32)
 
 
 def _to_bytes(box: Ink) -> NDArray[np.uint8]:
     """Scale to 0…255, so that the darkest ink is 255."""
-    return np.floor(255 * box / min(1.0, float(box.max())) + 0.5).clip(0, 255).astype(np.uint8)
+    scaled = np.floor(255 * box / min(1.0, float(box.max())) + 0.5)
+    return np.asarray(np.clip(scaled, 0, 255), np.uint8)
 
 
 def _paste_offsets(box: NDArray[np.uint8]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from tenfold.images.filters import Grey, closing, otsu, resize, running_max
 
 _THUMBNAIL = 64
 _PAPER_THUMBNAIL = 256
-_EVEN_PAPER = 40  # pixels of the long side; a smaller picture has no room for shadows
+SMALL = 40  # pixels of the long side; a smaller picture has no room for shadows
 _WINDOW = 0.34  # of the long side; wider than any stroke
 _ONE_COLOUR = 0.85  # of the border
 
@@ -25,19 +25,23 @@ def to_grey(pixels: NDArray[np.uint8]) -> Grey:
     weights = np.array([0.299, 0.587, 0.114])
     variances, directions = np.linalg.eigh(np.cov(colours.T, ddof=0))
     brightness_variance = float(((colours @ weights).std() / np.linalg.norm(weights)) ** 2)
-    if brightness_variance < variances[-1] / 3:  # yellow on turquoise is a matter of colour
+    if brightness_variance < variances[-1] * 0.9:  # yellow on turquoise is a matter of colour
         weights = directions[:, -1] * np.sign(directions[:, -1].sum() or 1.0)
         weights /= np.abs(weights).sum()
     grey = pixels @ (weights / 255).astype(np.float32)
     return grey - np.float32(min(0.0, weights[weights < 0].sum()))
 
 
+def border(grey: Grey) -> Grey:
+    """Return the outermost pixels, float32 [N]."""
+    return np.concatenate([grey[[0, -1]].ravel(), grey[1:-1, [0, -1]].ravel()])
+
+
 def is_dark(grey: Grey) -> bool:
     """Say whether the paper is dark, under bright ink."""
     thumbnail = _thumbnail(grey, _THUMBNAIL)
-    values = np.concatenate([thumbnail[[0, -1]].ravel(), thumbnail[1:-1, [0, -1]].ravel()])
-    bright = float((values > otsu(thumbnail.ravel())).mean())
-    if max(bright, 1 - bright) >= _ONE_COLOUR or max(grey.shape) < _EVEN_PAPER:
+    bright = float((border(thumbnail) > otsu(thumbnail.ravel())).mean())
+    if max(bright, 1 - bright) >= _ONE_COLOUR or max(grey.shape) < SMALL:
         return bright < 0.5
     # A border of both colours is shadow, table or ink. The ink is what stands out from the median
     # of its surroundings.
@@ -51,6 +55,8 @@ def find_sheet(grey: Grey) -> NDArray[np.bool_] | None:
 
     A sheet is a wide rectangle; even a thick stroke is narrower.
     """
+    if max(grey.shape) < SMALL:
+        return None
     thumbnail = _thumbnail(grey, _THUMBNAIL)
     bright = (thumbnail > otsu(thumbnail.ravel())).astype(np.float32)
     window = int(0.45 * min(thumbnail.shape))
@@ -87,9 +93,8 @@ def paper_level(grey: Grey) -> Grey:
 
     Dark strokes are filled from their surroundings; shadows, wider than a stroke, stay.
     """
-    if max(grey.shape) < _EVEN_PAPER:
-        border = np.concatenate([grey[[0, -1]].ravel(), grey[:, [0, -1]].ravel()])
-        return np.full_like(grey, np.median(border))
+    if max(grey.shape) < SMALL:
+        return np.full_like(grey, np.median(border(grey)))
     thumbnail = _thumbnail(grey, _PAPER_THUMBNAIL)
     paper = closing(thumbnail, int(_WINDOW * max(thumbnail.shape)))
     return np.maximum(resize(paper, *grey.shape), 1 / 255)

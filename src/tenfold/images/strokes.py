@@ -12,6 +12,7 @@ Ink = NDArray[np.float32]
 # times their size: the median is 2.5, and 5% are below 1.8.
 THIN = 1.45
 USUAL_WIDTH = 2.0
+_FAINT = 0.1  # ink that is left out of what is drawn larger
 _FINE = 4 * BOX  # pixels of the long side, to draw small digits smoothly and widen strokes evenly
 
 
@@ -43,12 +44,17 @@ def to_mnist(ink: Ink) -> NDArray[np.uint8]:
     side = max(ink.shape)
     width = stroke_width(ink) * BOX / side
     if side < BOX or width < THIN:
-        scale = _FINE / side
-        height, length = (max(1, round(scale * n)) for n in ink.shape)
-        ink = np.pad(resize(ink, height, length).clip(0, 1), BOX)
+        ink = _draw_finely(ink, _FINE / side)
         if width < THIN:
             # The digit grows too, and is scaled back into its box.
             growth = (USUAL_WIDTH - width) / (BOX - USUAL_WIDTH)
-            ink = grow(ink, growth * _FINE / 2)
-        ink = np.where(ink < 0.05, np.float32(0), ink)
+            ink = grow(np.pad(ink, BOX), growth * _FINE / 2)
     return normalize(ink)
+
+
+def _draw_finely(ink: Ink, scale: float) -> Ink:
+    """Scale by `scale`; where that is up, edges stay soft, as a pixel of grey is half covered."""
+    padded = np.pad(ink, 2)
+    height, width = (max(1, round(scale * length)) for length in padded.shape)
+    fine = (resize(padded, height, width) - _FAINT) / (1 - _FAINT)
+    return np.asarray(np.clip(fine, 0, 1), np.float32)
