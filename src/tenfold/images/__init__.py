@@ -3,10 +3,9 @@
 from tenfold.images.decode import Picture, decode, decode_all
 from tenfold.images.explain import explain
 from tenfold.images.ink import InkMap, find_ink
-from tenfold.images.normalize import normalize
+from tenfold.images.normalize import normalize, stroke_width, to_mnist
 from tenfold.images.regroup import Classify
 from tenfold.images.segment import Digit, Segmentation, segment
-from tenfold.images.strokes import stroke_width, to_mnist
 
 __all__ = [
     "Classify",

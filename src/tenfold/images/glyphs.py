@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tenfold.images.components import Box, Components
 from tenfold.images.filters import grow
 from tenfold.images.ink import InkMap
-from tenfold.images.strokes import to_mnist
+from tenfold.images.normalize import to_mnist
 
 _EDGE = 0.4  # strength at the edge of a stroke in a picture of many pixels
 _FAINT = 0.1  # strength at the edge where pixels are few, and each part grey is part of a stroke
@@ -62,7 +62,7 @@ class Glyph:
         near &= (own | ~ink.mask[window]) & (ink.strength[window] >= _FAINT)
         strength = np.where(near, ink.strength[window], 0)
         core: NDArray[np.bool_] = strength >= (_EDGE if side >= _MANY_PIXELS else _FAINT)
-        strength = strength * core.any(axis=1)[:, None] * core.any(axis=0)
+        strength = strength * np.any(core, axis=1, keepdims=True) * np.any(core, axis=0)
         return to_mnist(strength.astype(np.float32))
 
 

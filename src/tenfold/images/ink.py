@@ -46,7 +46,7 @@ def find_ink(pixels: NDArray[np.uint8]) -> InkMap:
     if sheet is not None:
         grey = np.where(sheet, grey, np.median(grey[sheet])).astype(np.float32)
     paper = paper_level(grey)
-    darkness = np.clip((paper - grey) / np.maximum(paper, 1 / 255), 0, 1)
+    darkness = ((paper - grey) / np.maximum(paper, np.float32(1 / 255))).clip(0, 1)
     strength, mask = _measure(darkness)
     return InkMap(strength, mask, paper, bright_ink)
 
