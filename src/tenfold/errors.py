@@ -2,6 +2,7 @@
 
     TenfoldError               a sentence for the caller; the command line exits with 2
     ├── DataError              a file or array is not what it should be; also a ValueError
+    │   └── ImageError         a picture cannot be read
     ├── SourceError            a dataset cannot be fetched
     ├── RecipeError            a recipe cannot work; lists every problem
     ├── RecognizerError        a saved recognizer or run folder is damaged or does not fit
@@ -29,6 +30,10 @@ class DataError(TenfoldError, ValueError):
 
     It is also a ValueError, as callers of NumPy and scikit-learn expect for bad input.
     """
+
+
+class ImageError(DataError):
+    """A picture cannot be read: it is missing, damaged, too large, or no picture."""
 
 
 class SourceError(TenfoldError):

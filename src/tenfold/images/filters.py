@@ -1,0 +1,76 @@
+"""Small image filters on float32 arrays, with numpy and Pillow alone."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Grey = NDArray[np.float32]
+
+
+def resize(grey: Grey, height: int, width: int) -> Grey:
+    """Scale to [height, width]: by averaging where it shrinks, smoothly where it grows."""
+    if grey.shape == (height, width):
+        return grey
+    shrinks = height <= grey.shape[0] and width <= grey.shape[1]
+    method = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
+    picture = Image.fromarray(np.ascontiguousarray(grey)).resize((width, height), method)
+    return np.asarray(picture, np.float32)
+
+
+def running_max(grey: Grey, window: int) -> Grey:
+    """Return the maximum over a centred square of `window` pixels, cut off at the edges.
+
+    The window is made odd. Windows that double in length make the work logarithmic in it.
+    """
+    reach = window // 2
+    for axis in (0, 1):
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (reach, reach)
+        padded = np.pad(grey, pad, constant_values=-np.inf)
+        covered, wanted = 1, 2 * reach + 1
+        while covered < wanted:
+            step = min(covered, wanted - covered)
+            ahead, here = [slice(None)] * 2, [slice(None)] * 2
+            ahead[axis], here[axis] = slice(step, None), slice(None, -step)
+            padded = np.maximum(padded[tuple(here)], padded[tuple(ahead)])
+            covered += step
+        grey = padded
+    return grey
+
+
+def closing(grey: Grey, window: int) -> Grey:
+    """Fill what is darker than its surroundings and narrower than `window` pixels."""
+    return -running_max(-running_max(grey, window), window)
+
+
+def grow(grey: Grey, radius: float) -> Grey:
+    """Return the maximum over a disc of `radius` pixels, cut off at the edges."""
+    reach = int(radius)
+    grown = grey
+    padded = np.pad(grey, reach)
+    height, width = grey.shape
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            if 0 < down**2 + right**2 <= radius**2:
+                top, left = reach + down, reach + right
+                shifted = padded[top : top + height, left : left + width]
+                grown = np.maximum(grown, shifted)
+    return grown
+
+
+def otsu(values: NDArray[np.float32]) -> float:
+    """Return the threshold that separates two classes best: N. Otsu, IEEE Trans. SMC 9 (1979).
+
+    Args:
+        values: float32 [N], from 0 to 1.
+    """
+    counts, edges = np.histogram(values, 256, (0.0, 1.0))
+    centres = (edges[:-1] + edges[1:]) / 2
+    below, total = np.cumsum(counts), counts.sum()
+    sums = np.cumsum(counts * centres)
+    above = total - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    between = np.nan_to_num(between)
+    best = np.flatnonzero(between == between.max())  # a plateau, where no value lies between
+    return float(edges[1 + int(best[len(best) // 2])])

@@ -1,0 +1,144 @@
+"""Glyphs: what may be one digit, put together from components, in the order of reading."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.images.components import Box, Components
+from tenfold.images.filters import grow
+from tenfold.images.ink import InkMap
+from tenfold.images.normalize import to_mnist
+
+_EDGE = 0.4  # strength at the edge of a stroke in a picture of many pixels
+_FAINT = 0.1  # strength at the edge where pixels are few, and each part grey is part of a stroke
+_MANY_PIXELS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Glyph:
+    """Ink that may be one digit.
+
+    Attributes:
+        mask: bool [h, w], its ink inside its box.
+        box: left, top, right, bottom in pixels of the ink map.
+    """
+
+    mask: NDArray[np.bool_]
+    box: Box
+
+    @property
+    def width(self) -> int:
+        """Of the box in pixels."""
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> int:
+        """Of the box in pixels."""
+        return self.box[3] - self.box[1]
+
+    def crop(self) -> "Glyph | None":
+        """Return the glyph in the box around its ink; None without any."""
+        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
+        if len(rows) == 0:
+            return None
+        top, bottom, left, right = (
+            int(edge) for edge in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
+        )
+        box = (self.box[0] + left, self.box[1] + top, self.box[0] + right, self.box[1] + bottom)
+        return Glyph(self.mask[top:bottom, left:right], box)
+
+    def image(self, ink: InkMap) -> NDArray[np.uint8]:
+        """Return the glyph as MNIST would show it: uint8 [28, 28]."""
+        side = max(self.width, self.height)
+        reach = max(2, round(side / 14))  # of the soft edge around the mask
+        left, top = max(0, self.box[0] - reach), max(0, self.box[1] - reach)
+        window = (slice(top, self.box[3] + reach), slice(left, self.box[2] + reach))
+        own = np.zeros_like(ink.mask[window])
+        inner = (self.box[1] - top, self.box[0] - left)
+        own[inner[0] : inner[0] + self.height, inner[1] : inner[1] + self.width] = self.mask
+        near: NDArray[np.bool_] = grow(own.astype(np.float32), reach) > 0
+        near &= (own | ~ink.mask[window]) & (ink.strength[window] >= _FAINT)
+        strength = np.where(near, ink.strength[window], 0)
+        core: NDArray[np.bool_] = strength >= (_EDGE if side >= _MANY_PIXELS else _FAINT)
+        strength = strength * np.any(core, axis=1, keepdims=True) * np.any(core, axis=0)
+        return to_mnist(strength.astype(np.float32))
+
+
+def join(glyphs: Sequence[Glyph]) -> Glyph:
+    """Return several glyphs as one."""
+    boxes = np.array([glyph.box for glyph in glyphs])
+    left, top = (int(edge) for edge in boxes[:, :2].min(axis=0))
+    right, bottom = (int(edge) for edge in boxes[:, 2:].max(axis=0))
+    mask = np.zeros((bottom - top, right - left), np.bool_)
+    for glyph in glyphs:
+        row, column = glyph.box[1] - top, glyph.box[0] - left
+        mask[row : row + glyph.height, column : column + glyph.width] |= glyph.mask
+    return Glyph(mask, (left, top, right, bottom))
+
+
+def find_glyphs(parts: Components) -> list[Glyph]:
+    """Put components together that are parts of one digit, such as a 5 and its bar."""
+    glyphs = [
+        Glyph(parts.labels[top:bottom, left:right] == index + 1, (left, top, right, bottom))
+        for index, (left, top, right, bottom) in enumerate(parts.boxes.tolist())
+    ]
+    glyphs.sort(key=lambda glyph: glyph.mask.sum(), reverse=True)
+    joined = True
+    while joined:
+        joined = False
+        for index, glyph in enumerate(glyphs):
+            others = [other for other in glyphs[index + 1 :] if _is_one_digit(glyph, other)]
+            if others:
+                rest = [each for each in glyphs if each is not glyph and each not in others]
+                glyphs, joined = [join([glyph, *others]), *rest], True
+                break
+    return _without_marks(glyphs)
+
+
+def _is_one_digit(first: Glyph, second: Glyph) -> bool:
+    """Say whether two glyphs are parts of one digit, rather than digits of a line or of two."""
+    taller, lower = max(first.height, second.height), min(first.height, second.height)
+    beside, above = (-_overlap(first, second, axis) for axis in (0, 1))
+    if lower < 0.6 * taller:  # a bar, or a bit of a broken stroke
+        overlaps = -beside >= 0.5 * min(first.width, second.width)
+        return (overlaps and above < 0.3 * taller) or max(beside, above) < 0.06 * taller
+    return above < 0 and -beside >= 0.5 * min(first.width, second.width)
+
+
+def _overlap(first: Glyph, second: Glyph, axis: int) -> int:
+    """Return by how many pixels two glyphs overlap along an axis; a gap is negative."""
+    end = min(first.box[axis + 2], second.box[axis + 2])
+    return end - max(first.box[axis], second.box[axis])
+
+
+def _without_marks(glyphs: list[Glyph]) -> list[Glyph]:
+    """Leave out what is much smaller than the digits: commas, dashes, dots."""
+    if not glyphs:
+        return []
+    usual = float(np.median([g.height for g in glyphs if 2 * g.height >= max_height(glyphs)]))
+    return [glyph for glyph in glyphs if glyph.height >= 0.4 * usual]
+
+
+def max_height(glyphs: Sequence[Glyph]) -> int:
+    """Return the height of the tallest glyph in pixels."""
+    return max(glyph.height for glyph in glyphs)
+
+
+def lines_of(glyphs: Sequence[Glyph]) -> list[list[Glyph]]:
+    """Order glyphs in lines from top to bottom, and each line from left to right.
+
+    A glyph follows the line whose last glyph it overlaps most in height, so lines may slope.
+    """
+    lines: list[list[Glyph]] = []
+    for glyph in sorted(glyphs, key=lambda glyph: glyph.box[0]):
+        best = max(lines, key=lambda line: _overlap(line[-1], glyph, axis=1), default=None)
+        enough = best and _overlap(best[-1], glyph, axis=1) > 0.3 * min(
+            best[-1].height, glyph.height
+        )
+        if best is not None and enough:
+            best.append(glyph)
+        else:
+            lines.append([glyph])
+    return sorted(lines, key=lambda line: float(np.mean([g.box[1] + g.box[3] for g in line])))
