@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     )
     from tenfold.errors import TenfoldError
     from tenfold.estimator import DigitClassifier
+    from tenfold.export import export_onnx
     from tenfold.metrics import score
+    from tenfold.models import load
+    from tenfold.pictures import read_images
     from tenfold.predictions import evaluate
     from tenfold.recipe import Recipe
     from tenfold.recognizer import Recognizer
@@ -27,6 +30,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Dataset": "tenfold.data",
     "DigitClassifier": "tenfold.estimator",
+    "export_onnx": "tenfold.export",
     "Recipe": "tenfold.recipe",
     "Recognizer": "tenfold.recognizer",
     "TenfoldError": "tenfold.errors",
@@ -34,8 +38,10 @@ _HOMES = {
     "evaluate": "tenfold.predictions",
     "fit": "tenfold.training.train",
     "kaggle_split": "tenfold.data",
+    "load": "tenfold.models",
     "mnist": "tenfold.data",
     "read": "tenfold.data",
+    "read_images": "tenfold.pictures",
     "read_submission": "tenfold.data",
     "score": "tenfold.metrics",
     "split": "tenfold.data",
@@ -50,10 +56,13 @@ __all__ = [
     "TenfoldError",
     "check",
     "evaluate",
+    "export_onnx",
     "fit",
     "kaggle_split",
+    "load",
     "mnist",
     "read",
+    "read_images",
     "read_submission",
     "score",
     "split",

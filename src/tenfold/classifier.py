@@ -9,7 +9,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from tenfold.data.dataset import Dataset
 from tenfold.decision import DecisionRule
 from tenfold.errors import DataError
+from tenfold.images import decode, segment
+from tenfold.images.decode import Source
 
 Images = Dataset | NDArray[np.uint8]
+PICTURE_SIZE: Final = 28  # of the images that the digits of a picture are turned into
 OnProgress = Callable[[int, int], None]
 
 
@@ -60,32 +63,60 @@ class Classifier(ABC):
     def predictor(self) -> PreparedClassifier:
         """Prepare it for prediction, once for many calls."""
 
-    def predict(self, images: Images) -> NDArray[np.int64]:
+    def predict(self, images: Images | Source) -> NDArray[np.int64]:
         """Return the predicted label of each image: int64 [N], indices into `classes`.
 
         These are labels of the same kind as `Dataset.labels`; `decode_labels` gives their names.
+        `tenfold.read_images` says more about a picture: where its digits are, and what is sure.
 
         Args:
-            images: a Dataset, uint8 [N, S, S], or one image, uint8 [S, S], for which N is 1.
+            images: a Dataset, uint8 [N, S, S], or one image, uint8 [S, S], for which N is 1; or
+                a picture of digits: a path, the bytes of a file, a Pillow image, or any other
+                array [H, W], [H, W, 3] or [H, W, 4]. N is then the number of its digits.
 
         Raises:
             DataError: the images are not of the size that the classifier was trained on, or a
                 labelled Dataset has other classes, so that its labels mean something else.
+            ImageError: the picture is missing, damaged, or none.
         """
         if isinstance(images, Dataset) and images.labels is not None:
             images.check_classes(self.classes)
-        predicted: NDArray[np.int64] = self.predictor().predict_proba(images).argmax(axis=1)
+        predicted: NDArray[np.int64] = self.predict_proba(images).argmax(axis=1)
         return predicted
 
-    def predict_proba(self, images: Images) -> NDArray[np.float32]:
+    def predict_proba(self, images: Images | Source) -> NDArray[np.float32]:
         """Return the probability of each class for each image: float32 [N, classes].
 
-        The argument is that of `predict`. For many calls, prepare a `predictor` once.
+        The argument and errors are those of `predict`. For many calls, prepare a `predictor` once.
+        """
+        predictor = self.predictor()
+        if self._is_stored(images):
+            return predictor.predict_proba(images)
+        assert not isinstance(images, Dataset)
+        self.check_reads_pictures()
+        found = segment(decode(images), predictor.predict_proba)
+        return predictor.predict_proba(found.images)
+
+    def _is_stored(self, images: Images | Source) -> TypeGuard[Images]:
+        """Whether these are images as a dataset stores them, not a picture with digits in it."""
+        if not isinstance(images, np.ndarray):
+            return isinstance(images, Dataset)
+        if images.ndim == 2:
+            return images.shape == (self.image_size,) * 2
+        is_colour = images.shape[-1] in {3, 4} and images.shape[-1] != self.image_size
+        return not is_colour
+
+    def check_reads_pictures(self) -> None:
+        """Make sure that it was trained on what a picture's digits are turned into.
 
         Raises:
-            DataError: the images are not of the size that the classifier was trained on.
+            DataError: it was trained on images of another size than MNIST's.
         """
-        return self.predictor().predict_proba(images)
+        if self.image_size != PICTURE_SIZE:
+            raise DataError(
+                f"this recognizer was trained on images of {self.image_size} × {self.image_size} "
+                f"pixels, expected {PICTURE_SIZE} × {PICTURE_SIZE} as in MNIST to read pictures"
+            )
 
     def decode_labels(self, labels: NDArray[np.int64]) -> NDArray[np.str_]:
         """Turn labels, indices into `classes`, into the names of the classes."""

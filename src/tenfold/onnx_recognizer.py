@@ -35,10 +35,10 @@ class OnnxRecognizer(Classifier):
     """
 
     def __init__(self, session: Any, metadata: Mapping[str, Any]) -> None:
-        self._session = session
         self.classes = tuple(metadata["classes"])
         self.image_size = int(metadata["image_size"])
         self.decision_rule = DecisionRule.from_json(metadata["decision_rule"])
+        self._predictor = OnnxPredictor(session, self.image_size, len(self.classes))
         self.card: Mapping[str, Any] = metadata["card"]
 
     def __repr__(self) -> str:
@@ -69,9 +69,22 @@ class OnnxRecognizer(Classifier):
         except (ValueError, KeyError, TypeError) as error:
             raise RecognizerError(f"{path}: its metadata is damaged ({error!r})") from error
 
-    def predictor(self) -> "OnnxRecognizer":
-        """Return itself: it is prepared when it is loaded."""
-        return self
+    def predictor(self) -> "OnnxPredictor":
+        """Return what computes it: prepared already, for any number of calls and threads."""
+        return self._predictor
+
+
+class OnnxPredictor:
+    """An ONNX file in onnxruntime, for any number of calls from any number of threads.
+
+    Args:
+        session: an `onnxruntime.InferenceSession` that computes with one thread a call.
+        image_size: height and width of the images in pixels.
+        n_classes: how many probabilities it returns.
+    """
+
+    def __init__(self, session: Any, image_size: int, n_classes: int) -> None:
+        self._session, self._image_size, self._n_classes = session, image_size, n_classes
 
     def predict_proba(
         self, images: Images, *, on_progress: OnProgress = no_progress
@@ -85,7 +98,7 @@ class OnnxRecognizer(Classifier):
         Raises:
             DataError: the images are not of the size that the recognizer was trained on.
         """
-        pixels = pixels_of(images, self.image_size)
+        pixels = pixels_of(images, self._image_size)
         n = len(pixels)
         batches = [pixels[start : start + PREDICT_BATCH] for start in range(0, n, PREDICT_BATCH)]
         if len(batches) < 2:
@@ -101,7 +114,7 @@ class OnnxRecognizer(Classifier):
 
     def _predict_batch(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not len(pixels):
-            return np.empty((0, len(self.classes)), np.float32)
+            return np.empty((0, self._n_classes), np.float32)
         (probabilities,) = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(pixels)})
         found: NDArray[np.float32] = probabilities
         return found

@@ -21,7 +21,7 @@ from tenfold.files import os_error_message
 __all__ = ["app", "experiment", "inspect", "main", "predict", "train"]
 
 # The packages of the extra `train`, which predicting does without.
-_EXTRA_TRAIN = {
+EXTRA_TRAIN = {
     "captum", "cleanlab", "jinja2", "matplotlib", "onnx", "onnxscript", "optuna", "scipy",
     "sklearn", "tensorboard", "torch",
 }  # fmt: skip
@@ -45,7 +45,7 @@ def main() -> None:
         detach(sys.stdout)
         code = 0
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA_TRAIN:
+        if (error.name or "").partition(".")[0] not in EXTRA_TRAIN:
             raise
         sentence = f"this needs {error.name}, which is not installed: pip install 'tenfold[train]'"
         code = _print_error(sentence, DependencyError.exit_code)

@@ -43,9 +43,10 @@ def _options(
 
 def _check_executor(executor: str) -> str:
     """Return the name of an executor as it is; checked before anything is read or written."""
-    from tenfold.jobs import get_executor
+    if executor != "local":
+        from tenfold.jobs import get_executor
 
-    get_executor(executor)
+        get_executor(executor)
     return executor
 
 
