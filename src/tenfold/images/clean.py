@@ -4,52 +4,73 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.images.components import Components, connected_components
+from tenfold.images.filters import running_max
 
 Mask = NDArray[np.bool_]
 
 _SLOPES = np.linspace(-0.1, 0.1, 41)  # of ruled lines in a picture that is not quite straight
 _LINE_COVERAGE = 0.6  # of the picture's width, the rest may be hidden by digits
+_PARALLEL_COVERAGE = 0.1  # of the width, for lines that leave through the top or the bottom
 _THIN_SHARE = 0.02  # of the picture's side; a thicker line is a stroke
 _SMALLEST_RULED = 64  # pixels; a smaller picture shows one digit and no lines
 _SPECK = 0.12  # of the tallest component; smaller ones are specks
 
 
 def remove_lines(mask: Mask) -> Mask:
-    """Take away thin, straight lines that run from edge to edge, and leave the strokes they cross.
+    """Take away the lines of ruled and squared paper, and leave the strokes that they cross.
+
+    Such lines are thin, straight and parallel, and one at least runs from edge to edge.
 
     Args:
         mask: bool [H, W], True for ink.
     """
     if min(mask.shape) < _SMALLEST_RULED:
         return mask
-    without_rows = _remove_rows(mask)
-    return _remove_rows(without_rows.T).T
-
-
-def _remove_rows(mask: Mask) -> Mask:
-    """Take away lines that run from the left edge to the right edge."""
-    height, width = mask.shape
-    thickness = max(2, round(_THIN_SHARE * height))
-    rows, columns = np.nonzero(_thin(mask, thickness))
-    if len(np.unique(columns)) < _LINE_COVERAGE * width:
-        return mask
-    lines = np.zeros_like(mask)
-    for slope in _SLOPES:
-        levels = np.rint(rows - slope * columns + 0.1 * width).astype(np.int64)
-        counts = np.bincount(levels)
-        for level in np.flatnonzero(counts >= _LINE_COVERAGE * width / 2):
-            on_line = np.abs(levels - level) <= thickness
-            covered = np.zeros(width, np.bool_)
-            covered[columns[on_line]] = True
-            ends = covered[: width // 20 + 1].any() and covered[-(width // 20) - 1 :].any()
-            if ends and covered.mean() >= _LINE_COVERAGE:
-                lines[rows[on_line], columns[on_line]] = True
-    rest = mask & ~lines
+    rows, columns = _find_rows(mask), _find_rows(mask.T).T
+    rest = mask & ~rows & ~columns
     # In a picture cut close around a 7 or a 4, the bar runs from edge to edge too.
-    used = np.flatnonzero(rest.sum(axis=0) > 1)
+    if not _is_clear_of_sides(rest):
+        rest |= rows
+    if not _is_clear_of_sides(rest.T):
+        rest |= columns
+    return rest
+
+
+def _find_rows(mask: Mask) -> Mask:
+    """Find the thin lines that run from the left to the right, bool [H, W]."""
+    height, width = mask.shape
+    thickness = _line_thickness(height)
+    rows, columns = np.nonzero(_thin(mask, thickness))
+    found = np.zeros_like(mask)
+    if len(np.unique(columns)) < _LINE_COVERAGE * width:
+        return found
+    levels = [np.rint(rows - slope * columns + 0.1 * width).astype(np.int64) for slope in _SLOPES]
+    best = max(levels, key=lambda each: int(np.bincount(each).max()))
+    n_levels = int(best.max()) + 1
+    covered = np.zeros((n_levels, width), np.bool_)
+    covered[best, columns] = True
+    near = running_max(covered.astype(np.float32), thickness + 1) > 0
+    coverage = near.mean(axis=1)
+    margin = width // 20 + 1
+    ends = near[:, :margin].any(axis=1).astype(int) + near[:, -margin:].any(axis=1)
+    if not ((coverage >= _LINE_COVERAGE) & (ends == 2)).any():
+        return found
+    is_line = (ends >= 1) & (coverage >= _PARALLEL_COVERAGE)
+    on_line = is_line[best]
+    found[rows[on_line], columns[on_line]] = True
+    return found
+
+
+def _is_clear_of_sides(rest: Mask) -> bool:
+    """Say whether steep strokes are left, and none of them near the left or the right edge."""
+    height, width = rest.shape
+    used = np.flatnonzero((rest & ~_thin(rest, 2 * _line_thickness(height))).any(axis=0))
     margin = width / 20
-    is_ruled = len(used) and used[0] >= margin and used[-1] < width - margin
-    return rest if is_ruled else mask
+    return len(used) > 0 and used[0] >= margin and used[-1] < width - margin
+
+
+def _line_thickness(height: int) -> int:
+    return max(2, round(_THIN_SHARE * height))
 
 
 def _thin(mask: Mask, thickness: int) -> Mask:

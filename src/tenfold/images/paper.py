@@ -12,6 +12,8 @@ _PAPER_THUMBNAIL = 256
 SMALL = 40  # pixels of the long side; a smaller picture has no room for shadows
 _WINDOW = 0.34  # of the long side; wider than any stroke
 _ONE_COLOUR = 0.85  # of the border
+_SHEET_SIDE = 0.35  # of the picture's shorter side, at least
+_RECTANGULAR = 0.83  # of its box that a sheet covers; an ellipse such as a filled 0 has 0.79
 
 
 def to_grey(pixels: NDArray[np.uint8]) -> Grey:
@@ -40,7 +42,7 @@ def border(grey: Grey) -> Grey:
 def is_dark(grey: Grey) -> bool:
     """Say whether the paper is dark, under bright ink."""
     thumbnail = _thumbnail(grey, _THUMBNAIL)
-    bright = float((border(thumbnail) > otsu(thumbnail.ravel())).mean())
+    bright = _bright_border(thumbnail)
     if max(bright, 1 - bright) >= _ONE_COLOUR or max(grey.shape) < SMALL:
         return bright < 0.5
     # A border of both colours is shadow, table or ink. The ink is what stands out from the median
@@ -50,32 +52,35 @@ def is_dark(grey: Grey) -> bool:
     return float(((thumbnail - np.asarray(median, np.float32) / 255) ** 3).sum()) > 0
 
 
+def _bright_border(thumbnail: Grey) -> float:
+    """Return which share of the border is bright."""
+    return float((border(thumbnail) > otsu(thumbnail.ravel())).mean())
+
+
 def find_sheet(grey: Grey) -> NDArray[np.bool_] | None:
     """Return where a bright sheet lies on a dark table, bool [H, W]; None if there is none.
 
-    A sheet is a wide rectangle; even a thick stroke is narrower.
+    A sheet is wider than a stroke, nearly a rectangle, and bright but for the ink on it.
     """
     if max(grey.shape) < SMALL:
         return None
     thumbnail = _thumbnail(grey, _THUMBNAIL)
+    if _bright_border(thumbnail) > 1 - _ONE_COLOUR:
+        return None
     bright = (thumbnail > otsu(thumbnail.ravel())).astype(np.float32)
-    window = int(0.45 * min(thumbnail.shape))
-    wide = -closing_of_dark(bright, window) > 0.5
-    parts = connected_components(wide)
-    if len(parts) == 0 or window < 3:
+    side = min(thumbnail.shape)
+    without_ink = closing(bright, side // 6)
+    parts = connected_components(-closing(-without_ink, int(_SHEET_SIDE * side)) > 0.5)
+    if len(parts) == 0:
         return None
     largest = int(parts.areas.argmax())
-    if parts.areas[largest] < 0.2 * thumbnail.size:
-        return None
     sheet = _fill(parts.labels == largest + 1)
-    sheet = _fill(sheet | ((bright > 0) & (running_max(sheet.astype(np.float32), window) > 0)))
+    box_area = int(parts.widths[largest] * parts.heights[largest])
+    is_sheet = sheet.sum() >= max(0.2 * sheet.size, _RECTANGULAR * box_area)
+    if not is_sheet or bright[sheet].mean() < _RECTANGULAR:
+        return None
     inner = -running_max(-sheet.astype(np.float32), 5)
     return resize(inner, *grey.shape) > 0.5
-
-
-def closing_of_dark(bright: Grey, window: int) -> Grey:
-    """Return minus the opening of a mask: what is bright and at least `window` pixels wide."""
-    return closing(-bright, window)
 
 
 def _fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
