@@ -37,14 +37,16 @@ def page_html(model: Path | str | None = None, *, server: bool = False) -> str:
     """
     path = model_file(model)
     network = browser_network(_onnx_content(path), str(path))
-    content = json.dumps(network | {"server": server, "about": _about(network)})
+    content = json.dumps(network | {"server": server, "about": _about(network, server=server)})
     policy = content_security_policy(server=server)
     replacements = {
         '<meta charset="utf-8">': '<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<link rel="stylesheet" href="style.css">': f"<style>{_style()}</style>",
         '<script type="application/json" id="model"></script>': (
-            '<script type="application/json" id="model">' + content.replace("<", r"\u003c") + "</script>"
+            '<script type="application/json" id="model">'
+            + content.replace("<", r"\u003c")
+            + "</script>"
         ),
         '<script type="module" src="page.js"></script>': (
             f'<script type="module">{bundle("page")}</script>'
@@ -146,18 +148,16 @@ def _onnx_content(path: Path) -> bytes:
         return exported.read_bytes()
 
 
-def _about(network: dict[str, Any]) -> str:
+def _about(network: dict[str, Any], *, server: bool) -> str:
     """Return a sentence about the network, for the foot of the page."""
     layers = [layer for member in network["members"] for layer in member["layers"]]
-    weights = sum(
-        _size(layer["shape"]) + layer["shape"][0] for layer in layers if "shape" in layer
-    )
+    weights = sum(_size(layer["shape"]) + layer["shape"][0] for layer in layers if "shape" in layer)
     members = len(network["members"])
     what = "one network" if members == 1 else f"{members} networks"
-    return (
-        f"tenfold reads with {what} of {weights:,} weights, in this browser: what you draw does "
-        "not leave the page."
-    )
+    where = "what you draw is read in this browser and does not leave the page"
+    if server:
+        where = "what you draw is read in this browser; pictures are read by the server"
+    return f"tenfold reads with {what} of {weights:,} weights; {where}."
 
 
 def _size(shape: list[int]) -> int:

@@ -22,20 +22,16 @@ export function decide({ classes, sureThreshold, digitThreshold }, probabilities
   return { label, confidence: first, decision, probabilities: [...probabilities], ranking };
 }
 
-/** "99.7%", and never 100% or 0% of what is not certain. */
+/** "99.7%", and never 100%: nothing is that certain. */
 export function percent(probability) {
-  if (probability > 0.9995) return "> 99.9%";
-  if (probability < 0.0005) return "< 0.1%";
-  return `${(100 * probability).toFixed(1)}%`;
+  return probability > 0.999 ? ">99.9%" : `${(100 * probability).toFixed(1)}%`;
 }
 
 /** One sentence about an answer. @param {Answer} answer @param {string[]} classes */
 export function describe({ decision, ranking, probabilities }, classes) {
   const [first, second] = ranking;
-  const likely = `${classes[first]} ${percent(probabilities[first])}`;
-  if (decision === "sure") return `Sure: ${likely}`;
-  if (decision === "not sure") {
-    return `Not sure: ${likely}, ${classes[second]} ${percent(probabilities[second])}`;
-  }
-  return `No digit that I know; most like ${classes[first]}`;
+  const named = (index) => `${classes[index]} (${percent(probabilities[index])})`;
+  if (decision === "sure") return `Sure: ${named(first)}`;
+  if (decision === "not sure") return `Not sure: ${named(first)} or ${named(second)}`;
+  return `No digit that it knows; most like ${classes[first]}`;
 }

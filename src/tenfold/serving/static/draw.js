@@ -170,6 +170,7 @@ export function inkOfStrokes(strokes) {
   inkContext.clearRect(0, 0, WIDTH, HEIGHT);
   drawStrokes(inkContext, strokes);
   const { data } = inkContext.getImageData(0, 0, WIDTH, HEIGHT);
-  const values = Float32Array.from({ length: WIDTH * HEIGHT }, (_, index) => data[4 * index + 3] / 255);
+  const values = new Float32Array(WIDTH * HEIGHT);
+  for (let index = 0; index < values.length; index += 1) values[index] = data[4 * index + 3] / 255;
   return { values, width: WIDTH, height: HEIGHT };
 }

@@ -56,23 +56,29 @@ function fromFloat16(bits) {
  * @returns {Float64Array}
  */
 export function predict(network, pixels) {
-  const mean = new Float64Array(network.classes.length);
-  for (const member of network.members) {
-    const maps = runLayers(member, pixels);
-    softmax(maps[maps.length - 1].values).forEach((each, index) => {
-      mean[index] += each / network.members.length;
-    });
-  }
-  return softmax(mean.map((each) => Math.log(Math.max(each, SMALLEST)) / network.temperature));
+  return trace(network, pixels).probabilities;
 }
 
 /**
- * What each layer of a member gives, in their order; the first is the image that it sees.
- * @param {Member} member
+ * The same with what each layer of the first member gave; the first maps are the image it sees.
+ * @param {Network} network
  * @param {Uint8Array} pixels
- * @returns {Maps[]}
+ * @returns {{probabilities: Float64Array, maps: Maps[]}}
  */
-export function runLayers(member, pixels) {
+export function trace({ members, classes, temperature }, pixels) {
+  const maps = members.map((member) => runLayers(member, pixels));
+  const mean = new Float64Array(classes.length);
+  for (const each of maps) {
+    softmax(each[each.length - 1].values).forEach((probability, index) => {
+      mean[index] += probability / members.length;
+    });
+  }
+  const logits = mean.map((each) => Math.log(Math.max(each, SMALLEST)) / temperature);
+  return { probabilities: softmax(logits), maps: maps[0] };
+}
+
+/** What each layer of a member gives, after the image that it sees. @returns {Maps[]} */
+function runLayers(member, pixels) {
   const found = [prepare(member, pixels)];
   for (const layer of member.layers) found.push(LAYERS[layer.kind](found[found.length - 1], layer));
   return found;
@@ -170,7 +176,11 @@ function gather(patch, { values, channels, height, width }, side, top, left) {
 /** The scalar product of `vector` with what starts at `start` in `matrix`. */
 function dot(matrix, start, vector) {
   // Four sums at a time: each addition would else wait for the one before.
-  let a = 0, b = 0, c = 0, d = 0, index = 0;
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0;
+  let index = 0;
   for (; index + 3 < vector.length; index += 4) {
     a += matrix[start + index] * vector[index];
     b += matrix[start + index + 1] * vector[index + 1];

@@ -5,7 +5,7 @@ import { HEIGHT, Pad, WIDTH, inkOfStrokes } from "./draw.js";
 import { explain } from "./explain.js";
 import { count, download, keep, toCsv } from "./feedback.js";
 import { crop } from "./ink.js";
-import { predict, readNetwork } from "./network.js";
+import { readNetwork, trace } from "./network.js";
 import { toMnist } from "./normalize.js";
 import { findInk } from "./picture.js";
 import { findDigits } from "./segment.js";
@@ -13,7 +13,7 @@ import { drawPad, element, make, showBars, showExplanation, showHeadline, showIn
 
 /**
  * @typedef {{box: import("./ink.js").Box, pixels: Uint8Array,
- *   answer: import("./decision.js").Answer}} ReadDigit
+ *   answer: import("./decision.js").Answer, maps: import("./network.js").Maps[]}} ReadDigit
  * @typedef {{bitmap: ImageBitmap, place: number[]}} Picture place is x, y, width and height on the
  *   pad
  */
@@ -26,11 +26,12 @@ const network = readNetwork(json);
 const state = {
   /** @type {ReadDigit[]} */ digits: [],
   selected: 0,
+  /** @type {import("./explain.js").Explanation | null} */ explanation: null,
   /** @type {Picture | null} */ picture: null,
   version: 0, // counts changes, so that what was computed for an older one is dropped
   collects: false,
 };
-let answers = new Map(); // of the last reading, by pixels: only what changed is computed
+let traces = new Map(); // of the last reading, by pixels: only what changed is computed
 let isScheduled = false;
 let timer = 0;
 
@@ -48,14 +49,15 @@ function scheduleReading() {
 
 /** @param {import("./ink.js").Ink} ink @returns {ReadDigit[]} */
 function readInk(ink) {
-  const known = answers;
-  answers = new Map();
+  const known = traces;
+  traces = new Map();
   return findDigits(ink).map((digit) => {
     const pixels = toMnist(digit.ink);
     const key = String.fromCharCode(...pixels);
-    const answer = known.get(key) ?? decide(network, predict(network, pixels));
-    answers.set(key, answer);
-    return { box: digit.box, pixels, answer };
+    const found = known.get(key) ?? trace(network, pixels);
+    traces.set(key, found);
+    const answer = decide(network, found.probabilities);
+    return { box: digit.box, pixels, answer, maps: found.maps };
   });
 }
 
@@ -67,6 +69,8 @@ function setDigits(digits) {
 
 function select(index) {
   state.selected = Math.max(index, 0);
+  element("thanks").textContent = "";
+  state.explanation = null;
   state.version += 1;
   show();
   clearTimeout(timer);
@@ -74,7 +78,7 @@ function select(index) {
 }
 
 function show() {
-  const { digits, selected, picture } = state;
+  const { digits, selected, picture, explanation } = state;
   const digit = digits[selected];
   const hasFocus = document.activeElement === pad.canvas && pad.canvas.matches(":focus-visible");
   const cursor = hasFocus ? { ...pad.cursor, isDown: pad.penIsDown } : null;
@@ -86,11 +90,10 @@ function show() {
   showBars(network.classes, digit?.answer);
   element("verdict").textContent = summarize(digits, selected, network.classes);
   element("inside").hidden = element("feedback").hidden = !digit;
-  element("thanks").textContent = "";
   if (!digit) return;
   element("which").textContent = digits.length > 1 ? `digit ${selected + 1}` : "it";
   showInside(network, digit);
-  showExplanation(digit, null);
+  showExplanation(digit, explanation);
 }
 
 /** Once nothing has changed for a while: say the answer, and explain it. */
@@ -106,7 +109,9 @@ async function settle() {
   if (!digits.length) return;
   const digit = digits[selected];
   const explanation = await explain(network, digit.pixels, () => version !== state.version);
-  if (explanation) showExplanation(digit, explanation);
+  if (!explanation) return;
+  state.explanation = explanation;
+  showExplanation(digit, explanation);
 }
 
 // Pictures
@@ -170,7 +175,8 @@ async function askServer(file, ink, pictureWidth, place) {
     const pixels = found.pixels ? Uint8Array.from(found.pixels.flat()) : toMnist(crop(ink, inside));
     const probabilities = network.classes.map((name) => found.probabilities[name]);
     const answer = { ...decide(network, probabilities), decision: found.decision };
-    return onPad({ box: { left, top, right, bottom }, pixels, answer }, place, pictureWidth);
+    const { maps } = trace(network, pixels);
+    return onPad({ box: { left, top, right, bottom }, pixels, answer, maps }, place, pictureWidth);
   });
 }
 

@@ -5,29 +5,31 @@ import { SIZE } from "./normalize.js";
 const FOR = [255, 168, 61]; // orange and blue: told apart by everyone
 const AGAINST = [96, 165, 250];
 const NEUTRAL = [120, 120, 120];
+const PAPER = 10; // opacity of a map, from 0 to 255, where it is 0
+const CONTRAST = 0.7; // below 1, so that weak answers can be seen
 
-/** Show pixels as the network gets them, bright on black; black without any. */
+/** Show pixels as the network gets them, bright on black. */
 export function paintPixels(canvas, pixels) {
-  paint(canvas, SIZE, SIZE, (index) => {
-    const value = pixels ? pixels[index] : 0;
-    return [value, value, value, 255];
-  });
+  const image = new ImageData(SIZE, SIZE);
+  pixels.forEach((value, index) => image.data.set([value, value, value, 255], 4 * index));
+  paint(canvas, image);
 }
 
-/** Show a digit with each pixel in the colour of what it speaks for. */
+/** Show a digit with each pixel in the colour of what it speaks for; grey without importance. */
 export function paintImportance(canvas, pixels, importance) {
-  paint(canvas, SIZE, SIZE, (index) => {
+  const image = new ImageData(SIZE, SIZE);
+  pixels.forEach((value, index) => {
     const weight = importance ? importance[index] : 0;
     const target = weight > 0 ? FOR : AGAINST;
     const share = Math.sqrt(Math.abs(weight));
-    const brightness = (pixels ? pixels[index] : 0) / 255;
-    const mix = (channel) => NEUTRAL[channel] + share * (target[channel] - NEUTRAL[channel]);
-    return [...[0, 1, 2].map((channel) => brightness * mix(channel)), 255];
+    const mixed = NEUTRAL.map((grey, channel) => grey + share * (target[channel] - grey));
+    image.data.set([...mixed.map((each) => (each * value) / 255), 255], 4 * index);
   });
+  paint(canvas, image);
 }
 
 /**
- * Show feature maps side by side, the darker the stronger, in the colour of the text.
+ * Show feature maps side by side, in the colour of the text where a filter found its pattern.
  * @param {HTMLCanvasElement} canvas
  * @param {import("./network.js").Maps} maps
  * @param {number} columns of the arrangement
@@ -35,24 +37,23 @@ export function paintImportance(canvas, pixels, importance) {
 export function paintMaps(canvas, { values, channels, height, width }, columns) {
   const strongest = Math.max(...values, 1e-9);
   const rows = Math.ceil(channels / columns);
-  const [tileWidth, tileHeight] = [width + 1, height + 1]; // a pixel of space between maps
+  const [stepRight, stepDown] = [width + 1, height + 1]; // a pixel of space between maps
+  const image = new ImageData(columns * stepRight - 1, rows * stepDown - 1);
   const ink = getComputedStyle(canvas).color.match(/\d+/g).slice(0, 3).map(Number);
-  const [totalWidth, totalHeight] = [columns * tileWidth - 1, rows * tileHeight - 1];
-  paint(canvas, totalWidth, totalHeight, (index) => {
-    const [y, x] = [Math.floor(index / totalWidth), index % totalWidth];
-    const channel = Math.floor(y / tileHeight) * columns + Math.floor(x / tileWidth);
-    const [row, column] = [y % tileHeight, x % tileWidth];
-    if (row >= height || column >= width || channel >= channels) return [...ink, 0];
-    const value = values[(channel * height + row) * width + column];
-    return [...ink, 14 + 241 * Math.max(0, value / strongest)];
+  for (let index = 0; index < image.data.length; index += 4) image.data.set(ink, index);
+  values.forEach((value, index) => {
+    const channel = Math.floor(index / (height * width));
+    const [row, column] = [Math.floor(index / width) % height, index % width];
+    const y = Math.floor(channel / columns) * stepDown + row;
+    const x = (channel % columns) * stepRight + column;
+    const strength = Math.max(0, value / strongest) ** CONTRAST;
+    image.data[4 * (y * image.width + x) + 3] = PAPER + (255 - PAPER) * strength;
   });
+  paint(canvas, image);
 }
 
-/** Set each pixel of a canvas to what `colour` says: red, green, blue, alpha from 0 to 255. */
-function paint(canvas, width, height, colour) {
-  canvas.width = width;
-  canvas.height = height;
-  const image = new ImageData(width, height);
-  for (let index = 0; index < width * height; index += 1) image.data.set(colour(index), 4 * index);
+function paint(canvas, image) {
+  canvas.width = image.width;
+  canvas.height = image.height;
   canvas.getContext("2d").putImageData(image, 0, 0);
 }

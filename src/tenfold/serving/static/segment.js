@@ -55,7 +55,10 @@ function flood({ values, width, height }, labels, start, label) {
     const pixel = waiting.pop();
     const [row, column] = [Math.floor(pixel / width), pixel % width];
     area += 1;
-    stretch(box, { left: column, top: row, right: column + 1, bottom: row + 1 });
+    box.left = Math.min(box.left, column);
+    box.top = Math.min(box.top, row);
+    box.right = Math.max(box.right, column + 1);
+    box.bottom = Math.max(box.bottom, row + 1);
     for (let y = Math.max(row - 1, 0); y <= Math.min(row + 1, height - 1); y += 1) {
       for (let x = Math.max(column - 1, 0); x <= Math.min(column + 1, width - 1); x += 1) {
         const near = y * width + x;

@@ -2,7 +2,6 @@
 
 import { describe, percent } from "./decision.js";
 import { HEIGHT, WIDTH, drawStrokes } from "./draw.js";
-import { runLayers } from "./network.js";
 import { paintImportance, paintMaps, paintPixels } from "./paint.js";
 
 const N_STAGES = 3; // convolutions whose maps are shown
@@ -29,7 +28,7 @@ export function showHeadline(digits, selected, onSelect) {
     const [only] = digits;
     const shown = only
       ? make("span", { class: kind(only.answer) }, text(only.answer))
-      : make("span", { class: "none", "aria-hidden": "true" }, "–");
+      : make("span", { class: "none", "aria-hidden": "true" });
     headline.replaceChildren(shown);
     return;
   }
@@ -54,7 +53,7 @@ export function showBars(classes, answer) {
     const probability = answer?.probabilities[index] ?? 0;
     bar.classList.toggle("first", answer?.ranking[0] === index);
     bar.querySelector(".fill").style.width = `${100 * probability}%`;
-    bar.querySelector(".value").textContent = answer ? percent(probability) : "–";
+    bar.querySelector(".value").textContent = answer ? percent(probability) : "";
   });
 }
 
@@ -119,16 +118,15 @@ function drawCursor(context, { x, y, isDown }, colour) {
 /** Show what the network sees of a digit, and the maps of its first stages. */
 export function showInside(network, digit) {
   paintPixels(element("seen"), digit.pixels);
-  const maps = runLayers(network.members[0], digit.pixels).slice(1);
   const isStage = (_, index) => network.members[0].layers[index].kind === "convolution";
-  const shown = maps.filter(isStage).slice(0, N_STAGES);
+  const shown = digit.maps.slice(1).filter(isStage).slice(0, N_STAGES);
   const stages = element("stages");
   while (stages.children.length < shown.length) stages.append(makeStage());
   shown.forEach((each, index) => {
     const [canvas, caption] = stages.children[index].children;
     paintMaps(canvas, each, Math.min(MAP_COLUMNS, Math.ceil(each.channels / 2)));
     const name = `Stage ${index + 1}.`;
-    const text = `${each.channels} filters, ${each.height} × ${each.width}: where each found its stroke.`;
+    const text = `${each.channels} feature maps, ${each.height} × ${each.width}${index ? "." : ": where a filter found its pattern."}`;
     canvas.setAttribute("aria-label", `${name} ${text}`);
     caption.replaceChildren(make("b", {}, name), ` ${text}`);
   });
