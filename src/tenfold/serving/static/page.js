@@ -80,20 +80,24 @@ function select(index) {
 function show() {
   const { digits, selected, picture, explanation } = state;
   const digit = digits[selected];
-  const hasFocus = document.activeElement === pad.canvas && pad.canvas.matches(":focus-visible");
-  const cursor = hasFocus ? { ...pad.cursor, isDown: pad.penIsDown } : null;
-  drawPad(pad.canvas, { strokes: pad.strokes, picture, digits, selected, cursor });
+  showPad();
   element("hint").hidden = pad.strokes.length > 0 || picture !== null;
   element("undo").disabled = pad.strokes.length === 0;
   element("clear").disabled = pad.strokes.length === 0 && picture === null;
-  showHeadline(digits, selected, select);
+  showHeadline(digits, selected);
   showBars(network.classes, digit?.answer);
-  element("verdict").textContent = summarize(digits, selected, network.classes);
+  element("verdict").textContent = summarize(state, network.classes);
   element("inside").hidden = element("feedback").hidden = !digit;
   if (!digit) return;
   element("which").textContent = digits.length > 1 ? `digit ${selected + 1}` : "it";
   showInside(network, digit);
   showExplanation(digit, explanation);
+}
+
+function showPad() {
+  const hasKeyboard = pad.canvas.matches(":focus-visible");
+  const cursor = hasKeyboard ? { ...pad.cursor, isDown: pad.penIsDown } : null;
+  drawPad(pad.canvas, { ...state, strokes: pad.strokes, cursor });
 }
 
 /** Once nothing has changed for a while: say the answer, and explain it. */
@@ -104,7 +108,7 @@ async function settle() {
   }
   const { digits, selected, version } = state;
   const text = digits.map(({ answer }) => (answer.decision === "no digit" ? "?" : answer.label));
-  const summary = summarize(digits, selected, network.classes);
+  const summary = summarize(state, network.classes);
   element("status").textContent = digits.length > 1 ? `${text.join(" ")}. ${summary}` : summary;
   if (!digits.length) return;
   const digit = digits[selected];
@@ -122,19 +126,21 @@ function leavePicture() {
 
 /** Read a picture of the user. @param {Blob} file */
 async function readPicture(file) {
-  pad.clear();
   const bitmap = await createImageBitmap(file).catch(() => null);
   if (!bitmap) {
-    element("verdict").textContent = "This browser cannot open that as a picture.";
+    const message = "This browser cannot open that as a picture";
+    element("verdict").textContent = element("status").textContent = message;
     return;
   }
+  pad.clear();
   const scale = Math.min(WIDTH / bitmap.width, HEIGHT / bitmap.height);
   const [width, height] = [bitmap.width * scale, bitmap.height * scale];
   const place = [(WIDTH - width) / 2, (HEIGHT - height) / 2, width, height];
   state.picture = { bitmap, place };
   const ink = inkOfPicture(bitmap);
   const own = () => readInk(ink).map((digit) => onPad(digit, place, ink.width));
-  setDigits((await askServer(file, ink, bitmap.width, place)) ?? own());
+  const digits = (await askServer(file, ink, bitmap.width, place)) ?? own();
+  if (state.picture?.bitmap === bitmap) setDigits(digits); // unless it was left meanwhile
 }
 
 function inkOfPicture(bitmap) {
@@ -200,8 +206,12 @@ function connectControls() {
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key === "z") pad.undo();
   });
-  pad.canvas.addEventListener("focus", show);
-  pad.canvas.addEventListener("blur", show);
+  element("headline").addEventListener("click", ({ target, currentTarget }) => {
+    const index = [...currentTarget.children].indexOf(target);
+    if (target.matches("button")) select(index);
+  });
+  pad.canvas.addEventListener("focus", showPad);
+  pad.canvas.addEventListener("blur", showPad);
   addEventListener("resize", show);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
   connectDrop(element("drop"));

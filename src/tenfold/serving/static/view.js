@@ -18,8 +18,8 @@ export function make(tag, attributes = {}, ...children) {
   return found;
 }
 
-/** Show the digits in a row; with several, each is a button that selects it. */
-export function showHeadline(digits, selected, onSelect) {
+/** Show the digits in a row; with several, each is a button, to select it. */
+export function showHeadline(digits, selected) {
   const headline = element("headline");
   headline.classList.toggle("many", digits.length > 1);
   const kind = ({ decision }) => (decision === "sure" ? "sure" : "doubtful");
@@ -32,17 +32,19 @@ export function showHeadline(digits, selected, onSelect) {
     headline.replaceChildren(shown);
     return;
   }
-  const focused = [...headline.children].indexOf(document.activeElement);
-  const buttons = digits.map(({ answer }, index) => {
-    const name = `Digit ${index + 1} of ${digits.length}: ${text(answer)}`;
-    const attributes = { type: "button", class: kind(answer), "aria-label": name };
-    const button = make("button", attributes, text(answer));
+  // Buttons that are there already stay: one of them may be under the pointer or have the focus.
+  const known = [...headline.querySelectorAll("button")].slice(0, digits.length);
+  const fresh = digits.slice(known.length).map(() => make("button", { type: "button" }));
+  if (fresh.length || known.length < headline.children.length) {
+    headline.replaceChildren(...known, ...fresh);
+  }
+  digits.forEach(({ answer }, index) => {
+    const button = headline.children[index];
+    button.className = kind(answer);
+    button.textContent = text(answer);
+    button.setAttribute("aria-label", `Digit ${index + 1} of ${digits.length}: ${text(answer)}`);
     button.setAttribute("aria-pressed", String(index === selected));
-    button.addEventListener("click", () => onSelect(index));
-    return button;
   });
-  headline.replaceChildren(...buttons);
-  buttons[focused]?.focus();
 }
 
 /** Show the probabilities as bars; without an answer they are empty. */
@@ -63,8 +65,8 @@ function makeBar(name) {
 }
 
 /** One sentence about what was read. */
-export function summarize(digits, selected, classes) {
-  if (!digits.length) return "No ink yet";
+export function summarize({ digits, selected, picture }, classes) {
+  if (!digits.length) return picture ? "No ink in this picture" : "No ink yet";
   const sentence = describe(digits[selected].answer, classes);
   return digits.length === 1 ? sentence : `Digit ${selected + 1} of ${digits.length}. ${sentence}`;
 }
@@ -139,6 +141,7 @@ function makeStage() {
 /** Show which strokes decided; while that is computed, the digit alone. */
 export function showExplanation(digit, explanation) {
   paintImportance(element("decided"), digit.pixels, explanation?.importance);
+  element("decided").setAttribute("aria-busy", String(!explanation));
   const { label } = digit.answer;
   const without = explanation?.without;
   const more = without ? ` Without the most orange part it would be ${without}.` : "";
