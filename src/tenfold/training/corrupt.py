@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tenfold.config import AugmentationConfig
-from tenfold.training.strokes import bezier, draw, uniform
+from tenfold.training.strokes import CURVE_POINTS, bezier, draw, uniform
 
 EACH: Final = 0.35  # the probability of each family, for an image that is to be corrupted
 BLUR_STD = (0.3, 1.5)  # pixels
-NOISE_STD = (0.02, 0.3)  # of the range from paper to ink
+NOISE_STD = (0.02, 0.25)  # of the range from paper to ink
 MAX_PAPER = 0.6  # the level to which dark paper is lifted, at most
 MAX_OCCLUDERS = 3
 
@@ -53,14 +53,14 @@ def random_filter(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
     Z. Xu, D. Liu, J. Yang, C. Raffel and M. Niethammer, 'Robust and generalizable visual
     representation learning via random convolutions', arXiv 2007.13003. The filter's answer is made
-    positive and stretched to the full range. Every other filter adds up to 0: those find edges.
+    positive and stretched to the full range. Two of three filters add up to 0: those find edges.
     """
     n, device = len(pixels), pixels.device
     filters = torch.randn(n, 1, 3, 3, generator=generator, device=device)
-    filters[::2] -= filters[::2].mean(dim=(2, 3), keepdim=True)
+    filters[n // 3 :] -= filters[n // 3 :].mean(dim=(2, 3), keepdim=True)
     answer = F.conv2d(pixels[None], filters, padding=1, groups=n)[0].abs()
-    answer = answer / answer.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)
-    return torch.lerp(pixels, answer, uniform(0, 1, (n, 1, 1), generator))
+    answer = 1.5 * answer / answer.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)
+    return torch.lerp(pixels, answer.clamp(max=1), uniform(0, 1, (n, 1, 1), generator).sqrt())
 
 
 def blur(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -92,18 +92,19 @@ def add_noise(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def occlude(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one to three lines, curves or spots over each image: bright, dark, grey or inverted."""
+    """Draw one to three spots, curves or bands over each image: bright, dark, grey or inverted."""
     n, size = len(pixels), pixels.shape[-1]
     for index in range(MAX_OCCLUDERS):
-        start = uniform(0, size, (n, 1, 2), generator)
-        length = uniform(0, size, (n, 1, 1), generator) * uniform(0, 1, (n, 1, 1), generator)
+        middle = uniform(0, size, (n, 1, 2), generator)
         steps = torch.randn(n, 2, 2, generator=generator, device=pixels.device)
-        control = torch.cat([start, start + length * F.normalize(steps, dim=2).cumsum(dim=1)], 1)
-        radius = 0.4 + 2.5 * uniform(0, 1, n, generator) ** 2
+        steps[::2, 1] = -steps[::2, 0]  # every other one is straight
+        ends = F.normalize(steps, dim=2) * size * uniform(0, 1, (n, 1, 1), generator) ** 2
+        control = torch.cat([middle + ends[:, :1], middle, middle + ends[:, 1:]], dim=1)
+        radius = 0.4 + 3 * uniform(0, 1, n, generator) ** 2
         radius = radius.where(uniform(0, 1, n, generator) < 1 / (1 + index), -1.0)
-        mask = draw(bezier(control), radius, size)
-        grey = (uniform(-0.5, 1.5, (n, 1, 1), generator)).clamp(0, 1)
-        is_inverted = uniform(0, 1, (n, 1, 1), generator) < 0.25
+        mask = draw(bezier(control, 2 * CURVE_POINTS), radius, size)
+        grey = uniform(-0.5, 1.5, (n, 1, 1), generator).clamp(0, 1)
+        is_inverted = uniform(0, 1, (n, 1, 1), generator) < 0.4
         pixels = torch.lerp(pixels, torch.where(is_inverted, 1 - pixels, grey), mask)
     return pixels
 

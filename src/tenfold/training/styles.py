@@ -56,6 +56,7 @@ class _Hand:
     Attributes:
         top, bottom, left, right: the edges of each digit's ink in pixels, float32 [N].
         height: of each digit, float32 [N], the unit of all lengths.
+        pen_radius: half the width of its strokes, float32 [N]: ink by length of its edges.
     """
 
     def __init__(self, ink: Tensor, generator: torch.Generator) -> None:
@@ -64,6 +65,9 @@ class _Hand:
         self.top, self.bottom = _extent(is_ink.any(dim=2))
         self.left, self.right = _extent(is_ink.any(dim=1))
         self.height = self.bottom - self.top
+        across, down = ink[:, 1:, 1:] - ink[:, 1:, :-1], ink[:, 1:, 1:] - ink[:, :-1, 1:]
+        edge = (across.square() + down.square()).sqrt().sum(dim=(1, 2))
+        self.pen_radius = ink.sum(dim=(1, 2)) / edge.clamp(min=1.0)
 
     def number(self, low: float, high: float) -> Tensor:
         """Draw a number for each digit: float32 [N]."""
@@ -97,14 +101,6 @@ class _Hand:
         below = (centres - self.top[:, None]) / self.height[:, None].clamp(min=1.0)
         ink = self.ink.sum(dim=2).where((below > 0.3) & (below < 0.85), 0.0)
         return centres[ink.argmax(dim=1)]
-
-    @property
-    def pen_radius(self) -> Tensor:
-        """Half the width of the strokes, float32 [N]: their area by the length of their edges."""
-        across = self.ink[:, 1:, 1:] - self.ink[:, 1:, :-1]
-        down = self.ink[:, 1:, 1:] - self.ink[:, :-1, 1:]
-        edge = (across.square() + down.square()).sqrt().sum(dim=(1, 2))
-        return self.ink.sum(dim=(1, 2)) / edge.clamp(min=1.0)
 
     def add(self, *points: tuple[Tensor, Tensor], probability: float = 1.0) -> None:
         """Draw a curve with these control points, each x and y, with a `probability` each."""
