@@ -1,9 +1,9 @@
 """Corruption: pictures of digits as bad cameras, scanners and forms leave them, a batch at once.
 
-Five families, drawn anew for every image: a blur, noise, a grey and uneven background, strokes
-and spots over the digit, and a random filter. They are chosen to be general: no corruption of the
-benchmark MNIST-C (N. Mu and J. Gilmer, arXiv 1906.02337) is copied, so that it can still tell how
-a network takes to what it has not been trained on.
+Five families, drawn anew for every image: a random filter, a blur, spots, curves and bands over the
+digit, a grey and uneven background, and noise. Some of the benchmark MNIST-C's corruptions are of
+the same kinds (N. Mu and J. Gilmer, arXiv 1906.02337), but none is copied from it: it shall tell
+how a network takes to what it was not trained on.
 """
 
 from collections.abc import Callable
