@@ -6,6 +6,7 @@ import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -120,3 +121,27 @@ def test_a_worker_that_ended_by_itself_does_not_count_as_killed(script, monkeypa
 
     assert kill_search.run_with_kills(Search([], tmp_path), 3, 0.1, always_workers) == 3
     assert len(met) == 4
+
+
+def test_robust_changes_every_digit_and_reads_pictures_without_one(script, digits, tmp_path):
+    robust = script("robust")
+    few = digits.images[:200], digits.labels[:200]
+    for images in robust.changed_digits(*few).values():
+        assert images.shape == few[0].shape
+        assert (images != few[0]).any(axis=(1, 2)).mean() > 0.5
+    idx = tmp_path / "things-idx3-ubyte"
+    idx.write_bytes(bytes(16) + few[0].tobytes())
+    noise, blank, things = robust.no_digits([idx]).values()
+    assert len(noise) == 2000
+    assert (blank == blank[:, :1, :1]).all()
+    assert (things == few[0]).all()
+
+
+def test_robust_scores_a_recognizer(script):
+    class Always3:
+        def predict(self, images):
+            return [3] * len(images)
+
+    row = script("robust").score(Always3(), np.zeros((4, 28, 28)), np.array([3, 3, 1, 3]))
+    assert (row["correct"], row["n"]) == (3, 4)
+    assert row["interval"][0] < 0.75 < row["interval"][1]
