@@ -1,10 +1,7 @@
 """Images that are no digits, and how well a recognizer's confidence tells them from digits."""
 
-import gzip
-import hashlib
 from collections.abc import Iterator
 from math import sqrt
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -21,8 +18,6 @@ from tenfold.metrics import TINY, UPPER_QUANTILE
 SYNTHETIC = 2000  # images of each kind that is made here
 # Letters that many people write as they write a digit, or that lie as near to one.
 LOOK_ALIKES = "OoIliSsZzBbqg"
-FASHION_SHA256 = "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"  # unzipped
-FASHION_SOURCE = "t10k-images-idx3-ubyte.gz of Fashion-MNIST; Debian: dataset-fashion-mnist"
 
 
 def max_probability(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -70,16 +65,6 @@ def letters(characters: dict[str, list[list[Stroke]]]) -> Iterator[Dataset]:
     yield Dataset(np.concatenate(unlike), name="letters without look-alikes")
     for character in LOOK_ALIKES:
         yield Dataset(images[character], name=f"letter {character}")
-
-
-def fashion(path: Path) -> Dataset:
-    """Return the 10,000 test images of Fashion-MNIST, from its IDX file."""
-    content = gzip.decompress(path.read_bytes())
-    found = hashlib.sha256(content).hexdigest()
-    if found != FASHION_SHA256:
-        raise SystemExit(f"{path} has sha256 {found}, expected {FASHION_SHA256}: {FASHION_SOURCE}")
-    pixels = np.frombuffer(content, np.uint8, offset=16)
-    return Dataset(pixels.reshape(-1, 28, 28), name="Fashion-MNIST")
 
 
 def synthetic(rng: Generator) -> Iterator[Dataset]:

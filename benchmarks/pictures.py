@@ -1,20 +1,13 @@
 """Digits that are not MNIST's, read as pictures, and the normalisation that makes them like it."""
 
-import gzip
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from sources import SOURCES
 
-USPS_SHA256 = "6bde17b4f1cd68e0630cd2751d6495b5795d9165ab2dc4a0be8b7002b732f4cc"
-USPS_SOURCE = (
-    "zip.test of hastie.su.domains/ElemStatLearn, the site of The Elements of Statistical "
-    "Learning, or data/zipcode/zip.test.gz of "
-    "github.com/dgkim5360/the-elements-of-statistical-learning-notebooks"
-)
 SIDE, INK_SIDE = 28, 20  # pixels of an image of MNIST, and of the box that holds its ink
 
 
@@ -49,14 +42,9 @@ def normalize_all(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 def read_usps(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return the 2,007 pictures of the USPS test set, uint8 [N, 16, 16], and their labels.
 
-    The file, plain or .gz, has a line for each: the label and 256 values from -1 to 1.
+    The file has a line for each: the label and 256 values from -1 to 1.
     """
-    content = path.read_bytes()
-    content = gzip.decompress(content) if path.suffix == ".gz" else content
-    found = hashlib.sha256(content).hexdigest()
-    if found != USPS_SHA256:
-        raise SystemExit(f"{path} has sha256 {found}, expected {USPS_SHA256}: {USPS_SOURCE}")
-    table = np.array(content.split(), np.float64).reshape(-1, 257)
+    table = np.array(SOURCES["usps"].read(path).split(), np.float64).reshape(-1, 257)
     pictures = ((table[:, 1:] + 1) / 2 * 255).round().astype(np.uint8)
     return pictures.reshape(-1, 16, 16), table[:, 0].astype(np.int64)
 

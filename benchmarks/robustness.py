@@ -1,6 +1,7 @@
 """Claim: how a recognizer holds on images unlike those that it was trained on.
 
-    python benchmarks/robustness.py MODEL [MODEL ...] --usps zip.test --chars74k char74k.json
+    python benchmarks/robustness.py MODEL [MODEL ...] --usps zip.test --chars74k char74k.json \
+        --notmnist t10k-images-idx3-ubyte.gz
 
 It has three parts: the 10,000 test digits of MNIST under fifteen corruptions (MNIST-C); digits of
 other origin, read as pictures; and images that are no digits, which the confidence should tell.
@@ -27,6 +28,7 @@ import strokes
 from corruptions import CORRUPTIONS, corrupt
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from sources import SOURCES
 
 from tenfold.data import DIGITS, Dataset, mnist
 from tenfold.metrics import Score, score
@@ -35,8 +37,8 @@ from tenfold.recognizer import Recognizer
 REJECTED = 0.05  # share of MNIST's digits that the threshold of the last column rejects
 IMAGE_LIBRARIES = ("scipy", "scikit-image", "scikit-learn", "pillow")
 SHOWN = 16  # images of each set in the figure
-FASHION = Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")
 
+Files = dict[str, Path | None]  # those that `SOURCES` names, None for one that is not there
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
@@ -52,26 +54,28 @@ def corrupted(test_set: Dataset, seed: int) -> Iterator[Dataset]:
         yield Dataset(corrupt(name, test_set.images, seed), test_set.labels, DIGITS, name)
 
 
-def other_digits(usps: Path | None, chars74k: Path | None) -> Iterator[Dataset]:
+def other_digits(files: Files) -> Iterator[Dataset]:
     """Yield digits that others collected, read as pictures."""
     images, labels = pictures.sklearn_digits()
     yield Dataset(pictures.normalize_all(images), labels, DIGITS, "scikit-learn's, 8 × 8")
-    if usps:
-        images, labels = pictures.read_usps(usps)
+    if path := files["usps"]:
+        images, labels = pictures.read_usps(path)
         yield Dataset(pictures.normalize_all(images), labels, DIGITS, "USPS test, 16 × 16")
-    if chars74k:
-        writers = strokes.read_chars74k(chars74k)
+    if path := files["chars74k"]:
+        writers = strokes.read_chars74k(path)
         images = pictures.normalize_all(strokes.draw(each) for d in DIGITS for each in writers[d])
         labels = np.repeat(np.arange(10), [len(writers[digit]) for digit in DIGITS])
         yield Dataset(images, labels, DIGITS, "Chars74K, pen strokes")
 
 
-def no_digits(chars74k: Path | None, fashion: Path | None, seed: int) -> Iterator[Dataset]:
+def no_digits(files: Files, seed: int) -> Iterator[Dataset]:
     """Yield images that are no digits."""
-    if chars74k:
-        yield from outliers.letters(strokes.read_chars74k(chars74k))
-    if fashion:
-        yield outliers.fashion(fashion)
+    if path := files["chars74k"]:
+        yield from outliers.letters(strokes.read_chars74k(path))
+    if path := files["notmnist"]:
+        yield Dataset(SOURCES["notmnist"].read_images(path), name="notMNIST, printed A to J")
+    if path := files["fashion"]:
+        yield Dataset(SOURCES["fashion"].read_images(path), name="Fashion-MNIST")
     yield from outliers.synthetic(np.random.default_rng(seed))
 
 
@@ -178,23 +182,17 @@ def name_models(paths: Sequence[Path]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Images unlike the training data.")
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="run or recognizer")
-    parser.add_argument("--usps", type=Path, metavar="FILE", help=pictures.USPS_SOURCE)
-    parser.add_argument("--chars74k", type=Path, metavar="FILE", help=strokes.CHARS74K_SOURCE)
-    parser.add_argument("--fashion", type=Path, metavar="FILE", help=outliers.FASHION_SOURCE)
+    for name, source in SOURCES.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=source.where)
     parser.add_argument("--seed", type=int, default=0, help="of what is random (default 0)")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/robustness"), help="default: %(default)s"
     )
     options = parser.parse_args()
-    if options.fashion is None and FASHION.exists():
-        options.fashion = FASHION
-    for name, source in (
-        ("usps", pictures.USPS_SOURCE),
-        ("chars74k", strokes.CHARS74K_SOURCE),
-        ("fashion", outliers.FASHION_SOURCE),
-    ):
-        if getattr(options, name) is None:
-            print(f"--{name} is not given, its rows are left out: {source}")
+    files = {name: getattr(options, name) or source.found() for name, source in SOURCES.items()}
+    for name, path in files.items():
+        if path is None:
+            print(f"--{name} is not given, its rows are left out: {SOURCES[name].where}")
 
     here = machine.describe()
     here["versions"] |= {name: metadata.version(name) for name in IMAGE_LIBRARIES}
@@ -207,9 +205,9 @@ def main() -> None:
     corruptions = measurement.measure(corrupted(test_set, options.seed))
     means = print_mean(corruptions, names)
     print_head("other digits", names, "accuracy (95% interval)   confidence")
-    digits = measurement.measure(other_digits(options.usps, options.chars74k))
+    digits = measurement.measure(other_digits(files))
     print_head("no digits", names, "AUROC (95% interval)  entropy  kept")
-    others = measurement.measure(no_digits(options.chars74k, options.fashion, options.seed))
+    others = measurement.measure(no_digits(files, options.seed))
 
     options.out.mkdir(parents=True, exist_ok=True)
     record = {"machine": here, "models": [str(path) for path in options.models]}

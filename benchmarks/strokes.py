@@ -1,6 +1,5 @@
 """Pictures of pen strokes: characters that people wrote on a tablet, and scribbles."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,15 +9,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.interpolate import CubicSpline
+from sources import SOURCES
 
 LONGER_SIDE = 100  # pixels of a picture, without the margin
 PEN = 12  # pixels, which are 2.4 of the 20 that a digit of MNIST has
-
-CHARS74K_SHA256 = "2603e6fa7845c845899919bae44c09886a63a977ff9b21c72ef9c9613c31224d"
-CHARS74K_SOURCE = (
-    "char74k.json of github.com/aparrish/chars74k-json-dump, the handwritten part of Chars74K "
-    "(T. de Campos, B. Babu and M. Varma, VISAPP 2009): 55 people, 62 characters each"
-)
 
 Stroke = NDArray[np.floating]  # [P, 2], x and y of the points that the pen went through
 
@@ -40,16 +34,14 @@ def draw(strokes: Sequence[Stroke]) -> NDArray[np.uint8]:
 
 
 def read_chars74k(path: Path) -> dict[str, list[list[Stroke]]]:
-    """Return the strokes of every writer by character: 0 to 9, A to Z, a to z."""
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != CHARS74K_SHA256:
-        raise SystemExit(
-            f"{path} has sha256 {found}, expected {CHARS74K_SHA256}: {CHARS74K_SOURCE}"
-        )
+    """Return the strokes of 55 writers by character: 0 to 9, A to Z, a to z.
+
+    T. de Campos, B. Babu and M. Varma, "Character recognition in natural images", VISAPP 2009.
+    """
+    characters = json.loads(SOURCES["chars74k"].read(path))
     return {
         character: [[np.array(stroke, float) for stroke in strokes] for strokes in writers]
-        for character, writers in sorted(json.loads(content).items())
+        for character, writers in sorted(characters.items())
     }
 
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,8 @@ def test_a_file_with_other_content_is_refused(script, monkeypatch, tmp_path):
     path.write_bytes(gzip.compress(line.encode()))
     with pytest.raises(SystemExit, match=r"zip\.test\.gz has sha256 \w+, expected 6bde"):
         pictures.read_usps(path)
-    monkeypatch.setattr(pictures, "USPS_SHA256", hashlib.sha256(line.encode()).hexdigest())
+    of_line = replace(pictures.SOURCES["usps"], sha256=hashlib.sha256(line.encode()).hexdigest())
+    monkeypatch.setitem(pictures.SOURCES, "usps", of_line)
     images, labels = pictures.read_usps(path)
     assert labels.tolist() == [7]
     assert images.shape == (1, 16, 16)
@@ -232,7 +234,8 @@ def test_the_whole_of_robustness(script, monkeypatch, tmp_path, digits, capsys):
 
     monkeypatch.setattr(robustness, "mnist", lambda: (None, some))
     monkeypatch.setattr(robustness, "load", lambda _path: predict)
-    monkeypatch.setattr(robustness, "FASHION", tmp_path / "absent.gz")
+    absent = {name: replace(source, path=None) for name, source in robustness.SOURCES.items()}
+    monkeypatch.setattr(robustness, "SOURCES", absent)
     monkeypatch.setattr(outliers, "SYNTHETIC", 20)
     monkeypatch.setattr(sys, "argv", ["robustness.py", "a", "b", "--out", str(tmp_path / "out")])
     robustness.main()
