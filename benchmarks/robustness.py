@@ -32,19 +32,14 @@ from sources import SOURCES
 
 from tenfold.data import DIGITS, Dataset, mnist
 from tenfold.metrics import Score, score
-from tenfold.recognizer import Recognizer
+from tenfold.models import load
 
 REJECTED = 0.05  # share of MNIST's digits that the threshold of the last column rejects
 IMAGE_LIBRARIES = ("scipy", "scikit-image", "scikit-learn", "pillow")
 SHOWN = 16  # images of each set in the figure
 
 Files = dict[str, Path | None]  # those that `SOURCES` names, None for one that is not there
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-
-
-def load(path: Path) -> Predict:
-    """Return the function that predicts: uint8 [N, 28, 28] to float32 [N, 10]."""
-    return Recognizer.load(path).predict_proba
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # [N, 28, 28] to [N, 10]
 
 
 def corrupted(test_set: Dataset, seed: int) -> Iterator[Dataset]:
@@ -57,10 +52,10 @@ def corrupted(test_set: Dataset, seed: int) -> Iterator[Dataset]:
 def other_digits(files: Files) -> Iterator[Dataset]:
     """Yield digits that others collected, read as pictures."""
     images, labels = pictures.sklearn_digits()
-    yield Dataset(pictures.normalize_all(images), labels, DIGITS, "scikit-learn's, 8 × 8")
+    yield Dataset(pictures.normalize_all(images), labels, DIGITS, "scikit-learn's, 8 by 8")
     if path := files["usps"]:
         images, labels = pictures.read_usps(path)
-        yield Dataset(pictures.normalize_all(images), labels, DIGITS, "USPS test, 16 × 16")
+        yield Dataset(pictures.normalize_all(images), labels, DIGITS, "USPS test, 16 by 16")
     if path := files["chars74k"]:
         writers = strokes.read_chars74k(path)
         images = pictures.normalize_all(strokes.draw(each) for d in DIGITS for each in writers[d])
@@ -181,7 +176,9 @@ def name_models(paths: Sequence[Path]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Images unlike the training data.")
-    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="run or recognizer")
+    parser.add_argument(
+        "models", type=Path, nargs="+", metavar="MODEL", help="run, recognizer or .onnx"
+    )
     for name, source in SOURCES.items():
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=source.where)
     parser.add_argument("--seed", type=int, default=0, help="of what is random (default 0)")
@@ -199,7 +196,9 @@ def main() -> None:
     machine.print_machine(here)
     names = name_models(options.models)
     _, test_set = mnist()
-    models = dict(zip(names, map(load, options.models), strict=True))
+    models = {
+        name: load(path).predict_proba for name, path in zip(names, options.models, strict=True)
+    }
     measurement = Measurement(models, test_set.images)
     print_head("MNIST's test digits, corrupted", names, "accuracy (95% interval)   confidence")
     corruptions = measurement.measure(corrupted(test_set, options.seed))

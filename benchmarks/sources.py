@@ -38,7 +38,7 @@ class Source:
 
     def read_images(self, path: Path) -> NDArray[np.uint8]:
         """Return the images of an IDX file: uint8 [N, 28, 28]."""
-        return np.frombuffer(self.read(path), np.uint8, offset=16).reshape(-1, 28, 28)
+        return np.frombuffer(self.read(path), np.uint8, offset=16).reshape(-1, 28, 28).copy()
 
 
 SOURCES = {

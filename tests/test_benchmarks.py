@@ -8,6 +8,7 @@ import random
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -233,7 +234,7 @@ def test_the_whole_of_robustness(script, monkeypatch, tmp_path, digits, capsys):
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     monkeypatch.setattr(robustness, "mnist", lambda: (None, some))
-    monkeypatch.setattr(robustness, "load", lambda _path: predict)
+    monkeypatch.setattr(robustness, "load", lambda _path: SimpleNamespace(predict_proba=predict))
     absent = {name: replace(source, path=None) for name, source in robustness.SOURCES.items()}
     monkeypatch.setattr(robustness, "SOURCES", absent)
     monkeypatch.setattr(outliers, "SYNTHETIC", 20)
