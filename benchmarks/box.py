@@ -3,10 +3,11 @@
     python benchmarks/box.py --out OUT
 
 A finished run in OUT is exported again, and one that was stopped is resumed. The file and its card
-are written to src/tenfold/box; tests/test_box.py compares the three. Recipe robust is trained on
-MNIST's 60,000 alone, less 3,000 that are held out. Temperature and decision rule are fitted on those
-3,000 as they are and as other hands, other pens and bad pictures would have left them, since that
-is what the model in the box is for. MNIST's own 10,000 are read once, at the end.
+(from box_card.md) are written to src/tenfold/box; tests/test_box.py compares the three. Recipe
+robust is trained on MNIST's 60,000 alone, less 3,000 that are held out. Temperature and decision
+rule are fitted on those 3,000 as they are and as other hands, other pens and bad pictures would
+have left them, since that is what the model in the box is for. MNIST's own 10,000 are read once, at
+the end.
 """
 
 import argparse
@@ -20,30 +21,7 @@ import ours
 from robust import changed_digits
 
 BOX = Path(__file__).parent.parent / "src" / "tenfold" / "box"
-CARD = """# The model in the box
-
-`digits.onnx` reads handwritten digits: from uint8 [N, 28, 28] in MNIST's form, bright ink on black, to the
-probabilities of ten classes. `tenfold predict` and `tenfold.load()` use it where no other model is named.
-
-| | |
-|---|---|
-| made by | `{command}`, on {cpu}, with torch {torch} |
-| recipe | `{recipe}`: `tenfold recipes --show {recipe}` |
-| network | {network} of width {width}, {parameters:,} weights as float16; {size:,.0f} kB with the graph |
-| trained on | MNIST's 60,000 training images, less {held_out:,} held out, changed at random by our own code: \
-other slants, pens and writing styles, bad pictures; and drawn pictures of no digit, to be unsure about |
-| MNIST's own 10,000 test images | {accuracy:.4f} ({correct:,} right; 95% interval {low:.4f} to {high:.4f}) |
-| sure | from a probability of {sure_threshold:.3f}: {coverage:.1%} of the {n:,} images that the rule was \
-fitted on (the {held_out:,} held out, four times: as they are, and changed in three ways), of which \
-{sure_accuracy:.2%} are right |
-| no digit | where the two largest probabilities sum to less than {digit_threshold:.3f} |
-| made for | single handwritten digits and lines of them, by pen, pencil or mouse, on paper or a screen |
-| not made for | printed digits, signs with digits in photos of streets, other alphabets; letters that look like \
-digits (O, l, S) are read as digits |
-| licence | that of tenfold, MIT; MNIST is by Y. LeCun, C. Cortes and C. J. C. Burges |
-
-On other digits, damaged ones and pictures of no digit: docs/results.md.
-"""
+CARD = Path(__file__).with_name("box_card.md").read_text("utf-8")
 
 
 def main() -> None:
