@@ -51,7 +51,7 @@ def _find_rows(mask: Mask) -> Mask:
     covered[best, columns] = True
     near = running_max(covered.astype(np.float32), thickness + 1) > 0
     coverage = near.mean(axis=1)
-    margin = width // 20 + 1
+    margin = max(2, width // 100)
     ends = near[:, :margin].any(axis=1).astype(int) + near[:, -margin:].any(axis=1)
     if not ((coverage >= _LINE_COVERAGE) & (ends == 2)).any():
         return found
