@@ -128,7 +128,7 @@ def _frames(parts: Components) -> Mask:
     for index in range(len(parts)):
         inside = (left > left[index]) & (top > top[index])
         inside &= (right < right[index]) & (bottom < bottom[index])
-        if (inside & (parts.heights > 0.3 * parts.heights[index])).any():
+        if (inside & (parts.heights > 0.15 * parts.heights[index])).any():
             box = (slice(top[index], bottom[index]), slice(left[index], right[index]))
             found[index] = _lies_along_sides(parts.labels[box] == index + 1)
     return found
