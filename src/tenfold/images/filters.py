@@ -7,12 +7,14 @@ from PIL import Image
 Grey = NDArray[np.float32]
 
 
-def resize(grey: Grey, height: int, width: int) -> Grey:
-    """Scale to [height, width]: by averaging where it shrinks, smoothly where it grows."""
+def resize(
+    grey: Grey, height: int, width: int, growing: Image.Resampling = Image.Resampling.LANCZOS
+) -> Grey:
+    """Scale to [height, width]: by averaging where it shrinks, by `growing` where it grows."""
     if grey.shape == (height, width):
         return grey
     shrinks = height <= grey.shape[0] and width <= grey.shape[1]
-    method = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
+    method = Image.Resampling.BOX if shrinks else growing
     picture = Image.fromarray(np.ascontiguousarray(grey)).resize((width, height), method)
     return np.asarray(picture, np.float32)
 

@@ -17,8 +17,9 @@ _TOO_WIDE = 1.3  # of one digit
 _MAX_PIECES = 4  # of several glyphs in one digit
 _MAX_CUTS = 6  # in one glyph
 _CUT_SLOPES = (-0.3, 0.0, 0.3)
-_AS_FOUND = 0.6  # log-probability that a digit gains which is a whole glyph: change needs a reason
-_ALONE = 1.2  # the same, where the picture holds no other glyph: most pictures show one digit
+_CUT = 0.6  # log-probability that a digit loses for being cut out of a glyph: that needs a reason
+_CUT_ALONE = 1.0  # the same, where the picture holds no other glyph: most pictures show one digit
+_JOINED = 0.1  # log-probability that a digit loses for being put together
 _PER_WIDTH = 3.0  # log-probability that a digit loses for being too wide, per its height
 
 
@@ -41,12 +42,12 @@ def regroup(lines: list[list[Glyph]], ink: InkMap, classify: Classify) -> list[l
     The score is the mean log-probability of the most probable classes, weighted by width, so that
     readings with different numbers of digits compare.
     """
-    as_found = _ALONE if sum(map(len, lines)) == 1 else _AS_FOUND
-    return [_regroup_line(line, ink, classify, as_found) for line in lines]
+    cost_of_cut = _CUT_ALONE if sum(map(len, lines)) == 1 else _CUT
+    return [_regroup_line(line, ink, classify, cost_of_cut) for line in lines]
 
 
 def _regroup_line(
-    line: list[Glyph], ink: InkMap, classify: Classify, as_found: float
+    line: list[Glyph], ink: InkMap, classify: Classify, cost_of_cut: float
 ) -> list[Glyph]:
     height = float(np.median([glyph.height for glyph in line]))
     pieces = [
@@ -65,17 +66,18 @@ def _regroup_line(
     scores = np.log(np.maximum(probabilities, 1e-6)).tolist()
     for index, (digit, (start, end)) in enumerate(zip(digits, runs, strict=True)):
         scores[index] -= _PER_WIDTH * max(0.0, digit.width / height - _TOO_WIDE)
-        if _is_whole(pieces, start, end):
-            scores[index] += as_found
+        if not _is_whole(pieces, start, end):
+            scores[index] -= cost_of_cut
+        elif len({piece.source for piece in pieces[start:end]}) > 1:
+            scores[index] -= _JOINED
     return _best_path(pieces, runs, digits, scores)
 
 
 def _is_whole(pieces: list[_Piece], start: int, end: int) -> bool:
-    """Say whether pieces are all those of one glyph."""
-    source = pieces[start].source
-    return [piece.source == source for piece in pieces] == [
-        start <= index < end for index in range(len(pieces))
-    ]
+    """Say whether a run of pieces holds all of each glyph that it holds any of."""
+    before = start > 0 and pieces[start - 1].source == pieces[start].source
+    after = end < len(pieces) and pieces[end].source == pieces[end - 1].source
+    return not before and not after
 
 
 def _best_path(
