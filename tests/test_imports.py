@@ -1,4 +1,4 @@
-"""Imports run one way, as README's tree says, and `tenfold --help` stays light."""
+"""Imports run one way, as docs/architecture.md says, and `tenfold --help` stays light."""
 
 import ast
 import subprocess
