@@ -9,9 +9,9 @@ PAPER = (236, 233, 224)
 INK = (40, 42, 60)
 
 
-def enlarge(digit, side=112, method=Image.Resampling.BICUBIC):
+def enlarge(digit, side=112):
     """MNIST's 28 × 28 pixels as smooth strokes, float [side, side] from 0 to 1."""
-    picture = Image.fromarray(digit).resize((side, side), method)
+    picture = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(picture) / 255
 
 

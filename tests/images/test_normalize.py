@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from PIL import Image
 
 from tenfold.images import decode, normalize, segment, stroke_width, to_mnist
 
@@ -86,17 +85,17 @@ def test_hairlines_become_as_wide_as_a_pen():
     assert stroke_width(as_ink(normalize(ring.astype(np.float32)))) < 1.3  # without help
 
 
-@pytest.mark.parametrize("method", [Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
-def test_mnists_digits_come_back_from_a_page(mnist, method):
-    """Of 500 test digits, four times as large, on a page: mean difference below 6 grey values.
+def test_mnists_digits_come_back_from_a_page(mnist):
+    """Of 1,000 test digits, four times as large on a page, the mean difference is below 6 greys.
 
-    The box of a digit is found to a quarter of MNIST's pixel, and its place is cut down to whole
-    pixels, so that one digit in six comes to lie a pixel further.
+    Half of them are below 4.6, and five in six have their centre of mass where it was. The box of
+    a digit is found to a quarter of MNIST's pixel and its place is cut down to whole pixels, so
+    the sixth comes to lie one pixel further, which alone is a difference of 10 to 20.
     """
     rng = np.random.default_rng(0)
     differences, offsets = [], []
-    for image in mnist[1].images[:500]:
-        strokes = enlarge(image, method=method)
+    for image in mnist[1].images[:1000]:
+        strokes = enlarge(image)
         page = place(strokes, 200, 220, rng.integers(1, 87), rng.integers(1, 107))
         found = segment(decode(np.rint(255 - 255 * page).clip(0, 255).astype(np.uint8)))
         assert len(found.digits) == 1

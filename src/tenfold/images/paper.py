@@ -82,7 +82,7 @@ def find_sheet(grey: Grey) -> NDArray[np.bool_] | None:
     if not is_sheet or bright[sheet].mean() < _RECTANGULAR:
         return None
     inner = -running_max(-sheet.astype(np.float32), 5)
-    return resize(inner, *grey.shape, growing=Image.Resampling.BILINEAR) > 0.5
+    return _enlarge(inner, grey) > 0.5
 
 
 def _fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -104,9 +104,7 @@ def paper_level(grey: Grey) -> Grey:
         return np.full_like(grey, np.median(border(grey)))
     thumbnail = _thumbnail(grey, _PAPER_THUMBNAIL)
     paper = closing(thumbnail, int(_WINDOW * max(thumbnail.shape)))
-    return np.maximum(
-        resize(paper, *grey.shape, growing=Image.Resampling.BILINEAR), np.float32(1 / 255)
-    )
+    return np.maximum(_enlarge(paper, grey), np.float32(1 / 255))
 
 
 def _thumbnail(grey: Grey, side: int) -> Grey:
@@ -114,3 +112,9 @@ def _thumbnail(grey: Grey, side: int) -> Grey:
     scale = min(1.0, side / max(grey.shape))
     height, width = (max(1, round(scale * length)) for length in grey.shape)
     return resize(grey, height, width)
+
+
+def _enlarge(thumbnail: Grey, grey: Grey) -> Grey:
+    """Scale up to the size of `grey`, without ripples at edges."""
+    height, width = grey.shape
+    return resize(thumbnail, height, width, Image.Resampling.BILINEAR)

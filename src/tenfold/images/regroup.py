@@ -14,6 +14,8 @@ Classify = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _WIDE = 1.1  # width / height of a glyph that may be two digits
 _TOO_WIDE = 1.3  # of one digit
+_TALL = 0.6  # of the tallest glyph in the line; a lower one is no row of digits
+_FEW_PIXELS = 8  # in height; too few to cut
 _MAX_PIECES = 4  # of several glyphs in one digit
 _MAX_CUTS = 6  # in one glyph
 _CUT_SLOPES = (-0.3, 0.0, 0.3)
@@ -49,15 +51,17 @@ def regroup(lines: list[list[Glyph]], ink: InkMap, classify: Classify) -> list[l
 def _regroup_line(
     line: list[Glyph], ink: InkMap, classify: Classify, cost_of_cut: float
 ) -> list[Glyph]:
-    height = float(np.median([glyph.height for glyph in line]))
+    height, tallest = float(np.median([glyph.height for glyph in line])), max_height(line)
     pieces = [
-        _Piece(part, number) for number, glyph in enumerate(line) for part in _cut(glyph, height)
+        _Piece(part, number)
+        for number, glyph in enumerate(line)
+        for part in (_cut(glyph) if glyph.height >= _TALL * tallest else [glyph])
     ]
     runs = [
         (start, end)
         for start in range(len(pieces))
         for end in range(start + 1, len(pieces) + 1)
-        if _may_be_digit(pieces[start:end], height)
+        if _may_be_digit(pieces, start, end, height)
     ]
     if len(runs) == len(line) == len(pieces):
         return line
@@ -101,10 +105,12 @@ def _best_path(
     return best[-1][1]
 
 
-def _may_be_digit(run: list[_Piece], height: float) -> bool:
-    """Say whether pieces may be one digit: whole glyphs, or neighbours close to each other."""
+def _may_be_digit(pieces: list[_Piece], start: int, end: int, height: float) -> bool:
+    """Say whether a run may be one digit: a glyph, a tall part of one, or close neighbours."""
+    run = pieces[start:end]
     if len({piece.source for piece in run}) == 1:
-        return True
+        is_tall = max(piece.glyph.height for piece in run) >= 0.5 * height
+        return is_tall or _is_whole(pieces, start, end)
     if len(run) > _MAX_PIECES:
         return False
     left, right = run[0].glyph.box[0], run[-1].glyph.box[2]
@@ -112,9 +118,9 @@ def _may_be_digit(run: list[_Piece], height: float) -> bool:
     return right - left <= _TOO_WIDE * height and max(gaps) <= 0.15 * height
 
 
-def _cut(glyph: Glyph, height: float) -> list[Glyph]:
+def _cut(glyph: Glyph) -> list[Glyph]:
     """Cut a wide glyph where little ink is crossed, into pieces from left to right."""
-    if glyph.width < _WIDE * max(height, glyph.height) or max_height([glyph]) < 8:
+    if glyph.width < _WIDE * glyph.height or glyph.height < _FEW_PIXELS:
         return [glyph]
     rows = np.arange(glyph.height)[:, None] - glyph.height / 2
     columns = np.arange(glyph.width)[None, :]
