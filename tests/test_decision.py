@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tenfold.decision import Decision, DecisionRule, digit_score
+from tenfold.decision import Decision, DecisionCounts, DecisionRule, digit_score
 from tenfold.errors import DataError
 
 
@@ -72,6 +72,16 @@ def test_it_is_kept_as_json(rule):
 def test_a_coverage_that_cannot_be_had_is_refused(rule, coverage):
     with pytest.raises(DataError, match=r"expected more than 0 and at most 0\.99995"):
         rule.prediction_sets(np.full((1, 10), 0.1, np.float32), coverage)
+
+
+def test_decisions_are_counted():
+    rows = np.zeros((4, 10), np.float32)
+    rows[:2, 3], rows[2, [4, 9]], rows[3] = 1, 0.5, 0.1
+    found = DecisionCounts.count(DecisionRule(), rows, np.array([3, 8, 4, 0]))
+    assert found == DecisionCounts((2, 1), (1, 1), 1)
+    assert str(found) == (
+        "sure of 2 of 4 (50.0%), 50.00% of them right; not sure of 1; no digit: 1"
+    )
 
 
 def test_one_image_is_enough_to_fit():

@@ -1,4 +1,4 @@
-"""Imports run one way, as README's tree says, and `tenfold --help` stays light."""
+"""Imports run one way, as docs/architecture.md says, and `tenfold --help` stays light."""
 
 import ast
 import subprocess
@@ -102,7 +102,7 @@ def test_no_two_classes_have_one_name():
 
 def test_the_tree_stays_small():
     lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
-    assert len(lengths) <= 95
+    assert len(lengths) <= 120
     assert {path.name: n for path, n in lengths.items() if n > 400} == {}
 
 

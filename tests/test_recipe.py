@@ -283,6 +283,14 @@ def test_member_overrides_that_cannot_work_are_refused(overrides, message):
             "distillation.teacher=standard augmentation.mixup=0.1",
             "augmentation.mixup blends two images, and a teacher sees each alone; expected 0",
         ),
+        (
+            "training.outlier_fraction=0.1 augmentation.mixup=0.1",
+            "training.outlier_fraction and augmentation.mixup are both set; expected one of them",
+        ),
+        (
+            "training.outlier_fraction=0.1 distillation.teacher=standard",
+            "training.outlier_fraction is set, and so is a teacher; expected one of them",
+        ),
         ("ensemble.members=1001", "ensemble.members is 1001, expected"),
     ],
 )

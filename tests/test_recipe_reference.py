@@ -39,7 +39,7 @@ def test_every_field_has_a_docstring(reference):
         '| `hidden` | list of ints or none | `"none"` | at most 16, each 1 to 1,000,000 | Units',
         '| `name` | str | `"adamw"` | `adamw`, `muon`, `rmsprop`, `sgd` |',
         "| `standardize` | bool | `true` |  | Subtract",
-        "`[20, 24]`: best, standard, tiny; `[20]`: quick |",
+        "`[20, 24]`: best, robust, standard, tiny; `[20]`: quick |",
         "with the fields that differ. | best |",
         "| `momentum` | float | `0.0` | at least 0, below 1 |",
     ],

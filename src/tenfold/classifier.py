@@ -9,7 +9,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final, Protocol, TypeGuard
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,9 @@ class Classifier(ABC):
         """
         if isinstance(images, Dataset) and images.labels is not None:
             images.check_classes(self.classes)
-        predicted: NDArray[np.int64] = self.predict_proba(images).argmax(axis=1)
+        predictor = self.predictor()
+        probabilities = predictor.predict_proba(self._stored(images, predictor))
+        predicted: NDArray[np.int64] = probabilities.argmax(axis=1)
         return predicted
 
     def predict_proba(self, images: Images | Source) -> NDArray[np.float32]:
@@ -90,21 +92,18 @@ class Classifier(ABC):
         The argument and errors are those of `predict`. For many calls, prepare a `predictor` once.
         """
         predictor = self.predictor()
-        if self._is_stored(images):
-            return predictor.predict_proba(images)
-        assert not isinstance(images, Dataset)
-        self.check_reads_pictures()
-        found = segment(decode(images), predictor.predict_proba)
-        return predictor.predict_proba(found.images)
+        return predictor.predict_proba(self._stored(images, predictor))
 
-    def _is_stored(self, images: Images | Source) -> TypeGuard[Images]:
-        """Whether these are images as a dataset stores them, not a picture with digits in it."""
-        if not isinstance(images, np.ndarray):
-            return isinstance(images, Dataset)
-        if images.ndim == 2:
-            return images.shape == (self.image_size,) * 2
-        is_colour = images.shape[-1] in {3, 4} and images.shape[-1] != self.image_size
-        return not is_colour
+    def _stored(self, images: Images | Source, predictor: PreparedClassifier) -> Images:
+        """Return images as a dataset stores them; of a picture, those of the digits in it."""
+        if isinstance(images, Dataset):
+            return images
+        if isinstance(images, np.ndarray):
+            is_colour = images.shape[-1:] in {(3,), (4,)} and images.shape[-1] != self.image_size
+            if images.shape == (self.image_size,) * 2 or (images.ndim == 3 and not is_colour):
+                return images
+        self.check_reads_pictures()
+        return segment(decode(images), predictor.predict_proba).images
 
     def check_reads_pictures(self) -> None:
         """Make sure that it was trained on what a picture's digits are turned into.

@@ -125,7 +125,8 @@ class PreprocessingConfig(ConfigSection):
 class AugmentationConfig(ConfigSection):
     """The largest random change of a training image; each is drawn uniformly, 0 is none.
 
-    Pixels are those of the image once `preprocessing.zoom` has enlarged it. Nothing flips.
+    Pixels are those of the image once `preprocessing.zoom` has enlarged it. `writing_styles` and
+    `corruption` are probabilities. Nothing flips.
     """
 
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -144,6 +145,12 @@ class AugmentationConfig(ConfigSection):
     mixup: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """The largest weight of another image of the batch, and of its label, in a weighted mean with
     each image."""
+    writing_styles: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The probability that a digit is written in another style: a crossed 7, a 1 with a flag and
+    a base, a closed 4, a 3 with a flat top, a 6 in two bows, a slashed 0."""
+    corruption: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The probability that an image becomes a bad picture: by a blur, noise, a grey background,
+    strokes and spots over the digit, or a random filter."""
     strength_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     """By how much all changes above have shrunk at the last step, linearly from the first; 1
     leaves none."""
@@ -219,6 +226,9 @@ class TrainingConfig(ConfigSection):
     """Images per step; as many as there are, where there are fewer."""
     label_smoothing: Fraction = 0.0
     """The part of each training target that is spread evenly over all classes."""
+    outlier_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """The fraction of each batch that is replaced by pictures of no digit, drawn by tenfold, whose
+    target is the same probability for every class (outlier exposure, Hendrycks et al., 2018)."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Validate and keep an exponential moving average of the weights; none keeps the weights."""
     progressive_sizes: tuple[ImageSize, ...] = ()

@@ -139,6 +139,44 @@ class DecisionRule:
         return cls(**{**values, "nonconformity": tuple(scores)})
 
 
+@dataclass(frozen=True)
+class DecisionCounts:
+    """How often each decision is made on labelled images, and how often it is right.
+
+    Attributes:
+        sure: images answered as sure, and how many of these answers are right.
+        not_sure: likewise.
+        no_digit: images taken for no digit.
+    """
+
+    sure: tuple[int, int]
+    not_sure: tuple[int, int]
+    no_digit: int
+
+    @classmethod
+    def count(
+        cls, rule: DecisionRule, probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> "DecisionCounts":
+        """Count the decisions of `rule` on float32 [N, classes] with labels int64 [N]."""
+        decisions = np.array(rule.decide(probabilities), dtype=object)
+        is_correct = probabilities.argmax(axis=1) == labels
+
+        def count(decision: Decision) -> tuple[int, int]:
+            chosen = decisions == decision
+            return int(chosen.sum()), int(is_correct[chosen].sum())
+
+        return cls(count(Decision.SURE), count(Decision.NOT_SURE), count(Decision.NO_DIGIT)[0])
+
+    def __str__(self) -> str:
+        n = self.sure[0] + self.not_sure[0] + self.no_digit
+        sure, right = self.sure
+        accuracy = f", {right / sure:.2%} of them right" if sure else ""
+        return (
+            f"sure of {sure:,} of {n:,} ({sure / n:.1%}){accuracy}; not sure of "
+            f"{self.not_sure[0]:,}; no digit: {self.no_digit:,}"
+        )
+
+
 def digit_score(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the sum of the two largest probabilities of each row: float32 [N]."""
     largest: NDArray[np.float32] = np.sort(probabilities, axis=1)[:, -2:].sum(axis=1)

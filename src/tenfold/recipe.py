@@ -257,6 +257,7 @@ def _cross_field_errors(recipe: Recipe) -> list[str]:
         _network_errors,
         _validation_errors,
         _optimizer_errors,
+        _outlier_errors,
         _distillation_errors,
         _ensemble_errors,
     )
@@ -278,6 +279,16 @@ def _network_errors(recipe: Recipe) -> Iterator[str]:
             "training.progressive_sizes changes the size of what the network sees, and "
             f"{network.name} takes one size only; expected {' or '.join(sorted(SIZE_AGNOSTIC))}"
         )
+
+
+def _outlier_errors(recipe: Recipe) -> Iterator[str]:
+    """Outliers have a target of their own, which neither a mixture nor a teacher may change."""
+    if not recipe.training.outlier_fraction:
+        return
+    if recipe.augmentation.mixup:
+        yield "training.outlier_fraction and augmentation.mixup are both set; expected one of them"
+    if recipe.distillation.teacher is not None:
+        yield "training.outlier_fraction is set, and so is a teacher; expected one of them"
 
 
 def _validation_errors(recipe: Recipe) -> Iterator[str]:

@@ -124,3 +124,44 @@ def test_pixels_are_standardized_by_the_training_images(digits):
     assert found.std == pytest.approx(digits.images.std() / 255)
     flat = type(digits)(np.zeros((4, 8, 8), np.uint8), np.arange(4), digits.classes, "flat")
     assert loader_of(flat, plain).preprocessing.std == 1
+
+
+ROBUST = Recipe.load("robust", overrides=["training.batch_size=64", "training.max_epochs=2"])
+
+
+def test_outliers_have_no_label_and_the_same_probability_for_every_class(digits):
+    batch = loader_of(digits, ROBUST).batch(FIRST, 5)
+    assert batch.is_outlier.sum() == int(64 * ROBUST.training.outlier_fraction)
+    assert torch.allclose(batch.targets[batch.is_outlier], torch.tensor(0.1))
+    labels = torch.from_numpy(digits.labels[:64])
+    assert torch.equal(batch.labels[~batch.is_outlier], labels[~batch.is_outlier])
+    assert batch.targets[~batch.is_outlier].amax(dim=1).min() == 1
+
+
+def test_a_shard_with_outliers_is_that_part_of_the_batch_too(digits):
+    whole = loader_of(digits, ROBUST).batch(FIRST, 5)
+    shard = loader_of(digits, ROBUST, ProcessGroup(1, 2)).batch(FIRST, 5)
+    for name in ("inputs", "targets", "images", "is_outlier"):
+        assert torch.equal(getattr(shard, name), getattr(whole, name)[32:])
+
+
+def test_styles_and_corruptions_are_drawn_from_seed_and_step(digits):
+    loader = loader_of(digits, ROBUST)
+    one, same, other = (loader.batch(FIRST, step).images for step in (5, 5, 6))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(
+        loader.batch(FIRST, 5).images, loader_of(digits, ROBUST).batch(FIRST, 5).images
+    )
+
+
+def test_letters_have_no_writing_styles_of_digits(digits):
+    """Class 7 called "h" is not crossed."""
+    letters = Dataset(digits.images, digits.labels, tuple("abcdefghij"), "letters")
+    recipe = RECIPE.with_overrides({"augmentation": {"writing_styles": 1.0, "stroke_pixels": 0.0}})
+    assert torch.equal(
+        loader_of(letters, recipe).batch(FIRST, 0).images, torch.from_numpy(digits.images[:64])
+    )
+    assert not torch.equal(
+        loader_of(digits, recipe).batch(FIRST, 0).images, torch.from_numpy(digits.images[:64])
+    )

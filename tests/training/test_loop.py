@@ -428,6 +428,21 @@ def test_a_step_learns_from_smoothed_labels_and_records_the_plain_loss(parts):
     assert not torch.equal(next(state.ema_model.parameters()), now)
 
 
+def test_outliers_count_neither_as_right_nor_as_wrong(parts):
+    outliers = "training.outlier_fraction=0.25"
+    state = new_state(parts, recipe(outliers, "training.label_smoothing=0", *PLAIN))
+    batch = next(state.loader.epoch(0))
+    with state.device.autocast():
+        logits = copy.deepcopy(state.model)(batch.inputs).float()
+    train_step(state.model, state, batch)
+    loss_sum, correct, count = state.metrics[0].tolist()
+    digits = ~batch.is_outlier
+    assert count == digits.sum() == round(0.75 * len(batch.inputs))
+    assert correct == (logits.argmax(dim=1) == batch.labels)[digits].sum()
+    plain = F.cross_entropy(logits[digits], batch.labels[digits]).item()
+    assert loss_sum / count == pytest.approx(plain, rel=1e-4)
+
+
 def test_a_checkpoint_of_another_network_names_the_tensor_and_both_shapes(parts, tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.save_checkpoint(path, new_state(parts, recipe()))

@@ -174,6 +174,7 @@ def evaluate_command(
 ) -> None:
     """Compare predictions with known labels, class by class."""
     console = make_console(as_json)
+    from tenfold.decision import DecisionCounts
     from tenfold.formatting import ProgressLogger
     from tenfold.metrics import evaluate_probabilities
     from tenfold.models import load
@@ -184,10 +185,14 @@ def evaluate_command(
         dataset, on_progress=ProgressLogger(logger, "images")
     )
     found = evaluate_probabilities(probabilities, dataset.require_labels(), recognizer.classes)
+    decisions = DecisionCounts.count(
+        recognizer.decision_rule, probabilities, dataset.require_labels()
+    )
     if as_json:
-        print_json(found.to_json())
+        print_json(found.to_json() | {"decisions": vars(decisions)})
         return
     print_line(console, f"score: {found.score}")
+    print_line(console, f"decisions: {decisions}")
     print_line(console, f"loss {found.loss:.4f}, calibration error {found.calibration_error:.4f}")
     for name, score in found.per_class.items():
         print_line(console, f"  class {name}: {score}")

@@ -51,7 +51,7 @@ def _find_rows(mask: Mask) -> Mask:
     covered[best, columns] = True
     near = running_max(covered.astype(np.float32), thickness + 1) > 0
     coverage = near.mean(axis=1)
-    margin = width // 20 + 1
+    margin = max(2, width // 100)
     ends = near[:, :margin].any(axis=1).astype(int) + near[:, -margin:].any(axis=1)
     if not ((coverage >= _LINE_COVERAGE) & (ends == 2)).any():
         return found
@@ -128,7 +128,7 @@ def _frames(parts: Components) -> Mask:
     for index in range(len(parts)):
         inside = (left > left[index]) & (top > top[index])
         inside &= (right < right[index]) & (bottom < bottom[index])
-        if (inside & (parts.heights > 0.3 * parts.heights[index])).any():
+        if (inside & (parts.heights > 0.15 * parts.heights[index])).any():
             box = (slice(top[index], bottom[index]), slice(left[index], right[index]))
             found[index] = _lies_along_sides(parts.labels[box] == index + 1)
     return found

@@ -12,7 +12,7 @@ from tenfold.images.ink import InkMap
 from tenfold.images.normalize import to_mnist
 
 _EDGE = 0.4  # strength at the edge of a stroke in a picture of many pixels
-_FAINT = 0.1  # strength at the edge where pixels are few, and each part grey is part of a stroke
+_FAINT = 0.05  # strength at the edge where pixels are few, and each part grey is part of a stroke
 _MANY_PIXELS = 40
 
 

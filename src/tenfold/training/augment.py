@@ -5,7 +5,8 @@ shift and elastic distortion are one sampling grid (`sampling_grid`): one affine
 a smooth random displacement (Simard, Steinkraus and Platt, 'Best practices for convolutional
 neural networks applied to visual document analysis', ICDAR 2003). The grid goes to
 `Preprocessing.__call__`, which interpolates each image once. Last, images may be mixed (`mixup`).
-A mirrored 2 is no digit: nothing flips.
+A mirrored 2 is no digit: nothing flips. Writing styles and corruptions have modules of their own,
+`tenfold.training.styles` and `tenfold.training.corrupt`.
 """
 
 import math
@@ -130,7 +131,7 @@ def sampling_grid(
         float32 [count, output_size, output_size, 2] for `torch.nn.functional.grid_sample`, or None
         if nothing is to change.
     """
-    not_spatial = {"stroke_pixels", "mixup", "strength_decay"}
+    not_spatial = {"stroke_pixels", "mixup", "writing_styles", "corruption", "strength_decay"}
     if not any(augmentation.model_dump(exclude=not_spatial).values()):
         return None
     output_size = output_size or size

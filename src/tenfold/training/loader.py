@@ -9,17 +9,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from tenfold.data.dataset import Dataset
+from tenfold.config import AugmentationConfig
+from tenfold.data.dataset import DIGITS, Dataset
 from tenfold.device import Device
 from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
 from tenfold.training import augment
+from tenfold.training.corrupt import corrupt
 from tenfold.training.distributed import ProcessGroup
+from tenfold.training.outliers import draw_outliers, outlier_rows
+from tenfold.training.styles import vary_writing_style
 
 # Streams of random numbers that must not overlap.
-ORDER, AUGMENTATION, DROPOUT, STROKES, MIXING = range(5)
+ORDER, AUGMENTATION, DROPOUT, STROKES, MIXING, STYLES, OUTLIERS, CORRUPTION = range(8)
 
 
 def derive_seed(*parts: int) -> int:
@@ -33,19 +38,21 @@ class Batch:
 
     Attributes:
         inputs: as the network sees them, float32 [n, 1, s, s].
-        targets: labels, int64 [n], or probabilities, float32 [n, classes], with mixup.
-        images: before preprocessing, uint8 [n, S, S], strokes changed; for a teacher.
+        targets: labels, int64 [n], or probabilities, float32 [n, classes], with mixup or outliers.
+        images: before preprocessing, uint8 [n, S, S], changed but for the grid; for a teacher.
         grid: draws the batch's sampling grid again, for another size of input.
+        is_outlier: which images show no digit, bool [n]; None if all of them do.
     """
 
     inputs: Tensor
     targets: Tensor
     images: Tensor
     grid: Callable[[int | None], Tensor | None]
+    is_outlier: Tensor | None = None
 
     @property
     def labels(self) -> Tensor:
-        """The labels, int64 [n]; of a mixture, that of the larger part."""
+        """The labels, int64 [n]; of a mixture, that of the larger part; of an outlier, any."""
         return self.targets if self.targets.ndim == 1 else self.targets.argmax(dim=1)
 
 
@@ -74,6 +81,12 @@ class DeviceLoader:
         self._images = device.from_numpy(train_set.images)
         self._labels = device.from_numpy(train_set.require_labels())
         self._n_classes = len(train_set.classes)
+        digits = [int(name) if name in DIGITS else -1 for name in train_set.classes]
+        self._digits = torch.tensor(digits, device=device.torch_device)
+        self._is_outlier: Tensor | None = None
+        if fraction := recipe.training.outlier_fraction:
+            rows = outlier_rows(self.batch_size, fraction)
+            self._is_outlier = rows.to(device.torch_device)
         self._recipe, self._group, self._device = recipe, group, device.torch_device
         self._generator = torch.Generator(device.torch_device)
 
@@ -109,10 +122,7 @@ class DeviceLoader:
             )
             return None if drawn is None else drawn[part]
 
-        self._seed(STROKES, step)
-        images = augment.stroke_width_jitter(augmentation, self._images[indices], self._generator)[
-            part
-        ]
+        images = self._pictures(augmentation, indices, step)[part]
         preprocessing = replace(self.preprocessing, size=self._input_size(step))
         inputs, targets = (
             preprocessing(images, grid(preprocessing.size)),
@@ -124,7 +134,26 @@ class DeviceLoader:
                 augmentation, inputs, targets, self._n_classes, self._generator
             )
             inputs, targets, images = inputs[shard], targets[shard], images[shard]
-        return Batch(inputs, targets, images, grid)
+        if self._is_outlier is None:
+            return Batch(inputs, targets, images, grid)
+        is_outlier = self._is_outlier[shard]
+        uniform = torch.full((self._n_classes,), 1 / self._n_classes, device=self._device)
+        targets = F.one_hot(targets, self._n_classes).float()
+        targets = torch.where(is_outlier[:, None], uniform, targets)
+        return Batch(inputs, targets, images, grid, is_outlier)
+
+    def _pictures(self, augmentation: AugmentationConfig, indices: Tensor, step: int) -> Tensor:
+        """Return the images at `indices`, uint8 [batch_size, S, S], changed but for the grid."""
+        self._seed(STYLES, step)
+        images, digits = self._images[indices], self._digits[self._labels[indices]]
+        images = vary_writing_style(augmentation, images, digits, self._generator)
+        if self._is_outlier is not None:
+            self._seed(OUTLIERS, step)
+            images[self._is_outlier] = draw_outliers(images[self._is_outlier], self._generator)
+        self._seed(STROKES, step)
+        images = augment.stroke_width_jitter(augmentation, images, self._generator)
+        self._seed(CORRUPTION, step)
+        return corrupt(augmentation, images, self._generator)
 
     def _input_size(self, step: int) -> int | None:
         """Return the size that the network sees at `step`; small ones come first."""

@@ -207,6 +207,8 @@ def train_step(
     state.update_ema()
 
     logits, labels = logits.detach(), batch.labels
+    if batch.is_outlier is not None:  # they have no label to compare with
+        logits, labels = logits[~batch.is_outlier], labels[~batch.is_outlier]
     plain_loss = F.cross_entropy(logits, labels)  # what the validation loss compares with
     state.update_metrics(plain_loss, (logits.argmax(dim=1) == labels).sum(), len(labels))
 
