@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 
 import numpy as np
 import pytest
@@ -64,6 +65,11 @@ def ensemble_file(tmp_path_factory):
     return path
 
 
+def busy_factor():
+    """Return how many processes wait for each core, as the other tests run meanwhile."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
 def to_base64(array):
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
@@ -78,8 +84,7 @@ def test_probabilities_are_those_of_onnxruntime(run, mnist, ensemble_file, which
     difference = np.abs(np.array(found) - expected).max()
     # Weights of float32 are rounded to float16 in the page, those of the box are so already.
     assert difference <= (1e-4 if which == "box" else 2e-3)
-    print(f"{which}: largest difference {difference:.1e}, {milliseconds:.1f} ms a digit")
-    assert milliseconds <= 60  # about 8 on an idle core of 2 GHz; tests run on busy ones
+    assert milliseconds <= 20 * max(1.0, busy_factor())
 
 
 def test_drawings_are_normalised_as_in_python(run, digits):
