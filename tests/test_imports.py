@@ -41,6 +41,7 @@ FLOORS = {
     "estimator": 10,
     "experiments": 11,
     "run": 11,
+    "serving": 11,
     "cli": 12,
     "__main__": 13,
 }
@@ -100,7 +101,7 @@ def test_no_two_classes_have_one_name():
 
 def test_the_tree_stays_small():
     lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
-    assert len(lengths) <= 95
+    assert len(lengths) <= 115
     assert {path.name: n for path, n in lengths.items() if n > 400} == {}
 
 
