@@ -12,6 +12,8 @@ from tests.serving.conftest import Client, SlowClassifier, png
 
 JSON = {"Content-Type": "application/json"}
 PNG = {"Content-Type": "image/png"}
+FORM = {"Content-Type": "multipart/form-data"}
+CUT_FORM = {"Content-Type": "multipart/form-data; boundary=a"}
 
 
 def is_error(response, code):
@@ -97,8 +99,8 @@ ROWS = [[0] * 28] * 28
         ("POST", "/v1/predict", {"content": b"x", "headers": PNG}, "unreadable_picture"),
         ("POST", "/v1/predict", {"content": b"", "headers": PNG}, "unreadable_picture"),
         ("POST", "/v1/predict", {"data": {"a": "1"}}, "unsupported_type"),
-        ("POST", "/v1/predict", {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, "malformed"),
-        ("POST", "/v1/predict", {"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=a"}}, "malformed"),
+        ("POST", "/v1/predict", {"content": b"x", "headers": FORM}, "malformed"),
+        ("POST", "/v1/predict", {"content": b"x", "headers": CUT_FORM}, "malformed"),
         ("POST", "/v1/predict", {"files": [("a", b"x")] * 17}, "malformed"),
         ("POST", "/v1/predict", {"content": b"0" * 20_000_001, "headers": PNG}, "too_large"),
         ("POST", "/v1/predict/pixels", {"content": b"x" * 784}, "unsupported_type"),

@@ -86,13 +86,13 @@ def serve_command(
         grace_s=grace,
         deadline_s=deadline,
     )
-    listener = listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    query = f"/?token={token}" if is_new else "/"
-    print_line(console, f"http://{shown}:{listener.getsockname()[1]}{query}")
-    if is_new:
-        print_line(console, f"clients send this token: Authorization: Bearer {token}")
-    print_line(console, "Ctrl-C stops it")
-    # uvicorn raises the signal again when all is done; by then it was obeyed.
-    with suppress(KeyboardInterrupt):
-        serve(settings, listener, workers)
+    with listen(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        query = f"/?token={token}" if is_new else "/"
+        print_line(console, f"http://{shown}:{listener.getsockname()[1]}{query}")
+        if is_new:
+            print_line(console, f"clients send this token: Authorization: Bearer {token}")
+        print_line(console, "Ctrl-C stops it")
+        # uvicorn raises the signal again when all is done; by then it was obeyed.
+        with suppress(KeyboardInterrupt):
+            serve(settings, listener, workers)

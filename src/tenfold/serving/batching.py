@@ -20,7 +20,7 @@ Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(eq=False)
-class _Piece:
+class _Share:
     """Images of one request that are computed in one batch, and where their answer goes."""
 
     images: NDArray[np.uint8]
@@ -51,7 +51,7 @@ class Batcher:
     ) -> None:
         self._compute, self._executor, self._threads = compute, executor, threads
         self._max_images, self._max_batch, self._on_batch = max_images, max_batch, on_batch
-        self._waiting: deque[_Piece] = deque()
+        self._waiting: deque[_Share] = deque()
         self._running = 0
         self._is_scheduled = False
         self.queued = 0  # images that wait
@@ -68,24 +68,24 @@ class Batcher:
         if self.queued and self.queued + len(images) > self._max_images:
             raise ApiError("overloaded")
         loop = asyncio.get_running_loop()
-        pieces = [
-            _Piece(images[start : start + self._max_batch], loop.create_future())
+        shares = [
+            _Share(images[start : start + self._max_batch], loop.create_future())
             for start in range(0, len(images), self._max_batch)
         ]
-        self._waiting.extend(pieces)
+        self._waiting.extend(shares)
         self.queued += len(images)
         if not self._is_scheduled:  # the requests that arrived together make one batch
             self._is_scheduled = True
             loop.call_soon(self._start)
-        if len(pieces) == 1:
-            return await pieces[0].answer
-        return np.concatenate(await asyncio.gather(*(piece.answer for piece in pieces)))
+        if len(shares) == 1:
+            return await shares[0].answer
+        return np.concatenate(await asyncio.gather(*(share.answer for share in shares)))
 
     def _start(self) -> None:
         """Start as many batches as there are idle threads."""
         self._is_scheduled = False
         while self._running < self._threads and (batch := self._next_batch()):
-            images = [piece.images for piece in batch]
+            images = [share.images for share in batch]
             joined = images[0] if len(images) == 1 else np.concatenate(images)
             self._on_batch(len(joined))
             self._running += 1
@@ -93,32 +93,32 @@ class Batcher:
             done = loop.run_in_executor(self._executor, self._compute, joined)
             done.add_done_callback(partial(self._finish, batch))
 
-    def _next_batch(self) -> list[_Piece]:
-        """Take the pieces that have waited longest, as many as fit; nobody waits for some."""
-        batch: list[_Piece] = []
+    def _next_batch(self) -> list[_Share]:
+        """Take the shares that have waited longest, as many as fit; nobody waits for some."""
+        batch: list[_Share] = []
         room = self._max_batch
         while self._waiting and len(self._waiting[0].images) <= room:
-            piece = self._waiting.popleft()
-            self.queued -= len(piece.images)
-            if not piece.answer.done():  # the deadline is over, or the client is gone
-                room -= len(piece.images)
-                batch.append(piece)
+            share = self._waiting.popleft()
+            self.queued -= len(share.images)
+            if not share.answer.done():  # the deadline is over, or the client is gone
+                room -= len(share.images)
+                batch.append(share)
         return batch
 
-    def _finish(self, batch: list[_Piece], done: "asyncio.Future[NDArray[np.float32]]") -> None:
-        """Give each piece its part of the answer, and start what waits."""
+    def _finish(self, batch: list[_Share], done: "asyncio.Future[NDArray[np.float32]]") -> None:
+        """Give each share its part of the answer, and start what waits."""
         self._running -= 1
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         start = 0
-        for piece in batch:
-            end = start + len(piece.images)
-            if piece.answer.done():
+        for share in batch:
+            end = start + len(share.images)
+            if share.answer.done():
                 pass
             elif error is None:
-                piece.answer.set_result(done.result()[start:end])
+                share.answer.set_result(done.result()[start:end])
             elif isinstance(error, asyncio.CancelledError):
-                piece.answer.cancel()
+                share.answer.cancel()
             else:
-                piece.answer.set_exception(error)
+                share.answer.set_exception(error)
             start = end
         self._start()

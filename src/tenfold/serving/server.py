@@ -47,13 +47,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._max_connections = config.settings.max_connections
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
-        self._in_head, self._in_body, self._is_stopping = True, False, False
+        self._in_head, self._in_body = True, False
+        self._is_stopping = self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock for the first request, or refuse one connection too many."""
         super().connection_made(transport)
         if len(self.connections) > self._max_connections:
             self._refuse(ApiError("overloaded"))
+            transport.close()
         else:
             self._start_clock()
 
@@ -64,12 +66,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, as long as the head is within its bounds."""
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         if self._in_head and self._head_timer is None:
             self._start_clock()
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        if self._in_head and not self._is_refused:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(ApiError("head_too_large"))
@@ -124,8 +126,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(ApiError("too_slow"))
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer without the application, and close the connection."""
+        """Answer without the application, and close the connection when that has been read.
+
+        What the client still sends is read and forgotten: closed over it, the connection would be
+        reset, and the answer lost.
+        """
         self._stop_clock()
+        self._is_refused = True
         body = to_json(error.to_json())
         headers = error.headers | {
             "Content-Type": "application/json",
@@ -134,7 +141,8 @@ class BoundedProtocol(HttpToolsProtocol):
         }
         lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", body]))
-        self.transport.close()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
 
 
 class BoundedConfig(uvicorn.Config):
@@ -149,6 +157,7 @@ class BoundedConfig(uvicorn.Config):
             ws="none",
             lifespan="on",
             log_config=None,
+            log_level="error",  # anybody can cause its warnings, as often as they like
             access_log=False,
             server_header=False,
             proxy_headers=settings.behind_proxy,
