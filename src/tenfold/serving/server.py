@@ -46,7 +46,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timeout_s = config.settings.head_timeout_s
         self._max_connections = config.settings.max_connections
         self._head_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
+        self._head_bytes, self._heads = 0, 0
         self._in_head, self._in_body = True, False
         self._is_stopping = self._is_refused = False
 
@@ -68,10 +68,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """Parse what came, as long as the head is within its bounds."""
         if self._is_refused or self.transport.is_closing():
             return
-        if self._in_head and self._head_timer is None:
+        was_in_head, heads = self._in_head, self._heads
+        if was_in_head and self._head_timer is None:
             self._start_clock()
         super().data_received(data)
-        if self._in_head and not self._is_refused:
+        if was_in_head and self._heads == heads and not self._is_refused:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(ApiError("head_too_large"))
@@ -79,7 +80,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Go on with the request, whose head is whole."""
         self._stop_clock()
-        self._head_bytes, self._in_head, self._in_body = 0, False, True
+        self._head_bytes, self._heads = 0, self._heads + 1
+        self._in_head, self._in_body = False, True
         super().on_headers_complete()
         if self._is_stopping:
             self.cycle.keep_alive = False
@@ -133,6 +135,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         self._stop_clock()
         self._is_refused = True
+        if self.cycle is not None:  # a request before may still be answered, to nobody
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         body = to_json(error.to_json())
         headers = error.headers | {
             "Content-Type": "application/json",
