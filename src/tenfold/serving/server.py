@@ -5,12 +5,14 @@ is told to stop, though a request may be on its way.
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import socket
 import sys
 import tempfile
 import threading
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -162,7 +164,6 @@ class BoundedConfig(uvicorn.Config):
             ws="none",
             lifespan="on",
             log_config=None,
-            log_level="error",  # anybody can cause its warnings, as often as they like
             access_log=False,
             server_header=False,
             proxy_headers=settings.behind_proxy,
@@ -173,8 +174,12 @@ class BoundedConfig(uvicorn.Config):
 
 
 def _make_app(settings: ServerSettings, *, is_worker: bool) -> FastAPI:
+    app = make_app(settings, is_worker=is_worker, on_end=_exit_soon)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    return make_app(settings, is_worker=is_worker, on_end=_exit_soon)
+    # Damaged pictures and requests make libraries warn, and anybody can send them for ever.
+    logging.getLogger().setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    return app
 
 
 class Workers(Multiprocess):
