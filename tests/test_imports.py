@@ -43,6 +43,7 @@ FLOORS = {
     "estimator": 10,
     "experiments": 11,
     "run": 11,
+    "serving": 11,
     "cli": 12,
     "__main__": 13,
 }

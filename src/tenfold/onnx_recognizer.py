@@ -31,7 +31,6 @@ class OnnxRecognizer(Classifier):
         classes: the name of each output.
         image_size: height and width in pixels of the images it was trained on.
         decision_rule: when its answer is sure, and when there is no digit.
-        card: where it comes from and what was measured, as JSON values.
     """
 
     def __init__(self, session: Any, metadata: Mapping[str, Any]) -> None:
@@ -39,7 +38,7 @@ class OnnxRecognizer(Classifier):
         self.image_size = int(metadata["image_size"])
         self.decision_rule = DecisionRule.from_json(metadata["decision_rule"])
         self._predictor = OnnxPredictor(session, self.image_size, len(self.classes))
-        self.card: Mapping[str, Any] = metadata["card"]
+        self._card: Mapping[str, Any] = metadata["card"]
 
     def __repr__(self) -> str:
         size = self.image_size
@@ -68,6 +67,11 @@ class OnnxRecognizer(Classifier):
             return cls(session, metadata)
         except (ValueError, KeyError, TypeError) as error:
             raise RecognizerError(f"{path}: its metadata is damaged ({error!r})") from error
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """Where it comes from and what was measured, as JSON values."""
+        return self._card
 
     def predictor(self) -> "OnnxPredictor":
         """Return what computes it: prepared already, for any number of calls and threads."""

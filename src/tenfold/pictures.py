@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.classifier import Classifier
+from tenfold.classifier import Classifier, PreparedClassifier
 from tenfold.decision import Decision
 from tenfold.errors import ImageError
 from tenfold.files import atomic_path, path_exists
-from tenfold.images import Segmentation, decode_all, explain, segment
+from tenfold.images import Picture, Segmentation, decode_all, explain, segment
 from tenfold.images.components import Box
 from tenfold.images.decode import STDIN, SUFFIXES, Source
 from tenfold.models import load
@@ -175,22 +175,35 @@ def iter_images(
         if isinstance(picture, ImageError):
             yield picture
             continue
-        found = segment(picture, predictor.predict_proba)
-        probabilities = predictor.predict_proba(found.images)
-        decisions = classifier.decision_rule.decide(probabilities)
-        digits = tuple(
-            ReadDigit(
-                label=classifier.classes[int(row.argmax())],
-                confidence=float(row.max()),
-                decision=decision,
-                probabilities=row,
-                box=digit.box,
-                line=digit.line,
-                position=digit.position,
-            )
-            for digit, row, decision in zip(found.digits, probabilities, decisions, strict=True)
+        yield read_picture(picture, classifier, predictor)
+
+
+def read_picture(
+    picture: Picture, classifier: Classifier, predictor: PreparedClassifier
+) -> ReadImage:
+    """Read the digits of one picture.
+
+    Args:
+        picture: as `tenfold.images.decode` returns it.
+        classifier: one that `check_reads_pictures`.
+        predictor: the same, prepared.
+    """
+    found = segment(picture, predictor.predict_proba)
+    probabilities = predictor.predict_proba(found.images)
+    decisions = classifier.decision_rule.decide(probabilities)
+    digits = tuple(
+        ReadDigit(
+            label=classifier.classes[int(row.argmax())],
+            confidence=float(row.max()),
+            decision=decision,
+            probabilities=row,
+            box=digit.box,
+            line=digit.line,
+            position=digit.position,
         )
-        yield ReadImage(picture.name, digits, classifier.classes, found)
+        for digit, row, decision in zip(found.digits, probabilities, decisions, strict=True)
+    )
+    return ReadImage(picture.name, digits, classifier.classes, found)
 
 
 # The first bytes of PNG, JPEG, GIF, BMP, TIFF, and of PDF, whose error says what to do instead.

@@ -124,6 +124,11 @@ class Recognizer(Classifier):
             f"images of {size} × {size})"
         )
 
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """Where it comes from: its provenance."""
+        return self.provenance
+
     def predictor(self, device: Device | None = None) -> "Predictor":
         """Prepare the networks for prediction, once for many calls."""
         return Predictor(self, device)

@@ -13,6 +13,7 @@ _LINE_COVERAGE = 0.6  # of the picture's width, the rest may be hidden by digits
 _PARALLEL_COVERAGE = 0.1  # of the width, for lines that leave through the top or the bottom
 _THIN_SHARE = 0.02  # of the picture's side; a thicker line is a stroke
 _SMALLEST_RULED = 64  # pixels; a smaller picture shows one digit and no lines
+_MOST_PARTS = 500  # the largest; more of them are a texture
 _SPECK = 0.12  # of the tallest component; smaller ones are specks
 
 
@@ -88,10 +89,16 @@ def _thin(mask: Mask, thickness: int) -> Mask:
 def remove_clutter(mask: Mask) -> Components:
     """Return the components of `mask` that may be digits or parts of them."""
     parts = connected_components(mask)
-    for is_clutter in (_specks, _edges, _frames, _specks):
+    for is_clutter in (_smallest, _specks, _edges, _frames, _specks):
         if len(parts) > 1:
             parts = connected_components(parts.mask(~is_clutter(parts)))
     return parts
+
+
+def _smallest(parts: Components) -> Mask:
+    ranks = np.argsort(np.argsort(-parts.areas, kind="stable"))
+    found: Mask = ranks >= _MOST_PARTS
+    return found
 
 
 def _specks(parts: Components) -> Mask:

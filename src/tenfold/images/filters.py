@@ -49,16 +49,17 @@ def closing(grey: Grey, window: int) -> Grey:
 
 def grow(grey: Grey, radius: float) -> Grey:
     """Return the maximum over a disc of `radius` pixels, cut off at the edges."""
-    reach = int(radius)
-    grown = grey
-    padded = np.pad(grey, reach)
+    reach, half = int(radius), 0
     height, width = grey.shape
-    for down in range(-reach, reach + 1):
-        for right in range(-reach, reach + 1):
-            if 0 < down**2 + right**2 <= radius**2:
-                top, left = reach + down, reach + right
-                shifted = padded[top : top + height, left : left + width]
-                grown = np.maximum(grown, shifted)
+    padded = np.pad(grey, reach)
+    grown, row = grey, padded[:, reach : reach + width]
+    for down in range(reach, -1, -1):  # from the narrowest row of the disc to the widest
+        while (half + 1) ** 2 + down**2 <= radius**2:
+            half += 1
+            for left in (reach - half, reach + half):
+                row = np.maximum(row, padded[:, left : left + width])
+        for top in {reach - down, reach + down}:
+            grown = np.maximum(grown, row[top : top + height])
     return grown
 
 

@@ -81,8 +81,9 @@ def find_sheet(grey: Grey) -> NDArray[np.bool_] | None:
     is_sheet = sheet.sum() >= max(0.2 * sheet.size, _RECTANGULAR * box_area)
     if not is_sheet or bright[sheet].mean() < _RECTANGULAR:
         return None
-    inner = -running_max(-sheet.astype(np.float32), 5)
-    return _enlarge(inner, grey) > 0.5
+    inner = _enlarge(-running_max(-sheet.astype(np.float32), 5), grey) > 0.5
+    # A block of writing looks like a sheet when it is small; most of its pixels are paper.
+    return inner if inner.any() and np.median(grey[inner]) > otsu(thumbnail.ravel()) else None
 
 
 def _fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
