@@ -29,6 +29,7 @@ FLOORS = {
     "kaggle": 4,
     "decision": 4,
     "classifier": 5,
+    "onnx_graph": 1,
     "recognizer": 6,
     "onnx_recognizer": 6,
     "models": 7,

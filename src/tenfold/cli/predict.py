@@ -205,25 +205,43 @@ def evaluate_command(
 
 @app.command("export")
 def export_command(
-    model: ModelArgument,
-    out: Annotated[Path, Argument(metavar="FILE.onnx", help="What to write.")],
+    paths: Annotated[
+        list[Path],
+        Argument(
+            metavar="[RUN|MODEL] FILE.onnx|FILE.html",
+            help="A model, by default the one in the box; and what to write: an ONNX file, or a "
+            "page to draw on, whose network computes in the browser.",
+        ),
+    ],
     weights: Annotated[
-        str, Option("--weights", metavar="TYPE", help="float32, or float16 for half the size.")
+        str,
+        Option("--weights", metavar="TYPE", help="Of ONNX: float32, or float16 for half the size."),
     ] = "float32",
     tta: Annotated[
-        bool, Option("--tta/--no-tta", help="Test-time views, as the recipe has them.")
+        bool, Option("--tta/--no-tta", help="Of ONNX: test-time views, as the recipe has them.")
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a recognizer to one ONNX file, which predicts without PyTorch, and compare the two."""
+    """Write a recognizer to one file that predicts without PyTorch: ONNX, or a page to draw on."""
     console = make_console(as_json)
+    *models, out = paths
+    if len(models) > 1:
+        raise TenfoldError(f"{models[1]}: is one argument too many, expected a model and a file")
+    if out.suffix == ".html":
+        _export_page(console, models[0] if models else None, out, as_json=as_json)
+        return
     if out.suffix != ".onnx":
-        raise TenfoldError(f"{out}: ends in {out.suffix!r}, expected a name that ends in .onnx")
+        raise TenfoldError(
+            f"{out}: ends in {out.suffix!r}, expected a name that ends in .onnx or .html"
+        )
     if weights not in {"float32", "float16"}:
         raise TenfoldError(f"--weights {weights}: expected float32 or float16")
+    if not models:
+        raise TenfoldError(f"{out}: expected a model before it, as the one in the box is ONNX")
     from tenfold.export import export_onnx
     from tenfold.recognizer import Recognizer
 
+    (model,) = models
     recognizer = Recognizer.load(model)
     parity = export_onnx(
         recognizer, out, weights_dtype="float16" if weights == "float16" else "float32", tta=tta
@@ -232,6 +250,15 @@ def export_command(
     print_line(console, f"{out}: {size / 1000:,.0f} kB; compared with {model}: {parity}")
     if as_json:
         print_json({"file": str(out), "bytes": size} | vars(parity))
+
+
+def _export_page(console: "Console", model: Path | None, out: Path, *, as_json: bool) -> None:
+    from tenfold.serving.page import write_page
+
+    size = write_page(model, out)
+    print_line(console, f"{out}: {size / 1000:,.0f} kB; open it in a browser, it needs no network")
+    if as_json:
+        print_json({"file": str(out), "bytes": size})
 
 
 @app.command("score")
