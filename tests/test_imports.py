@@ -39,7 +39,6 @@ FLOORS = {
     "training": 9,
     "export": 9,
     "report": 10,
-    "serving": 10,
     "estimator": 10,
     "experiments": 11,
     "run": 11,

@@ -1,7 +1,8 @@
-"""An application to call without a network, and pictures to send it."""
+"""An application to call without a network, pictures to send it, and its page in Chromium."""
 
 import asyncio
 import io
+import shutil
 
 import httpx
 import numpy as np
@@ -12,7 +13,11 @@ from tenfold.classifier import Classifier
 from tenfold.decision import DecisionRule
 from tenfold.models import load
 from tenfold.serving.app import make_app
+from tenfold.serving.page import write_page
 from tenfold.serving.settings import ServerSettings
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +96,23 @@ def png(image, scale=6) -> bytes:
     file = io.BytesIO()
     grey.save(file, "PNG")
     return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def page_file(tmp_path_factory):
+    """The page with the model in the box."""
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    write_page(None, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, NAMES)), None)
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield found
+        found.close()
