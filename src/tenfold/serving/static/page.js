@@ -173,11 +173,12 @@ async function askServer(file, ink, pictureWidth, place) {
   const response = await fetch("/v1/predict", { method: "POST", headers, body }).catch(() => null);
   if (!response?.ok) return null;
   const scale = ink.width / pictureWidth;
-  return (await response.json()).digits.map((found) => {
+  const [{ digits }] = (await response.json()).pictures;
+  return digits.map((found) => {
     const [left, top, right, bottom] = found.box;
     const inInk = [left, top, right, bottom].map((edge) => Math.round(edge * scale));
     const inside = { left: inInk[0], top: inInk[1], right: inInk[2], bottom: inInk[3] };
-    const pixels = found.pixels ? Uint8Array.from(found.pixels.flat()) : toMnist(crop(ink, inside));
+    const pixels = toMnist(crop(ink, inside)); // the server's own are not in its answer
     const probabilities = network.classes.map((name) => found.probabilities[name]);
     const answer = { ...decide(network, probabilities), decision: found.decision };
     const { maps } = trace(network, pixels);
