@@ -3,6 +3,7 @@
 import asyncio
 import io
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -63,7 +64,9 @@ class Client:
                 calls = (client.request(how, path, **named) for how, path, named in requests)
                 return await asyncio.gather(*calls)
 
-        return asyncio.run(send())
+        # In a thread of its own, as a browser's driver has a loop in this one.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, send()).result()
 
 
 class SlowClassifier(Classifier):

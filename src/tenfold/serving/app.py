@@ -1,26 +1,24 @@
-"""The application: its addresses, and the page's files."""
+"""The application: its addresses, and the page."""
 
-import mimetypes
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 import tenfold
 from tenfold.classifier import Classifier
+from tenfold.errors import RecognizerError
 from tenfold.models import load
 from tenfold.serving.api_errors import ApiError, status_error
 from tenfold.serving.metrics import Metrics
 from tenfold.serving.openapi import DOCUMENTED
-from tenfold.serving.security import COOKIE, Gate, page_policy
+from tenfold.serving.page import content_security_policy, page_html
+from tenfold.serving.security import COOKIE, Gate
 from tenfold.serving.service import Service
 from tenfold.serving.settings import ServerSettings
 from tenfold.serving.surround import Surround
-
-STATIC: Final = Path(__file__).parent / "static"
 
 
 def make_app(
@@ -61,7 +59,7 @@ def make_app(
     )
     _add_api(app, service)
     gate = Gate(settings.host, settings.host_names, settings.token, settings.rate)
-    _add_page(app, gate)
+    _add_page(app, gate, settings)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     paths = {route.path for route in app.routes if hasattr(route, "path")}
     app.add_middleware(Surround, gate=gate, metrics=metrics, paths=paths)
@@ -92,16 +90,20 @@ def _add_api(app: FastAPI, service: Service) -> None:
         app.add_api_route(path, endpoint, methods=[method], response_model=None, **DOCUMENTED[path])
 
 
-def _add_page(app: FastAPI, gate: Gate) -> None:
-    """Add the page and its files, which are read now: a request names none that is not there."""
-    files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.is_file()}
-    html = files.pop("index.html")
-    policy = {"Content-Security-Policy": page_policy(html.decode()), "Cache-Control": "no-cache"}
+def _add_page(app: FastAPI, gate: Gate, settings: ServerSettings) -> None:
+    """Add the page to draw on, or the reason why the model has none."""
+    headers = {"Cache-Control": "no-cache"}
+    try:
+        content, kind = page_html(settings.model, server=True), "text/html"
+        policy = content_security_policy(server=True)
+        headers["Content-Security-Policy"] = f"{policy}; frame-ancestors 'none'"
+    except RecognizerError as error:
+        content, kind = f"The API is here, but no page to draw on. {error}.", "text/plain"
 
     async def page(request: Request) -> Response:
         token = request.query_params.get("token")
         if token is None:
-            return Response(html, media_type="text/html", headers=policy)
+            return Response(content, media_type=kind, headers=headers)
         # The token goes from the link that was printed to a cookie, and out of the address.
         response = Response(status_code=303, headers={"Location": "/"})
         if gate.is_token(token.encode()):
@@ -109,17 +111,6 @@ def _add_page(app: FastAPI, gate: Gate) -> None:
         return response
 
     app.add_route("/", page, include_in_schema=False)
-    for name, content in files.items():
-        app.add_route(f"/{name}", _file_endpoint(name, content), include_in_schema=False)
-
-
-def _file_endpoint(name: str, content: bytes) -> Any:
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-
-    async def file(_request: Request) -> Response:
-        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
-
-    return file
 
 
 async def _answer_http_exception(_request: Request, error: Exception) -> Response:

@@ -79,7 +79,7 @@ def write_page(model: Path | str | None, path: Path) -> int:
 def content_security_policy(*, server: bool) -> str:
     """Return the policy of the page: its own script and style, and its own server if it has one.
 
-    A server may send it as a header too, with `frame-ancestors 'none'` added, which only a header
+    A server sends it as a header besides, with `frame-ancestors 'none'` added, which only a header
     can say.
     """
     return "; ".join(

@@ -5,11 +5,8 @@ import ipaddress
 import math
 import socket
 import time
-from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Mapping
-from hashlib import sha256
-from html.parser import HTMLParser
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -162,55 +159,3 @@ class RateLimit:
         if not allowed:
             wait = math.ceil((1 - level) / self._rate)
             raise ApiError("too_many_requests", headers={"Retry-After": str(wait)})
-
-
-class _InlineCode(HTMLParser):
-    """Collects what stands inside <script> and <style>."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.code: dict[str, list[str]] = {"script": [], "style": []}
-        self._inside: str | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Begin to collect."""
-        if tag in self.code and "src" not in dict(attrs):
-            self._inside = tag
-            self.code[tag].append("")
-
-    def handle_data(self, data: str) -> None:
-        """Collect."""
-        if self._inside:
-            self.code[self._inside][-1] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        """Stop collecting."""
-        if tag == self._inside:
-            self._inside = None
-
-
-def page_policy(html: str) -> str:
-    """Return the Content-Security-Policy of a page: its own files, and its inline code by hash."""
-    parser = _InlineCode()
-    parser.feed(html)
-    parser.close()
-    sources = {
-        tag: " ".join(["'self'", *(f"'sha256-{_hash(code)}'" for code in codes)])
-        for tag, codes in parser.code.items()
-    }
-    return "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {sources['script']}",
-            f"style-src {sources['style']}",
-            "img-src 'self' data: blob:",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        ]
-    )
-
-
-def _hash(code: str) -> str:
-    return b64encode(sha256(code.encode()).digest()).decode()

@@ -20,9 +20,14 @@ export async function keep(pixels, label, collects) {
   const response = await fetch("/v1/feedback", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ pixels: [...pixels], label }),
+    body: JSON.stringify({ pixels: rowsOf(pixels), label }),
   }).catch(() => null);
   return response?.ok ? `Thank you: the server keeps it as ${label}.` : "The server did not take it.";
+}
+
+/** @param {Uint8Array} pixels @returns {number[][]} */
+function rowsOf(pixels) {
+  return Array.from({ length: SIZE }, (_, row) => [...pixels.subarray(row * SIZE, (row + 1) * SIZE)]);
 }
 
 /** "2 digits". */

@@ -169,9 +169,8 @@ function onPad(digit, [x, y, width], pictureWidth) {
 async function askServer(file, ink, pictureWidth, place) {
   if (!json.server) return null;
   const headers = { "Content-Type": file.type || "application/octet-stream" };
-  const response = await fetch("/v1/predict", { method: "POST", headers, body: file }).catch(
-    () => null,
-  );
+  const body = await file.arrayBuffer();
+  const response = await fetch("/v1/predict", { method: "POST", headers, body }).catch(() => null);
   if (!response?.ok) return null;
   const scale = ink.width / pictureWidth;
   return (await response.json()).digits.map((found) => {
@@ -255,7 +254,7 @@ function connectFeedback() {
 async function connectServer() {
   if (!json.server) return;
   const response = await fetch("/v1/model").catch(() => null);
-  state.collects = response?.ok ? (await response.json()).collect === true : false;
+  state.collects = response?.ok ? (await response.json()).collects : false;
 }
 
 element("about").textContent = json.about;
