@@ -292,7 +292,7 @@ def test_feedback_goes_into_no_other_table(make_client, tmp_path):
 def test_the_model_describes_itself(make_client):
     found = make_client().get("/v1/model").json()
     schemas.ModelResponse.model_validate(found)
-    assert found["card"]["recipe"]["name"]
+    assert found["card"]["recipe"] == "robust"
     assert found["decision_rule"]["sure_threshold"] > 0.5
 
 
