@@ -7,10 +7,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from tenfold.data import read
-from tenfold.export import export_onnx
+from tenfold.errors import RecognizerError
 from tenfold.serving.page import content_security_policy
 
-from .test_page import recognizer
 from .test_page_browser import SEVEN, draw_with_mouse, expect_answer
 
 
@@ -56,7 +55,7 @@ def test_corrections_go_to_the_file_that_the_server_collects(open_served, tmp_pa
     draw_with_mouse(page, SEVEN)
     expect_answer(page, "7")
     page.click("#labels button:nth-child(2)")
-    thanks = "document.getElementById('thanks').textContent.includes('keeps it as 1')"
+    thanks = "() => document.getElementById('thanks').textContent.includes('keeps it as 1')"
     page.wait_for_function(thanks)
     assert page.locator("#download").is_hidden()
     kept = read(tmp_path / "corrections.csv", labels=True)
@@ -80,11 +79,15 @@ def test_the_page_comes_with_its_policy_and_may_not_be_framed(make_client):
     assert policy == content_security_policy(server=True) + "; frame-ancestors 'none'"
 
 
-def test_a_model_without_a_page_has_its_api_all_the_same(make_client, tmp_path):
-    export_onnx(recognizer("lenet5"), tmp_path / "lenet5.onnx")
-    client = make_client(model=tmp_path / "lenet5.onnx")
+def test_a_model_without_a_page_has_its_api_all_the_same(make_client, monkeypatch):
+    def refuse(*_, **__):
+        raise RecognizerError("digits.onnx: its network has Tanh")
+
+    monkeypatch.setattr("tenfold.serving.app.page_html", refuse)
+    client = make_client()
     response = client.get("/")
     assert response.headers["content-type"].startswith("text/plain")
-    assert response.text.startswith("The API is here, but no page to draw on. ")
-    assert "Tanh" in response.text
+    assert response.text == (
+        "The API is here, but no page to draw on. digits.onnx: its network has Tanh."
+    )
     assert client.get("/readyz").status_code == 200

@@ -47,21 +47,15 @@ export function pad(ink, by) {
 /** Scale: by averaging where it shrinks, smoothly where it grows; as Pillow does. @returns {Ink} */
 export function resize(ink, width, height) {
   const shrinks = width <= ink.width && height <= ink.height;
-  const kernel = shrinks ? BOX : BICUBIC;
+  const kernel = shrinks ? BOX : LANCZOS;
   const columns = windows(ink.width, width, kernel);
   const rows = windows(ink.height, height, kernel);
   return combineRows(combineColumns(ink, columns), rows);
 }
 
 const BOX = { reach: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) };
-const BICUBIC = {
-  reach: 2,
-  weight: (x) => {
-    const far = Math.abs(x);
-    if (far >= 2) return 0;
-    return far < 1 ? (1.5 * far - 2.5) * far * far + 1 : ((-0.5 * far + 2.5) * far - 4) * far + 2;
-  },
-};
+const sinc = (x) => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
+const LANCZOS = { reach: 3, weight: (x) => (Math.abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0) };
 
 /**
  * For each of `to` pixels the first of the `from` pixels that it is made of, and their weights.

@@ -10,7 +10,7 @@
 
 import { blank, boundingBox, crop } from "./ink.js";
 
-const FAINT = 0.1; // strength from which a pixel belongs to a stroke
+const FAINT = 0.05; // strength from which a pixel belongs to a stroke
 const EDGE = 0.4; // strength at the edge of a stroke, where its box ends
 const MANY_PIXELS = 40; // of a side; a smaller digit's box ends at FAINT
 const SPECK = 0.12; // of the tallest part
@@ -123,7 +123,7 @@ function isOneDigit(first, second) {
     const covers = -beside >= 0.5 * narrower;
     return (covers && above < 0.3 * taller) || Math.max(beside, above) < 0.06 * taller;
   }
-  return above < 0 && -beside >= 0.5 * narrower;
+  return above < 0.06 * taller && -beside >= 0.5 * narrower;
 }
 
 /** By how much two ranges overlap; a gap is negative. */
