@@ -22,7 +22,7 @@ FLOORS = {
     "jobs": 2,
     "data": 3,
     "device": 3,
-    "images": 3,
+    "images": 2,
     "metrics": 3,
     "networks": 3,
     "preprocessing": 3,
@@ -100,7 +100,7 @@ def test_no_two_classes_have_one_name():
 
 def test_the_tree_stays_small():
     lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
-    assert len(lengths) <= 95
+    assert len(lengths) <= 115
     assert {path.name: n for path, n in lengths.items() if n > 400} == {}
 
 

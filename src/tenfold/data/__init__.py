@@ -1,8 +1,9 @@
 """Datasets of digits: read, download, check, split and write them."""
 
 from tenfold.data.checks import DataReport, DatasetStats, check
-from tenfold.data.csv import read, write_kaggle_folder
+from tenfold.data.csv import write_kaggle_folder
 from tenfold.data.dataset import DIGITS, Dataset
+from tenfold.data.formats import read
 from tenfold.data.mnist import SOURCES, load, mnist
 from tenfold.data.splits import fold_rows, kaggle_split, split, split_rows, train_valid_rows
 from tenfold.data.submission import read_submission, submission_writer, write_submission
