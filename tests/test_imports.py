@@ -34,6 +34,7 @@ FLOORS = {
     "models": 7,
     "predictions": 8,
     "predict": 8,
+    "evaluation": 8,
     "pictures": 8,
     "training": 9,
     "export": 9,

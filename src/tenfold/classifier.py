@@ -59,6 +59,11 @@ class Classifier(ABC):
     image_size: int
     decision_rule: DecisionRule
 
+    @property
+    def bright_ink(self) -> bool:
+        """Whether it was trained on bright ink on dark, as MNIST has it."""
+        return True
+
     @abstractmethod
     def predictor(self) -> PreparedClassifier:
         """Prepare it for prediction, once for many calls."""

@@ -1,5 +1,6 @@
 """Read and write the competition's train.csv and test.csv."""
 
+import csv
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,24 @@ def read_csv(
     if values is None:
         return Dataset(images, name=dataset_name(path))
     return Dataset(images, *encode_labels(values, classes), name=dataset_name(path))
+
+
+def read_csv_column(path: Path, column: str) -> list[str]:
+    """Return the cells of one column as text, stripped.
+
+    Raises:
+        DataError: there is no such column, or a line without it.
+    """
+    text = to_utf8(path, read_bytes(path))
+    dialect = find_dialect(path, text, ColumnNames(row_id=column))
+    position = dialect.schema.row_name
+    rows = dialect.to_commas(path, text[dialect.start :].tobytes()).decode("utf-8", "replace")
+    cells = []
+    for number, row in enumerate(csv.reader(rows.rstrip().splitlines()), dialect.first_line):
+        if position is None or len(row) <= position or not row[position].strip():
+            raise DataError(f"{path}: line {number} has no {column!r}, expected one in each row")
+        cells.append(row[position].strip())
+    return cells
 
 
 def to_utf8(path: Path, text: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenfold.data import arrow
 from tenfold.data.archives import copy_stream, is_archive, unpacked
 from tenfold.data.arrow import is_arrow, read_arrow
 from tenfold.data.compression import read_head
-from tenfold.data.csv import read_csv
-from tenfold.data.csv_header import ColumnNames
+from tenfold.data.csv import read_csv, read_csv_column
 from tenfold.data.dataset import Dataset
 from tenfold.data.folders import is_folder, read_folder
 from tenfold.data.idx import is_idx, read_idx
 from tenfold.data.numpy_files import is_npy, is_npz, read_npy, read_npz
-from tenfold.data.request import Part, Request
+from tenfold.data.request import Part, ReadOptions, Request
 from tenfold.errors import DataError
 from tenfold.files import path_exists
 
@@ -72,6 +72,7 @@ def read(
     classes: tuple[str, ...] | None = None,
     label_column: str | None = None,
     part: Part | None = None,
+    options: ReadOptions | None = None,
 ) -> Dataset:
     """Read a dataset of any format in docs/your-data.md, recognized by its content.
 
@@ -85,6 +86,7 @@ def read(
         label_column: the name of the label column of a table, or "first" or "last"; by default
             the one called "label", or by another usual name.
         part: "train" or "test", of what holds both; by default "test" if `labels` is False.
+        options: those of the command line, in place of `label_column`.
 
     Returns:
         A Dataset named after the file, with images uint8 [N, S, S] and labels int64 [N] or None.
@@ -93,9 +95,29 @@ def read(
         DataError: the file cannot be read, or the first error in it.
     """
     part = part or ("test" if labels is False else "train")
-    request = Request(labels, classes, ColumnNames(label=label_column), part)
+    options = options or ReadOptions(label_column)
+    request = Request(labels, classes, options.columns, part)
     with on_disk(path) as file:
-        return _read(file, request)
+        return options.orient(_read(file, request))
+
+
+def holds_both(path: Path) -> bool:
+    """Whether a file or folder may hold images to train on and images to predict."""
+    return find_format(path).name in {"folder", "NumPy's .npz", "zip, tar"}
+
+
+def read_column(path: Path, column: str) -> list[str]:
+    """Return the values of one column of a table as text, such as the names of its rows.
+
+    Raises:
+        DataError: it is no table, or has no such column.
+    """
+    format_ = find_format(path)
+    if format_ is ARROW:
+        return arrow.read_column(path, column)
+    if format_ is TEXT:
+        return read_csv_column(path, column)
+    raise DataError(f"{path}: is no table, expected one with the column {column!r} of --id")
 
 
 def find_format(path: Path) -> Format:

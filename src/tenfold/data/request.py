@@ -40,6 +40,33 @@ class Request:
     part: Part = "train"
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a caller wants the images of a file: the options of the command line.
+
+    Attributes:
+        label: the label column of a table, or "first" or "last"; None finds it.
+        row_id: the column that names the rows; None for none.
+        invert: exchange bright and dark.
+        transpose: exchange rows and columns.
+    """
+
+    label: str | None = None
+    row_id: str | None = None
+    invert: bool = False
+    transpose: bool = False
+
+    @property
+    def columns(self) -> ColumnNames:
+        """The columns that the caller names."""
+        return ColumnNames(self.label, self.row_id)
+
+    def orient(self, dataset: Dataset) -> Dataset:
+        """Return the images as the caller wants them."""
+        dataset = dataset.inverted() if self.invert else dataset
+        return dataset.transposed() if self.transpose else dataset
+
+
 def part_of(name: str) -> Part | None:
     """Return which part a name speaks of: "train" of x_train or train.csv, "test" of t10k."""
     lower = name.lower()

@@ -20,11 +20,11 @@ from tenfold.data.compression import open_decompressed
 from tenfold.data.csv import is_recoded, parse_rows, select_label, to_utf8
 from tenfold.data.csv_dialect import MAX_HEADER_BYTES, find_dialect
 from tenfold.data.csv_fallback import LineRange, RowIdChecker
-from tenfold.data.csv_header import ANY_COLUMNS, ColumnNames
+from tenfold.data.csv_header import ColumnNames
 from tenfold.data.dataset import Dataset, dataset_name
 from tenfold.data.formats import ARROW, TEXT, find_format, on_disk
 from tenfold.data.pixels import PixelConverter
-from tenfold.data.request import Request
+from tenfold.data.request import ReadOptions, Request
 from tenfold.errors import DataError
 
 CHUNK_BYTES = 16 * 2**20  # of text: some 9,000 digits
@@ -44,7 +44,7 @@ class Shard:
     end: int | None = None
 
 
-WHOLE_FILE = Shard()
+WHOLE_FILE, NO_OPTIONS = Shard(), ReadOptions()
 
 
 def split_file(path: Path, max_count: int) -> list[Shard]:
@@ -72,14 +72,14 @@ def split_file(path: Path, max_count: int) -> list[Shard]:
 
 
 def chunks(
-    path: Path, shard: Shard = WHOLE_FILE, columns: ColumnNames = ANY_COLUMNS
+    path: Path, shard: Shard = WHOLE_FILE, options: ReadOptions = NO_OPTIONS
 ) -> Iterator[Dataset]:
     """Read a file of images to predict chunk by chunk; columns that are ignored are logged.
 
     Args:
         path: a file or folder of any format, or "-" for standard input.
         shard: which part of the file, as returned by `split_file`.
-        columns: the columns that the caller names.
+        options: what the caller asks for.
 
     Yields:
         Datasets of several thousand images each, without labels, named after the file.
@@ -87,19 +87,24 @@ def chunks(
     Raises:
         DataError: the file cannot be read, or the first error in it.
     """
-    request = Request(labels=False, columns=columns, part="test")
+    request = Request(labels=False, columns=options.columns, part="test")
     with on_disk(path) as file:
-        format_ = find_format(file)
-        if format_ is TEXT:
-            for images in _text_chunks(file, shard, columns):
-                yield Dataset(images, name=dataset_name(file))
-        elif format_ is ARROW:
-            for images, _ in batches(file, request, shard.start, shard.end):
-                yield Dataset(images, name=dataset_name(file))
-        else:
-            whole = format_.read(file, request)
-            for start in range(0, len(whole), CHUNK_ROWS):
-                yield whole[start : start + CHUNK_ROWS]
+        for dataset in _datasets(file, shard, request):
+            yield options.orient(dataset)
+
+
+def _datasets(path: Path, shard: Shard, request: Request) -> Iterator[Dataset]:
+    format_ = find_format(path)
+    if format_ is TEXT:
+        for images in _text_chunks(path, shard, request.columns):
+            yield Dataset(images, name=dataset_name(path))
+    elif format_ is ARROW:
+        for images, _ in batches(path, request, shard.start, shard.end):
+            yield Dataset(images, name=dataset_name(path))
+    else:
+        whole = format_.read(path, request)
+        for start in range(0, len(whole), CHUNK_ROWS):
+            yield whole[start : start + CHUNK_ROWS]
 
 
 def _head(stream: IO[bytes]) -> bytes:
