@@ -130,6 +130,14 @@ def test_ten_for_zero_is_a_problem(digits):
     assert check(digits).problems == ()
 
 
+def test_four_values_of_a_pixel_are_a_problem(digits):
+    wide = digits.images.reshape(2000, -1).repeat(4, axis=1).reshape(2000, 56, 56)
+    report = check(Dataset(wide, digits.labels, digits.classes, "train.csv"))
+    assert "seem to be colour images of 28 × 28 pixels" in report.problems[0]
+    large = digits.images.repeat(2, axis=1).repeat(2, axis=2)
+    assert check(Dataset(large, digits.labels, digits.classes, "train.csv")).problems == ()
+
+
 def test_ids_as_labels_are_a_problem_in_one_line(digits):
     ids = Dataset(digits.images, np.arange(2000), tuple(map(str, range(2000))), "train.csv")
     report = check(ids)

@@ -137,6 +137,7 @@ TEXTS = {
     "Unnamed: 0": lambda t: to_text(
         np.column_stack([np.arange(len(t)) * 3, t]), ["Unnamed: 0", *HEADER]
     ),
+    "comments": lambda t: b"# my digits\n# of 2012, two\n" + to_text(t, HEADER),
     "two indices": lambda t: to_text(
         np.column_stack([np.arange(len(t)), np.arange(len(t)), t]), ["", "Unnamed: 0", *HEADER]
     ),
@@ -483,6 +484,10 @@ def message_of(path, **options):
         (b"@relation x\n@attribute a real\n", "is ARFF without a line @data"),
         (b"@relation x\n@attribute a real\n@data\n{0 1}\n", "is sparse ARFF"),
         (",".join(f"p{n}" for n in range(2352)).encode() + b"\n1\n", "28 × 28 × 3 as of colour"),
+        (b"\n\na,b,c,d\n", "line 1 is blank"),
+        (b"label_0,label_1,p0,p1,p2,p3\n", "has 2 columns such as 'label_0' beside the pixels"),
+        (",".join(f"p{n}" for n in range(255)).encode() + b"\n1\n", "old spreadsheets"),
+        (b"a,b,c,d\n-0.42,1.5,2,3\n", "'-0.42', .* if they are standardised"),
         (b"a,b,c,d,\n1,2,3,4,5\n", "column '' holds '5', expected nothing"),
         (b"1x1,1x2,2x1,3x2\n1,2,3,4\n", "no column '2x2', expected one for each row and column"),
         (b"px_1,px_2,px_3,px_5\n1,2,3,4\n", "no column 'px_4', expected all of px_1 … px_5"),

@@ -68,6 +68,8 @@ def _unpack(path: Path, folder: Path, left: int) -> None:
     try:
         for name, stream in _members(path):
             parts = PurePosixPath(name.replace("\\", "/")).parts
+            if name == "[Content_Types].xml":
+                raise DataError(f"{path}: is an Excel file, expected CSV: save it as CSV")
             if ".." in parts or name.startswith(("/", "\\")) or "__MACOSX" in parts:
                 continue
             target = folder.joinpath(*(part.replace("\0", "") for part in parts))

@@ -15,6 +15,7 @@ _MIN_IMAGES_PER_CLASS = 10
 _MAX_SHOWN = 5
 _MAX_OTHER_POLARITY = 0.02
 _FAINT = 64
+_MAX_SAMPLED, _MIN_GREY = 1000, 0.98
 _TEN, _ONE_TO_TEN = "10", frozenset(map(str, range(1, 11)))
 _INDEX_NOTE = "image indices start at 0; image i is on line i + 2 of its CSV file"
 
@@ -101,11 +102,11 @@ class DataReport:
 def check(train: Dataset, test: Dataset | None = None) -> DataReport:
     """Check `train`, `test` and their overlap for what is wrong or unusual."""
     train_stats = _compute_stats(train)
-    problems, notes = _find_problems(train_stats), _find_notes(train_stats, train)
+    problems, notes = _find_problems(train_stats, train), _find_notes(train_stats, train)
     if test is None:
         return DataReport(train_stats, None, (), tuple(problems), tuple(notes))
     test_stats = _compute_stats(test)
-    problems += _find_problems(test_stats)
+    problems += _find_problems(test_stats, test)
     notes += _find_notes(test_stats, test)
     if train.image_size != test.image_size:
         problems.append(
@@ -212,6 +213,16 @@ def _polarity_sentence(name: str, border: float, centre: float, *, bright_ink: b
     )
 
 
+def _has_channels(images: NDArray[np.uint8]) -> bool:
+    """Whether red, green and blue of grey pixels, and their opacity, pass for four pixels."""
+    if not images.size or images.shape[1] % 2:
+        return False
+    pixels = images[:_MAX_SAMPLED].reshape(-1, 4)
+    pixels = pixels[pixels[:, 0] > 0]
+    is_grey = (pixels[:, 0] == pixels[:, 1]) & (pixels[:, 1] == pixels[:, 2])
+    return len(pixels) > 0 and bool(is_grey.mean() > _MIN_GREY)
+
+
 def _other_polarity(images: NDArray[np.uint8], inverted: bool) -> tuple[int, ...]:
     """Return the images whose border is bright where that of the set is dark, or the other way."""
     if not images.size:
@@ -264,7 +275,7 @@ def _true_indices(mask: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(mask).tolist())
 
 
-def _find_problems(stats: DatasetStats) -> list[str]:
+def _find_problems(stats: DatasetStats, dataset: Dataset) -> list[str]:
     problems = []
     if not stats.rows:
         problems.append(f"{stats.name}: has no images, expected at least one")
@@ -281,6 +292,12 @@ def _find_problems(stats: DatasetStats) -> list[str]:
         problems.append(
             f"{stats.name}: labels run to 10 and none is 0, expected 0 to 9: 10 is perhaps the "
             "digit 0, as in MATLAB, and would be predicted as 10"
+        )
+    if _has_channels(dataset.images):
+        half = stats.image_size // 2
+        problems.append(
+            f"{stats.name}: its pixels repeat in fours, expected one for each place: these seem to "
+            f"be colour images of {half} × {half} pixels with four values each"
         )
     n_classes = sum(n > 0 for n in stats.class_counts.values())
     if n_classes > max(_MIN_IMAGES_PER_CLASS, stats.rows / 2):

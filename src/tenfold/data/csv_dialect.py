@@ -87,16 +87,9 @@ def find_dialect(path: Path, text: NDArray[np.uint8], wanted: ColumnNames = ANY_
     refuse_foreign(path, head)
     if _is_arff(head):
         return _arff_dialect(path, text[:_MAX_ARFF_BYTES].tobytes(), wanted)
-    line, start, number = head.partition(b"\n")[0], head.find(b"\n") + 1 or len(head), 1
-    separator = b","
-    if line.removeprefix(_BYTE_ORDER_MARK)[:4] == b"sep=":  # Excel's, for its own use
-        separator = line.strip()[-1:]
-        line, rest = head[start:].partition(b"\n")[::2]
-        start, number = (len(head) - len(rest)) if rest else len(head), 2
-    line = line.removeprefix(_BYTE_ORDER_MARK)
-    if not line:
+    if not head.removeprefix(_BYTE_ORDER_MARK):
         raise DataError(f"{path}: is empty, expected a header line and a row for each image")
-    separator = _find_separator(line, separator)
+    line, start, number, separator = _first_line(head)
     line = _with_commas(line, separator)
     if line.startswith(b"#") and b"," in line:
         line = line.lstrip(b"# ")  # numpy.savetxt marks its header as a comment
@@ -114,6 +107,23 @@ def find_dialect(path: Path, text: NDArray[np.uint8], wanted: ColumnNames = ANY_
         wanted = ColumnNames(row_id=wanted.row_id)
     schema = parse_columns(path, names, wanted)
     return Dialect(schema, start, number + 1, separator)
+
+
+def _first_line(head: bytes) -> tuple[bytes, int, int, bytes]:
+    """Return the first line of the table, where it ends, its number, and the separator.
+
+    Comments before it are left out, and a line such as sep=; which Excel writes for itself.
+    """
+    begin, number, separator = len(head) - len(head.removeprefix(_BYTE_ORDER_MARK)), 1, b","
+    while True:
+        end = head.find(b"\n", begin) + 1 or len(head)
+        line, following = head[begin:end].rstrip(b"\r\n"), head[end:].partition(b"\n")[0]
+        is_comment = line.startswith(b"#") and line.count(b",") < following.count(b",")
+        if line[:4] == b"sep=":
+            separator = line.strip()[-1:]
+        elif not is_comment:
+            return line, end, number, _find_separator(line, separator)
+        begin, number = end, number + 1
 
 
 def _find_separator(line: bytes, default: bytes) -> bytes:

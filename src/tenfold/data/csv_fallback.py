@@ -204,7 +204,10 @@ class FallbackReader:
         value = _parse_number(cell)
         pixel = None if value is None else self._converter.to_byte(value)
         if pixel is None:
-            raise self._cell_error(line, column, cell, self._converter.expected)
+            expected = self._converter.expected
+            if value is not None and -10 < value < 0 and not value.is_integer():
+                expected += "; if they are standardised, give the pixels as they were before"
+            raise self._cell_error(line, column, cell, expected)
         return pixel
 
     def _check_blanks(self, line: int, cells: list[str]) -> None:

@@ -148,6 +148,8 @@ def shorten(name: str) -> str:
 def _not_square(path: Path, count: int) -> str:
     expected = "expected a square number of them such as 784 = 28 × 28"
     found = f"{path}: line 1 names {count} pixel columns"
+    if count in {254, 255}:
+        return f"{found}, {expected}: old spreadsheets keep no more than 256 columns"
     for channels in (3, 4):
         if count % channels == 0 and count > channels and _is_square(count // channels):
             side = math.isqrt(count // channels)
@@ -236,6 +238,11 @@ def _pixel_order(path: Path, columns: Sequence[str]) -> NDArray[np.int64]:
     is_family = "#" in family and size > len(columns) // 2
     strays = [name for name, own in zip(columns, families, strict=True) if own != family]
     if strays and (is_family or any(own == "pixel#" for own in families)):
+        if len({_NUMBER.sub("#", name) for name in strays}) == 1 < len(strays):
+            raise DataError(
+                f"{path}: line 1 has {len(strays)} columns such as {shorten(strays[0])} beside the "
+                "pixels, expected one column of labels, not one for each class"
+            )
         raise DataError(
             f"{path}: line 1, column {shorten(strays[0])} is neither the label nor a pixel, "
             "expected pixel0, pixel1, …; --label names the label column"
