@@ -63,6 +63,10 @@ def submit_command(
         str | None,
         Option("--message", metavar="TEXT", help="A description, kept with it on Kaggle."),
     ] = None,
+    like: Annotated[
+        Path | None,
+        Option("--like", metavar="FILE", help="A sample submission, to compare header and ids."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Submit to Kaggle and wait for the score.
@@ -71,11 +75,14 @@ def submit_command(
     in the run folder.
     """
     console = make_console(as_json)
+    from tenfold.data.submission import check_is_like
     from tenfold.files import write_json
     from tenfold.kaggle import submit
     from tenfold.run_folder import RunFolder
 
     run = RunFolder(submission.parent)
+    if like is not None:
+        check_is_like(submission, like)
     is_of_run = run.summary.is_file() and submission.resolve() == run.submission.resolve()
     expected = _read_expected(run) if is_of_run else None
     text = message or f"tenfold {run.path.resolve().name}"

@@ -244,6 +244,22 @@ def match_answers(submission: Path, labels: Path) -> tuple[NDArray[np.int64], ND
     return np.array(rows[0], np.int64), np.array(rows[1], np.int64)
 
 
+def check_is_like(path: Path, sample: Path) -> None:
+    """Make sure that a submission has the header and the ids of a sample.
+
+    Raises:
+        DataError: it has not.
+    """
+    own, expected = SubmissionForm.like(path), SubmissionForm.like(sample)
+    if own.header != expected.header:
+        raise DataError(
+            f"{path}: line 1 is {','.join(own.header)[:60]!r}, expected "
+            f"{','.join(expected.header)!r} as in {sample}"
+        )
+    if sorted(own.ids or ()) != sorted(expected.ids or ()):
+        raise DataError(f"{path}: has other ids than {sample}, expected the same")
+
+
 def read_answers(path: Path | str) -> dict[str, str]:
     """Return the label of each id in a submission to any competition, whatever its header says.
 
