@@ -62,15 +62,16 @@ class ConsoleHandler(logging.Handler):
 
     Args:
         console: where to print.
+        warnings: where to print warnings; None for the same.
     """
 
-    def __init__(self, console: "Console") -> None:
+    def __init__(self, console: "Console", warnings: "Console | None" = None) -> None:
         super().__init__()
-        self._console = console
+        self._console, self._warnings = console, warnings or console
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message; a warning is marked as one."""
-        message = record.getMessage()
+        console, message = self._console, record.getMessage()
         if record.levelno >= logging.WARNING:
-            message = f"warning: {message}"
-        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+            console, message = self._warnings, f"warning: {message}"
+        console.print(message, highlight=False, markup=False, soft_wrap=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import typer
 
-from tenfold.cli import train, inspect, predict, serve, experiment  # isort: skip - the order of the help
+from tenfold.cli import train, inspect, predict, serve, submission, experiment  # isort: skip - the order of the help
 from tenfold.cli.common import app, detach, remove_console_handlers
 from tenfold.errors import DependencyError, Interrupted, TenfoldError
 from tenfold.files import os_error_message
 
-__all__ = ["app", "experiment", "inspect", "main", "predict", "serve", "train"]
+__all__ = ["app", "experiment", "inspect", "main", "predict", "serve", "submission", "train"]
 
 # The packages of the extra `train`, which predicting does without.
 EXTRA_TRAIN = {
