@@ -445,3 +445,74 @@ def test_risk_coverage_marks_the_error_rate_at_some_coverages() -> None:
     marked = {text.get_text() for text in figure.axes[0].texts}
     assert marked == {"90%: 0.00% errors", "95%: 0.00% errors", "99%: 2.02% errors",
                       "100%: 3.00% errors"}  # fmt: skip
+
+
+ODD_NAMES = (r"$\frac{$", "\x1b[2J", "x" * 3000, "bad\udcff", "_0")
+
+
+def by_classes(classes: tuple[str, ...]) -> list[Callable[[], Figure]]:
+    """Every figure that shows something of each class, of made-up data for these classes."""
+    count = len(classes)
+    rng = np.random.default_rng(0)
+    labels = np.arange(count)
+    images = rng.integers(0, 256, (count, 8, 8)).astype(np.uint8)
+    confusion = rng.integers(0, 5, (count, count))
+    return [
+        lambda: figures.class_balance(dict.fromkeys(classes, 3), dict.fromkeys(classes, 1), "All"),
+        lambda: figures.sample_sheet(images, labels, classes),
+        lambda: figures.class_ink(images / 255, np.tile([0.1, 0.2, 0.3], (count, 1)), classes),
+        lambda: figures.confusion_matrix(confusion, classes),
+        lambda: figures.scores({name: Score(5, 9) for name in classes}, "By class"),
+        lambda: figures.misclassified(
+            images, labels, (labels + 1) % count, np.linspace(0, 1, count), classes
+        ),
+    ]
+
+
+@pytest.mark.timeout(60)
+def test_the_time_to_draw_does_not_grow_with_the_number_of_classes() -> None:
+    for draw in by_classes(tuple(f"class {index}" for index in range(1000))):
+        figure = draw()
+        figures.as_png(figure)
+        assert len(figure.axes) <= 2
+        assert " of 1,000 " in (figure.get_supxlabel() + figure.get_suptitle())
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_any_name_of_a_class_can_be_drawn(index: int) -> None:
+    figure = by_classes(ODD_NAMES)[index]()
+    figures.as_png(figure)
+    shown = " ".join(texts(figure))
+    assert r"$\frac{$" in shown
+    assert r"\x1b[2J" in shown
+    assert "x" * 40 not in shown
+
+
+def test_of_many_classes_the_most_confused_are_drawn() -> None:
+    confusion = np.eye(100, dtype=np.int64) * 10
+    confusion[90, 91] = confusion[95, 3] = 7
+    names = [f"c{index}" for index in range(100)]
+    found = texts(figures.confusion_matrix(confusion, names))
+    assert {"c90", "c95", "7 of 17", "c0"} <= set(found)
+    assert "c70" not in found
+    scores = {name: Score(9 if index < 90 else 3, 9) for index, name in enumerate(names)}
+    assert {"c90", "c99"} <= set(texts(figures.scores(scores, "By class")))
+
+
+def test_mean_images_stand_above_the_names_of_their_classes(digits: Dataset) -> None:
+    """In one row, each as wide as high, whether there are two or sixty."""
+    for count in (2, 10, 62):
+        means = digits.images[:count] / 255
+        figure = figures.class_ink(means, np.full((count, 3), 0.2), LETTERS[:count])
+        figure.draw_without_rendering()
+        images, ink = figure.axes
+        row = image_in(figure)
+        cell = row.shape[1] // count
+        for index in range(count):
+            part = row[:, index * cell : (index + 1) * cell]
+            np.testing.assert_allclose(part.sum(), means[index].sum())
+        one, other = (axes.transData.transform([(0, 0), (1, 0)])[:, 0] for axes in (images, ink))
+        np.testing.assert_allclose(one, other, atol=0.1 * (other[1] - other[0]))
+        width = (one[1] - one[0]) * 28 / cell
+        height = np.diff(images.transData.transform([(0, 0), (0, 1)])[:, 1])[0]
+        assert width == pytest.approx(height, rel=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,15 @@ from tenfold.formatting import pluralize
 from tenfold.report.figures.style import (
     AMBER,
     BLUE,
+    MAX_CLASSES,
     TEXT,
     as_ink,
+    class_labels,
     drawing,
     mosaic,
     set_class_ticks,
     show_ink,
+    shown_part,
 )
 
 if TYPE_CHECKING:
@@ -43,19 +47,21 @@ def class_balance(
     if validation_counts is not None:
         parts = {"training": counts, "validation": validation_counts}
     note = "Dashed: the count per class if all classes were equally frequent."
-    width = float(np.clip(0.28 * len(counts), 8, 18))
+    note += shown_part(len(counts))
+    shown = list(islice(counts, MAX_CLASSES))
+    width = float(np.clip(0.28 * len(shown), 8, 18))
     with drawing(width, 1 + 2.7 * len(parts), title, note) as figure:
         panels = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, part), colour in zip(panels, parts.items(), (BLUE, AMBER), strict=False):
             _draw_bars(axes, part, colour)
             axes.set_title(f"{name}: {pluralize(sum(part.values()), 'image')}", color=colour)
-        set_class_ticks(panels[-1], list(counts))
+        set_class_ticks(panels[-1], shown)
     return figure
 
 
 def _draw_bars(axes: Axes, counts: Mapping[str, int], colour: str) -> None:
-    heights = list(counts.values())
-    uniform = sum(heights) / len(heights)
+    uniform = sum(counts.values()) / len(counts)
+    heights = list(counts.values())[:MAX_CLASSES]
     top = max(*heights, uniform, 1)
     is_crowded = len(heights) > 16
     axes.bar(range(len(heights)), heights, color=colour, width=0.8)
@@ -96,13 +102,16 @@ def sample_sheet(
         drawn_from: how many images the data has, if `images` are not all.
     """
     rng, per_class = np.random.default_rng(0), SAMPLES_PER_CLASS
+    all_classes, classes = classes, classes[:MAX_CLASSES]
     chosen = np.zeros((len(classes), per_class, *images.shape[1:]), dtype=np.uint8)
     for index in range(len(classes)):
         picks = rng.permutation(np.flatnonzero(labels == index))[:per_class]
         chosen[index, : len(picks)] = images[picks]
     title = f"{pluralize(per_class, 'random image')} of each of the {len(classes)} classes"
-    note = f"Drawn from {pluralize(drawn_from or len(images), 'image')}."
-    if np.bincount(labels, minlength=len(classes)).min() < per_class:
+    note = f"Drawn from {pluralize(drawn_from or len(images), 'image')}." + shown_part(
+        len(all_classes)
+    )
+    if np.bincount(labels, minlength=len(classes))[: len(classes)].min() < per_class:
         note += " Blank cells: the class has fewer images."
     side, pixels = 0.7 if len(classes) <= 20 else 0.33, images.shape[1]
     gap = max(1, pixels // 14)
@@ -111,7 +120,7 @@ def sample_sheet(
         axes = figure.subplots()
         show_ink(axes, mosaic(chosen.reshape(-1, pixels, pixels), per_class, (gap, gap), 0) / 255)
         centres = np.arange(len(classes)) * (pixels + gap) + pixels / 2
-        axes.set_yticks(centres, list(classes), fontsize=13 if side > 0.5 else 10)
+        axes.set_yticks(centres, class_labels(classes), fontsize=13 if side > 0.5 else 10)
         axes.tick_params(axis="y", length=0)
     return figure
 
@@ -153,12 +162,13 @@ def class_ink(
     """
     title = "Mean image and amount of ink of each class"
     note = "Ink: mean pixel value of an image. Bars: 5% to 95% quantile. Dots: median."
+    note += shown_part(len(classes))
+    means, ink, classes = means[:MAX_CLASSES], ink[:MAX_CLASSES], classes[:MAX_CLASSES]
     columns = len(classes)
-    with drawing(float(np.clip(0.9 * columns, 8, 18)), 4.2, title, note) as figure:
-        grid = figure.add_gridspec(2, columns, height_ratios=(1, 1.8))
-        for index in range(columns):
-            show_ink(figure.add_subplot(grid[0, index]), np.nan_to_num(means[index]))
-        axes = figure.add_subplot(grid[1, :])
+    width = float(np.clip(0.9 * columns, 8, 18))
+    with drawing(width, 4.2, title, note) as figure:
+        images, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.8))
+        _show_above_ticks(images, np.nan_to_num(means), (width - 1) / columns)
         positions = np.arange(columns)
         axes.vlines(positions, 100 * ink[:, 0], 100 * ink[:, 2], color=BLUE, alpha=0.4, linewidth=9)
         axes.plot(positions, 100 * ink[:, 1], "o", color=BLUE)
@@ -169,3 +179,24 @@ def class_ink(
         axes.grid(axis="y")
         axes.set_axisbelow(True)
     return figure
+
+
+def _show_above_ticks(axes: Axes, images: NDArray[np.floating[Any]], cell_inches: float) -> None:
+    """Show `images` [C, S, S] in one row, image i above the tick at i.
+
+    It is one picture: a panel for each of 200 classes would take minutes to lay out.
+
+    Args:
+        axes: of which the x axis has a tick for each image.
+        images: ink from 0 to 1.
+        cell_inches: from one tick to the next.
+    """
+    pixels = images.shape[-1]
+    cell_pixels = round(pixels * max(1.0, cell_inches))  # an image is up to an inch wide
+    left = (cell_pixels - pixels) // 2
+    right = cell_pixels - pixels - left
+    row = np.pad(images, ((0, 0), (0, 0), (left, right))).swapaxes(0, 1).reshape(pixels, -1)
+    axes.imshow(row, cmap="gray_r", vmin=0, vmax=1, extent=(-0.5, len(images) - 0.5, 0, 1))
+    axes.set(yticks=[], aspect=pixels / cell_pixels, anchor="S")
+    axes.tick_params(axis="x", length=0, labelbottom=False)
+    axes.spines[:].set_visible(False)

@@ -15,13 +15,16 @@ from tenfold.report.figures.style import (
     AMBER,
     BLUE,
     FAINT,
+    MAX_CLASSES,
     MUTED,
     TEXT,
+    class_labels,
     drawing,
     hide_axes,
     mosaic,
     set_class_ticks,
     show_ink,
+    shown_part,
 )
 
 if TYPE_CHECKING:
@@ -43,8 +46,12 @@ def confusion_matrix(
     """Draw the counts of `confusion` int64 [C, C] (row: true class, column: predicted class).
 
     With `errors_only` the diagonal is grey: the errors of a good recognizer are invisible beside a
-    coloured diagonal. Without, the diagonal is coloured as usual.
+    coloured diagonal. Without, the diagonal is coloured as usual. Of very many classes, those with
+    the most errors are drawn.
     """
+    title, hidden = _confusion_title(confusion, classes), shown_part(len(classes), "least accurate")
+    totals = confusion.sum(axis=1)
+    confusion, classes, totals = _most_confused(confusion, classes, totals)
     n_classes = len(classes)
     coloured = confusion.astype(np.float64)
     note = "Rows: true class. Columns: predicted class. The stronger the colour, the more images."
@@ -54,31 +61,45 @@ def confusion_matrix(
     floor = int(np.sort(confusion, axis=None)[:-MAX_CONFUSION_COUNTS].max(initial=0))
     if floor:
         note += f" Counts up to {floor:,} are not shown."
+    if hidden:
+        note += f"\n{hidden.strip()}"
     side = float(np.clip(0.45 * n_classes + 3, 6.5, 13))
-    with drawing(side, side, _confusion_title(confusion, classes), note) as figure:
+    with drawing(side, side, title, note) as figure:
         axes = figure.subplots()
         top = float(coloured[~np.isnan(coloured)].max(initial=1.0))
         axes.set_facecolor(FAINT)
         axes.imshow(np.ma.masked_invalid(coloured), cmap="Blues", vmin=0, vmax=1.3 * top)
         _write_counts(axes, confusion, floor, top, errors_only=errors_only)
-        _write_error_counts(axes, confusion)
+        _write_error_counts(axes, confusion, totals)
         set_class_ticks(axes, classes)
-        axes.set_yticks(range(n_classes), list(classes))
+        axes.set_yticks(range(n_classes), class_labels(classes))
         axes.set(xlabel="predicted class", ylabel="true class")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     return figure
 
 
+def _most_confused(
+    confusion: NDArray[np.int64], classes: Sequence[str], totals: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Sequence[str], NDArray[np.int64]]:
+    """Keep the `MAX_CLASSES` classes with the most errors, in their order."""
+    if len(classes) <= MAX_CLASSES:
+        return confusion, classes, totals
+    errors = totals - np.diag(confusion)
+    kept = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])
+    return confusion[np.ix_(kept, kept)], [classes[index] for index in kept], totals[kept]
+
+
 def _confusion_title(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
     n, correct = int(confusion.sum()), int(np.trace(confusion))
     if correct == n:
         return f"{pluralize(n, 'image')}, all classified correctly"
+    names = class_labels(classes)
     errors = confusion - np.diag(np.diag(confusion))
     label, predicted = divmod(int(errors.argmax()), len(classes))
     return (
         f"{n - correct:,} of {pluralize(n, 'image')} misclassified,\n"
-        f"most often {classes[label]} as {classes[predicted]}: {pluralize(errors.max(), 'time')}"
+        f"most often {names[label]} as {names[predicted]}: {pluralize(errors.max(), 'time')}"
     )
 
 
@@ -96,9 +117,14 @@ def _write_counts(
         text.set(fontsize=size, in_layout=False)
 
 
-def _write_error_counts(axes: Axes, confusion: NDArray[np.int64]) -> None:
-    """Write at the right how many images of each class were misclassified."""
-    counts = [f"{row.sum() - row[index]:,} of {row.sum():,}" for index, row in enumerate(confusion)]
+def _write_error_counts(
+    axes: Axes, confusion: NDArray[np.int64], totals: NDArray[np.int64]
+) -> None:
+    """Write at the right how many of the `totals` of each class were misclassified."""
+    counts = [
+        f"{total - correct:,} of {total:,}"
+        for total, correct in zip(totals, np.diag(confusion), strict=True)
+    ]
     for y, text in enumerate(["errors", *counts], start=-1):
         axes.annotate(
             text,
@@ -143,14 +169,14 @@ def misclassified(
             f"images, labels, predictions and confidence have lengths {lengths}, "
             "expected equal lengths"
         )
-    errors = np.flatnonzero(labels != predicted)
+    errors, names = np.flatnonzero(labels != predicted), class_labels(classes)
     n_images = len(images) if n_images is None else n_images
     if not errors.size:
         title = f"No errors: {pluralize(n_images, 'image')}, all classified correctly"
         return gallery(images[:0], [], title, "")
     shown = errors[np.argsort(-confidence[errors], kind="stable")][:limit]
     captions = [
-        f"{classes[labels[index]]} → {classes[predicted[index]]}\n{confidence[index]:.3f}"
+        f"{names[labels[index]]} → {names[predicted[index]]}\n{confidence[index]:.3f}"
         for index in shown
     ]
     n_errors = len(errors) if n_errors is None else n_errors
@@ -196,8 +222,14 @@ def gallery(images: NDArray[np.uint8], captions: Sequence[str], title: str, note
 
 
 def scores(scores: Mapping[str, Score], title: str, note: str = "") -> Figure:
-    """Draw accuracies with their 95% intervals, one row each, labelled at the left."""
+    """Draw accuracies with their 95% intervals, one row each, labelled at the left.
+
+    Of very many, the lowest are drawn.
+    """
     note = f"{note} Bars: 95% Wilson intervals.".strip()
+    note += shown_part(len(scores), "least accurate", "rows")
+    lowest = sorted(scores, key=lambda name: scores[name].accuracy)[:MAX_CLASSES]
+    scores = {name: score for name, score in scores.items() if name in set(lowest)}
     with drawing(9, 1.2 + 0.32 * len(scores), title, note) as figure:
         axes = figure.subplots()
         for y, score in enumerate(scores.values()):
@@ -206,7 +238,7 @@ def scores(scores: Mapping[str, Score], title: str, note: str = "") -> Figure:
             axes.plot(score.accuracy, y, "o", color=BLUE)
             text = f"{score.accuracy:.4f}   {score.n - score.correct:,} errors of {score.n:,}"
             axes.text(1.02, y, text, va="center", transform=axes.get_yaxis_transform())
-        axes.set_yticks(range(len(scores)), list(scores))
+        axes.set_yticks(range(len(scores)), class_labels(list(scores)))
         axes.set_ylim(len(scores) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")

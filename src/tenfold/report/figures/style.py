@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.files import write_bytes
+from tenfold.formatting import printable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,9 @@ FAINT = "#e8e8e8"
 DPI = 144
 MARGIN_INCHES = 0.12
 MAX_HORIZONTAL_LABEL = 3  # characters; longer class names are rotated
+MAX_LABEL = 32  # characters; longer class names are cut
+# In one figure: with more nothing could be read, and the layout would take minutes.
+MAX_CLASSES = 64
 # Any: matplotlib's own type of rcParams differs between its releases.
 STYLE: Any = {
     "figure.facecolor": "white",
@@ -48,6 +52,7 @@ STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": TEXT,
+    "text.parse_math": False,  # a class may be called $x$
     "xtick.color": MUTED,
     "xtick.labelcolor": TEXT,
     "ytick.color": MUTED,
@@ -157,5 +162,16 @@ def as_ink(images: NDArray[Any]) -> NDArray[np.float64]:
 
 def set_class_ticks(axes: Axes, classes: Sequence[str]) -> None:
     """Label the x axis with the classes, rotated where a name is long."""
-    is_long = max(len(name) for name in classes) > MAX_HORIZONTAL_LABEL
-    axes.set_xticks(range(len(classes)), list(classes), rotation=90 if is_long else 0)
+    names = class_labels(classes)
+    is_long = max(len(name) for name in names) > MAX_HORIZONTAL_LABEL
+    axes.set_xticks(range(len(names)), names, rotation=90 if is_long else 0)
+
+
+def class_labels(classes: Sequence[str]) -> list[str]:
+    """Return the names of classes as they stand in a figure: printable, and of limited length."""
+    return [shorten(printable(name), MAX_LABEL) for name in classes]
+
+
+def shown_part(count: int, which: str = "first", noun: str = "classes") -> str:
+    """Return a sentence for the note where not all classes are shown, with a space before it."""
+    return f" Shown: the {which} {MAX_CLASSES} of {count:,} {noun}." if count > MAX_CLASSES else ""
