@@ -1,6 +1,5 @@
 """Errors, calibration, label issues, and the members of an ensemble."""
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,7 +105,7 @@ def label_issues_section(artifacts: RunArtifacts) -> Section:
         return section
     issues = label_issues(validation)
     section.add_text(
-        f"Confident learning (Northcutt, Jiang and Chuang 2021, computed by cleanlab) suspects "
+        f"Confident learning (Northcutt, Jiang and Chuang 2021) suspects "
         f"{pluralize(len(issues), 'label')} of {len(validation):,} images that were predicted by "
         "networks not trained on them. It can be wrong: check each of them by eye."
     )
@@ -228,29 +227,23 @@ def ensemble_size_curve(
 def label_issues(predictions: Predictions) -> NDArray[np.int64]:
     """Return the positions in `predictions` of labels that are probably wrong, worst first.
 
-    Confident learning compares the probability of each class with its mean over the images
-    labelled so (Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in
-    dataset labels", JAIR 70, 2021, arXiv 1911.00068). The predictions must come from networks not
-    trained on these images, or they would repeat the labels.
+    Confident learning (Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in
+    dataset labels", JAIR 70, 2021, arXiv 1911.00068): an image is suspected if another class is as
+    probable as that class usually is for its own images. The predictions must come from networks
+    not trained on these images, or they would repeat the labels.
 
     Args:
         predictions: with labels.
 
     Returns:
-        int64 [K]; empty if there are fewer than two classes.
+        int64 [K], by the probability of the label.
     """
     assert predictions.labels is not None
-    if len(np.unique(predictions.labels)) < 2:
-        return np.empty(0, np.int64)
-    from cleanlab.filter import find_label_issues  # noqa: PLC0415 - slow to import
-
-    # cleanlab needs an image of every class that has a column.
+    # Only classes with an image have a usual probability.
     present, labels = np.unique(predictions.labels, return_inverse=True)
-    probabilities = predictions.probabilities[:, present].astype(np.float64) + 1e-12
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it cannot judge the label of a class's only image
-        found: NDArray[np.int64] = find_label_issues(
-            labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
-        )
-    return found.astype(np.int64)
+    probabilities = predictions.probabilities[:, present].astype(np.float64)
+    usual = np.bincount(labels, probabilities[np.arange(len(labels)), labels]) / np.bincount(labels)
+    confident = np.where(probabilities >= usual, probabilities, 0)
+    is_suspect = (confident.max(axis=1) > 0) & (confident.argmax(axis=1) != labels)
+    suspects = np.flatnonzero(is_suspect)
+    return suspects[np.argsort(probabilities[suspects, labels[suspects]], kind="stable")]
