@@ -22,7 +22,7 @@ __all__ = ["app", "experiment", "inspect", "main", "predict", "serve", "submissi
 
 # The packages of the extra `train`, which predicting does without.
 EXTRA_TRAIN = {
-    "captum", "cleanlab", "jinja2", "matplotlib", "onnx", "onnxscript", "optuna", "scipy",
+    "jinja2", "matplotlib", "onnx", "onnxscript", "optuna", "scipy",
     "sklearn", "tensorboard", "torch",
 }  # fmt: skip
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
