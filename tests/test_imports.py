@@ -103,7 +103,7 @@ def test_no_two_classes_have_one_name():
 
 def test_the_tree_stays_small():
     lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
-    assert len(lengths) <= 120
+    assert len(lengths) <= 150
     assert {path.name: n for path, n in lengths.items() if n > 400} == {}
 
 

@@ -474,7 +474,7 @@ def message_of(path, **options):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n", "Git LFS"),
         (b"\x80\x04\x95\x00", "is a pickle, which can run any program"),
         (b"\x89HDF\r\n\x1a\n", "is HDF5"),
-        (gzip.compress(gzip.compress(b"label,a,b,c,d\n")), "is compressed twice"),
+        (gzip.compress(gzip.compress(b"label,a,b,c,d\n", mtime=0), mtime=0), "is compressed twice"),
         (b"hello\n", "line 1 is 'hello', expected the names of several columns"),
         (b"idx,label\n0,7\n1,2\n", "names 0 pixel columns, .* a file of labels alone"),
         (b"index,x,label\n0,1,7\n", "names 1 pixel columns, .* a file of labels alone"),
