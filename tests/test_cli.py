@@ -76,7 +76,7 @@ def test_a_run_leaves_what_the_map_promises(run):
         "recipe.toml", "environment.json", "data.json", "metrics.jsonl", "steps.jsonl",
         "tensorboard", "checkpoint.safetensors", "recognizer.safetensors", "run.json",
         "validation.safetensors", "predictions.safetensors", "examples.safetensors",
-        "submission.csv", "report.html", "figures",
+        "seen-images.safetensors", "submission.csv", "report.html", "figures",
     }  # fmt: skip
     assert {path.name for path in (out / "figures").iterdir()} >= {
         "classes.png", "samples.png", "ink.png", "augmentation.png", "training.png",

@@ -22,7 +22,7 @@ FLOORS = {
     "jobs": 2,
     "data": 3,
     "device": 3,
-    "images": 3,
+    "images": 2,
     "metrics": 3,
     "networks": 3,
     "preprocessing": 3,
@@ -35,6 +35,7 @@ FLOORS = {
     "models": 7,
     "predictions": 8,
     "predict": 8,
+    "evaluation": 8,
     "pictures": 8,
     "training": 9,
     "export": 9,
@@ -102,7 +103,7 @@ def test_no_two_classes_have_one_name():
 
 def test_the_tree_stays_small():
     lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
-    assert len(lengths) <= 120
+    assert len(lengths) <= 150
     assert {path.name: n for path, n in lengths.items() if n > 400} == {}
 
 

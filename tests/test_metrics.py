@@ -225,16 +225,16 @@ def test_malformed_input_of_an_evaluation_has_an_error_message(
         evaluate_probabilities(probabilities, np.array(labels, dtype=np.int64), "ab")
 
 
-def test_calibration_bins_hold_every_prediction_once_and_narrow_towards_certainty() -> None:
+def test_calibration_bins_hold_every_prediction_once() -> None:
     confidence = np.array([0.3, 0.5, 0.89, 0.95, 0.999, 0.99951, 1.0, 1.0])
     is_correct = np.array([0, 1, 1, 1, 0, 1, 1, 1], dtype=bool)
     found = calibration_bins(confidence, is_correct)
-    assert [(each.low, each.high, each.score.n) for each in found] == [
-        (0.0, 0.5, 2), (0.5, 0.9, 1), (0.9, 0.99, 1), (0.99, 0.999, 1), (0.999, 0.9999, 1),
-        (0.9999, 1.0, 2),
-    ]  # fmt: skip
-    assert found[0].confidence == pytest.approx(0.4)
-    assert found[0].score == Score(1, 2)
+    np.testing.assert_allclose(
+        [(each.low, each.high, each.score.n) for each in found],
+        [(0.2, 0.3, 1), (0.4, 0.5, 1), (0.8, 0.9, 1), (0.9, 1.0, 5)],
+    )
+    assert found[-1].confidence == pytest.approx((0.95 + 0.999 + 0.99951 + 2) / 5)
+    assert found[-1].score == Score(4, 5)
 
 
 def test_rejecting_low_confidence_raises_accuracy() -> None:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tenfold.errors import RecognizerError
-from tenfold.predictions import MAX_HARDEST, Predictions
+from tenfold.files import load_arrays, save_arrays
+from tenfold.predictions import FORMAT, MAX_HARDEST, Predictions
 
 
 @pytest.fixture
@@ -45,7 +46,10 @@ def test_they_come_back_from_disk_as_they_were(digits, probabilities, tmp_path):
     )
     predictions.save(tmp_path / "predictions.safetensors")
     again = Predictions.load(tmp_path / "predictions.safetensors")
-    for name in ("probabilities", "indices", "labels", "hardest", "images", "member_predictions"):
+    for name in (
+        "probabilities", "indices", "labels", "hardest", "images", "member_predictions", "sampled",
+        "sampled_images",
+    ):  # fmt: skip
         np.testing.assert_array_equal(getattr(again, name), getattr(predictions, name))
     assert (again.name, again.dataset_sha256, again.classes) == ("digits", "abc", digits.classes)
 
@@ -63,3 +67,22 @@ def test_a_damaged_file_error_message(digits, probabilities, tmp_path):
 def test_the_repr_is_short(digits, probabilities):
     known = Predictions.from_probabilities(digits, probabilities)
     assert repr(known) == "Predictions('digits': 2,000 images, labels known)"
+
+
+def test_without_labels_some_images_of_each_predicted_class_are_kept(digits, probabilities):
+    unlabelled = digits.without_labels()
+    predictions = Predictions.from_probabilities(unlabelled, probabilities, classes=digits.classes)
+    counts = np.bincount(predictions.predicted[predictions.sampled], minlength=10)
+    assert counts.tolist() == [12] * 10
+    np.testing.assert_array_equal(predictions.sampled_images, digits.images[predictions.sampled])
+    assert len(Predictions.from_probabilities(digits, probabilities).sampled) == 0
+
+
+def test_predictions_of_before_the_samples_can_be_read(digits, probabilities, tmp_path):
+    path = tmp_path / "predictions.safetensors"
+    Predictions.from_probabilities(digits, probabilities).save(path)
+    arrays, metadata = load_arrays(path, FORMAT)
+    for name in ("sampled", "sampled_images"):
+        del arrays[name]
+    save_arrays(path, arrays, FORMAT, metadata)
+    assert len(Predictions.load(path).sampled) == 0

@@ -64,6 +64,11 @@ class Classifier(ABC):
     def card(self) -> Mapping[str, Any]:
         """Where it comes from and what was measured, as JSON values."""
 
+    @property
+    def bright_ink(self) -> bool:
+        """Whether it was trained on bright ink on dark, as MNIST has it."""
+        return True
+
     @abstractmethod
     def predictor(self) -> PreparedClassifier:
         """Prepare it for prediction, once for many calls."""

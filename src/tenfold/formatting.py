@@ -15,6 +15,27 @@ def pluralize(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def printable(text: str) -> str:
+    r"""Return `text` with escapes for what a terminal obeys, cannot show or would reorder.
+
+    Newlines and tabs count too, and so do the surrogates by which Python keeps the bytes of a file
+    name that is not UTF-8: "bad\xff", "\x1b[2J".
+    """
+    return "".join(each if each.isprintable() else _escape(each) for each in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def shorten(text: str, length: int) -> str:
+    """Return `text`, cut to `length` characters of which the last is then an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def format_value(value: Any) -> str:
     """Return the value of a recipe's field as text; a float with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -62,15 +83,16 @@ class ConsoleHandler(logging.Handler):
 
     Args:
         console: where to print.
+        warnings: where to print warnings; None for the same.
     """
 
-    def __init__(self, console: "Console") -> None:
+    def __init__(self, console: "Console", warnings: "Console | None" = None) -> None:
         super().__init__()
-        self._console = console
+        self._console, self._warnings = console, warnings or console
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message; a warning is marked as one."""
-        message = record.getMessage()
+        console, message = self._console, record.getMessage()
         if record.levelno >= logging.WARNING:
-            message = f"warning: {message}"
-        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+            console, message = self._warnings, f"warning: {message}"
+        console.print(message, highlight=False, markup=False, soft_wrap=True)

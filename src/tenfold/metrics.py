@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from tenfold.errors import DataError
 
 CALIBRATION_BINS = 15
-# Nearly all predictions of a good recognizer lie above 0.99, where bins of equal width see nothing.
-CONFIDENCE_EDGES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 1.0)
+RELIABILITY_BINS = 10
 SIGNIFICANT = 0.05  # an adjusted p below this counts as a difference
 UPPER_QUANTILE = 0.975  # a 95% interval leaves out 2.5% of the distribution on each side
 TINY = np.finfo(np.float32).tiny  # smallest normal float32: log(0) would be infinite
@@ -254,18 +253,19 @@ class CalibrationBin:
 def calibration_bins(
     confidence: NDArray[np.floating[Any]], is_correct: NDArray[np.bool_]
 ) -> list[CalibrationBin]:
-    """Group predictions by confidence, float [N], in bins ten times finer each towards certainty.
+    """Group predictions by confidence, float [N], in ten bins of equal width.
 
     Bins are closed on the right and ascend; an empty one is left out.
     """
-    bins = np.searchsorted(CONFIDENCE_EDGES[1:-1], confidence.astype(np.float64), side="left")
+    edges = np.linspace(0, 1, RELIABILITY_BINS + 1).tolist()
+    bins = np.searchsorted(edges[1:-1], confidence.astype(np.float64), side="left")
     found = []
     for index in np.unique(bins):
         inside = bins == index
         found.append(
             CalibrationBin(
-                low=CONFIDENCE_EDGES[index],
-                high=CONFIDENCE_EDGES[index + 1],
+                low=edges[index],
+                high=edges[index + 1],
                 confidence=float(confidence[inside].mean(dtype=np.float64)),
                 score=Score(int(is_correct[inside].sum()), int(inside.sum())),
             )

@@ -1,6 +1,6 @@
 """Predictions: the probabilities of a set of images, kept so that they can be looked at later."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from tenfold.metrics import Evaluation, evaluate_probabilities
 
 FORMAT = "tenfold-predictions-2"
 MAX_HARDEST = 1000
+SAMPLED_PER_CLASS, SAMPLED_CLASSES = 12, 64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,6 +31,9 @@ class Predictions:
         images: uint8 [K, S, S], those images.
         member_predictions: int64 [M, N], what each member of an ensemble predicts on its own; None
             if that was not asked.
+        sampled: int64 [L], without labels: positions of up to twelve random images of each
+            predicted class, of the first 64 classes; with labels empty.
+        sampled_images: uint8 [L, S, S], those images.
         name: where the images came from, for messages.
         dataset_sha256: content hash of the dataset that `indices` refer to; "" if not known.
     """
@@ -41,6 +45,8 @@ class Predictions:
     hardest: NDArray[np.int64]
     images: NDArray[np.uint8]
     member_predictions: NDArray[np.int64] | None = None
+    sampled: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    sampled_images: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 1, 1), np.uint8))
     name: str = "images"
     dataset_sha256: str = ""
 
@@ -66,8 +72,10 @@ class Predictions:
             dataset_sha256: content hash of the dataset that `indices` refer to.
         """
         n = len(dataset)
+        sampled = np.empty(0, np.int64)
         if dataset.labels is None:
             certainty = probabilities.max(axis=1)
+            sampled = _sample_by_class(probabilities.argmax(axis=1))
         else:
             certainty = probabilities[np.arange(n), dataset.labels]
         hardest = np.argsort(certainty, kind="stable")[:MAX_HARDEST]
@@ -79,6 +87,8 @@ class Predictions:
             hardest=hardest,
             images=dataset.images[hardest],
             member_predictions=member_predictions,
+            sampled=sampled,
+            sampled_images=dataset.images[sampled],
             name=dataset.name,
             dataset_sha256=dataset_sha256,
         )
@@ -115,6 +125,8 @@ class Predictions:
             "hardest": self.hardest,
             "images": self.images,
             "member_predictions": self.member_predictions,
+            "sampled": self.sampled,
+            "sampled_images": self.sampled_images,
         }
         known = {
             name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None
@@ -134,6 +146,8 @@ class Predictions:
             RecognizerError: the file is missing, damaged or something else.
         """
         arrays, metadata = load_arrays(path, FORMAT)
+        # Runs of before the samples stay readable.
+        optional = {name: arrays[name] for name in ("sampled", "sampled_images") if name in arrays}
         try:
             return cls(
                 probabilities=arrays["probabilities"],
@@ -145,9 +159,19 @@ class Predictions:
                 member_predictions=arrays.get("member_predictions"),
                 name=metadata["name"],
                 dataset_sha256=metadata["dataset_sha256"],
+                **optional,
             )
         except KeyError as error:
             raise RecognizerError(f"{path}: lacks {error}, which it should hold") from error
+
+
+def _sample_by_class(predicted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return positions of random images of each predicted class; the same ones each time."""
+    rng = np.random.default_rng(0)
+    chosen = [np.empty(0, np.int64)]
+    for index in range(min(SAMPLED_CLASSES, int(predicted.max(initial=-1)) + 1)):
+        chosen.append(rng.permutation(np.flatnonzero(predicted == index))[:SAMPLED_PER_CLASS])
+    return np.concatenate(chosen)
 
 
 def evaluate(recognizer: Classifier, dataset: Dataset) -> Evaluation:

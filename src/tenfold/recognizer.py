@@ -129,6 +129,11 @@ class Recognizer(Classifier):
         """Where it comes from: its provenance."""
         return self.provenance
 
+    @property
+    def bright_ink(self) -> bool:
+        """Whether it was trained on bright ink on dark: then most pixels were dark."""
+        return all(member.preprocessing.mean <= 0.5 for member in self.members)
+
     def predictor(self, device: Device | None = None) -> "Predictor":
         """Prepare the networks for prediction, once for many calls."""
         return Predictor(self, device)

@@ -91,6 +91,11 @@ class RunFolder:
         return self.path / "validation.safetensors"
 
     @property
+    def seen_images(self) -> Path:
+        """Fingerprints of the images that were trained and validated on."""
+        return self.path / "seen-images.safetensors"
+
+    @property
     def predictions(self) -> Path:
         """Predictions for the test images."""
         return self.path / "predictions.safetensors"

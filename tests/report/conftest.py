@@ -10,10 +10,10 @@ from tenfold.report.experiment_report import write_compare_page, write_search_pa
 
 @pytest.fixture(scope="session")
 def search_data():
-    """The content of a search.json: twelve trials, one of which failed."""
+    """The content of a search.json: 24 trials, one of which failed."""
     rng = np.random.default_rng(0)
     trials = []
-    for number in range(12):
+    for number in range(24):
         rate = float(10 ** rng.uniform(-4, -2))
         params = {
             "optimizer.learning_rate": rate,

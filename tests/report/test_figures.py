@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tenfold.errors import DataError, OutputError
 from tenfold.metrics import Score, calibration_bins, risk_coverage
 from tenfold.recipe import Recipe
 from tenfold.report import figures
-from tenfold.report.figures.style import AMBER, BLUE, DPI, drawing, mosaic
+from tenfold.report.figures.style import AMBER, BLUE, DPI, FULL_INCHES, HALF_INCHES, drawing, mosaic
 from tenfold.report.run_report import augmentation_caption
 
 DIGITS = tuple("0123456789")
@@ -31,6 +32,11 @@ def texts(figure: Figure) -> list[str]:
     """All texts of the figure that are not empty."""
     found = (artist for artist in figure.findobj(Text) if isinstance(artist, Text))
     return [text.get_text() for text in found if text.get_text()]
+
+
+def unwrapped(text: str) -> str:
+    """A title or note without its line breaks."""
+    return text.replace("\n", " ")
 
 
 def image_in(figure: Figure, panel: int = 0) -> np.ndarray:
@@ -85,8 +91,9 @@ FIGURES: dict[str, Callable[[Dataset], Figure]] = {
         d.images[0], [("stem", random_maps(32, 28)), ("pool", random_maps(3, 1))]
     ),
     "curves_steps": lambda d: figures.training_curves(history(6), 6, history(60)[5:]),
-    "confusion_whole": lambda d: figures.confusion_matrix(
-        np.eye(10, dtype=np.int64) * 300 + 2, DIGITS, errors_only=False
+    "responses": lambda d: figures.responses(d.images[:77].reshape(7, 11, 28, 28), "conv5", 77),
+    "predicted": lambda d: figures.predicted_classes(
+        {name: 9 + i for i, name in enumerate(DIGITS)}, dict.fromkeys(DIGITS, 100)
     ),
     "ink": lambda d: figures.class_ink(
         d.images[:10] / 255, np.tile([0.05, 0.1, 0.2], (10, 1)), DIGITS
@@ -205,17 +212,32 @@ def test_class_balance_shows_counts_and_the_uniform_count() -> None:
     figure = figures.class_balance(counts, held_out, "More zeros than ones")
     found = set(texts(figure))
     assert figure.get_suptitle() == "More zeros than ones"
-    assert {"3,000", "1,000", "2,000\nif uniform", "training: 4,000 images"} <= found
-    assert {"30", "10", "20\nif uniform", "validation: 40 images"} <= found
-    bars = [bar.get_window_extent().height for bar in figure.axes[0].patches]
-    assert bars[0] == pytest.approx(3 * bars[1])
-    assert set(np.asarray(figure.axes[0].lines[0].get_ydata())) == {2000}
+    assert {"3,030", "1,010"} <= found
+    assert "4,000 for training, 40 for validation" in figure.get_supxlabel()
+    bars = [bar.get_height() for bar in figure.axes[0].patches]
+    assert bars == [3030, 1010, 30, 10]
+    assert figure.axes[0].patches[2].get_y() == 3000
+    assert set(np.asarray(figure.axes[0].lines[0].get_ydata())) == {2020}
+
+
+def test_predicted_classes_are_compared_with_their_share_in_training() -> None:
+    figure = figures.predicted_classes({"0": 30, "1": 70}, {"0": 500, "1": 500})
+    bars = [bar.get_height() for bar in figure.axes[0].patches]
+    assert bars == [30, 70]
+    (lines,) = figure.axes[0].collections
+    assert [segment[0][1] for segment in lines.get_segments()] == [50, 50]
+
+
+def test_the_strongest_responses_are_in_the_row_of_their_map() -> None:
+    images = np.arange(6, dtype=np.uint8).reshape(3, 2, 1, 1) * 40
+    shown = image_in(figures.responses(images, "conv5", 6))[::2, ::2] * 255
+    np.testing.assert_allclose(shown, [[0, 40, 0, 160, 200], [80, 120, 0, 0, 0]])
 
 
 def test_class_balance_of_one_part_has_one_panel() -> None:
     figure = figures.class_balance({"0": 1, "1": 0}, None, "Two classes")
     assert len(figure.axes) == 1
-    assert "all: 1 image" in texts(figure)
+    assert figure.get_supxlabel().startswith("Dashed")
 
 
 def test_sample_sheet_shows_each_class_in_its_row(digits: Dataset) -> None:
@@ -230,7 +252,7 @@ def test_sample_sheet_shows_each_class_in_its_row(digits: Dataset) -> None:
             tile = shown[top : top + 28, left : left + 28]
             assert (of_class == tile).all(axis=(1, 2)).any()
     assert [name.get_text() for name in figure.axes[0].get_yticklabels()] == list(DIGITS)
-    assert figure.get_suptitle() == "12 random images of each of the 10 classes"
+    assert unwrapped(figure.get_suptitle()) == "12 random images of each of the 10 classes"
     assert figure.get_supxlabel() == "Drawn from 2,000 images."
 
 
@@ -346,7 +368,6 @@ def test_confusion_matrix_shows_counts_and_no_colour_on_the_diagonal() -> None:
     shown: np.ndarray = np.ma.asarray(axes.images[0].get_array())
     assert np.ma.getmaskarray(shown).tolist() == np.eye(3, dtype=bool).tolist()
     assert figure.get_suptitle() == "20 of 3,150 images misclassified,\nmost often 2 as 1: 12 times"
-    assert {"3 of 983", "5 of 1,135", "12 of 1,032"} <= set(texts(figure))
 
 
 def test_confusion_matrix_without_errors() -> None:
@@ -424,24 +445,114 @@ def test_mosaic_arranges_images_in_rows() -> None:
 
 def test_scores_are_listed_with_their_errors() -> None:
     figure = figures.scores({"a": Score(95, 100), "b": Score(3, 3)}, "Two runs", "On some images.")
-    assert {"0.9500   5 errors of 100", "1.0000   0 errors of 3"} <= set(texts(figure))
+    assert {"0.9500   5 of 100 wrong", "1.0000   0 of 3 wrong"} <= set(texts(figure))
     assert figure.get_supxlabel() == "On some images. Bars: 95% Wilson intervals."
 
 
-def test_reliability_draws_each_bin_at_its_predicted_and_observed_error_rate() -> None:
+def test_reliability_draws_each_bin_at_its_confidence_and_accuracy() -> None:
     confidence = np.repeat([0.8, 0.95], 100)
     is_correct = np.arange(200) % 10 > 0
     figure = figures.reliability(calibration_bins(confidence, is_correct), 0.0567)
-    assert figure.get_suptitle() == "Reliability diagram: expected calibration error 0.0567"
-    (axes,) = figure.axes
-    dots = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "o"]
-    np.testing.assert_allclose(dots, [[0.2, 0.1], [0.05, 0.1]])
-    assert [text.get_text() for text in axes.texts] == ["10 of 100", "10 of 100"]
+    title = "Reliability diagram: expected calibration error 0.0567"
+    assert unwrapped(figure.get_suptitle()) == title
+    upper, lower = figure.axes
+    dots = [line.get_xydata()[0] for line in upper.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose(dots, [[0.8, 0.9], [0.95, 0.9]])
+    assert (upper.get_xlim(), upper.get_xscale(), upper.get_yscale()) == (
+        (0, 1), "linear", "linear",
+    )  # fmt: skip
+    assert [text.get_text() for text in lower.texts] == ["100", "100"]
 
 
-def test_risk_coverage_marks_the_error_rate_at_some_coverages() -> None:
+@pytest.mark.parametrize("n_wrong", [0, 2, 30, 150, 400, 999])
+def test_risk_coverage_marks_the_error_rate_at_some_coverages(n_wrong: int) -> None:
+    """Whatever the accuracy, no label is over another, or below the axes."""
     confidence = np.linspace(0, 1, 1000)
-    figure = figures.risk_coverage(*risk_coverage(confidence, np.arange(1000) >= 30))
-    marked = {text.get_text() for text in figure.axes[0].texts}
-    assert marked == {"90%: 0.00% errors", "95%: 0.00% errors", "99%: 2.02% errors",
-                      "100%: 3.00% errors"}  # fmt: skip
+    figure = figures.risk_coverage(*risk_coverage(confidence, np.arange(1000) >= n_wrong))
+    (axes,) = figure.axes
+    marked = {text.get_text() for text in axes.texts}
+    assert f"100%: {n_wrong / 1000:.2%} wrong" in marked
+    if n_wrong == 30:
+        assert marked == {"90%: 0.00% wrong", "95%: 0.00% wrong", "99%: 2.02% wrong",
+                          "100%: 3.00% wrong"}  # fmt: skip
+    figure.draw_without_rendering()
+    boxes = sorted(text.get_window_extent().extents[[1, 3]].tolist() for text in axes.texts)
+    assert len(boxes) == 4
+    assert boxes[0][0] >= axes.get_window_extent().y0 - 2
+    assert all(below[1] <= above[0] + 1 for below, above in pairwise(boxes))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_have_one_of_two_widths(name: str, digits: Dataset) -> None:
+    assert FIGURES[name](digits).get_figwidth() in {FULL_INCHES, HALF_INCHES}
+
+
+ODD_NAMES = (r"$\frac{$", "\x1b[2J", "x" * 3000, "bad\udcff", "_0")
+
+
+def by_classes(classes: tuple[str, ...]) -> list[Callable[[], Figure]]:
+    """Every figure that shows something of each class, of made-up data for these classes."""
+    count = len(classes)
+    rng = np.random.default_rng(0)
+    labels = np.arange(count)
+    images = rng.integers(0, 256, (count, 8, 8)).astype(np.uint8)
+    confusion = rng.integers(0, 5, (count, count))
+    return [
+        lambda: figures.class_balance(dict.fromkeys(classes, 3), dict.fromkeys(classes, 1), "All"),
+        lambda: figures.sample_sheet(images, labels, classes),
+        lambda: figures.class_ink(images / 255, np.tile([0.1, 0.2, 0.3], (count, 1)), classes),
+        lambda: figures.confusion_matrix(confusion, classes),
+        lambda: figures.scores({name: Score(5, 9) for name in classes}, "By class"),
+        lambda: figures.misclassified(
+            images, labels, (labels + 1) % count, np.linspace(0, 1, count), classes
+        ),
+    ]
+
+
+@pytest.mark.timeout(60)
+def test_the_time_to_draw_does_not_grow_with_the_number_of_classes() -> None:
+    for draw in by_classes(tuple(f"class {index}" for index in range(1000))):
+        figure = draw()
+        figures.as_png(figure)
+        assert len(figure.axes) <= 2
+        assert " of 1,000 " in unwrapped(f"{figure.get_supxlabel()} {figure.get_suptitle()}")
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_any_name_of_a_class_can_be_drawn(index: int) -> None:
+    figure = by_classes(ODD_NAMES)[index]()
+    figures.as_png(figure)
+    shown = " ".join(texts(figure))
+    assert r"$\frac{$" in shown
+    assert r"\x1b[2J" in shown
+    assert "x" * 40 not in shown
+
+
+def test_of_many_classes_the_most_confused_are_drawn() -> None:
+    confusion = np.eye(100, dtype=np.int64) * 10
+    confusion[90, 91] = confusion[95, 3] = 7
+    names = [f"c{index}" for index in range(100)]
+    found = texts(figures.confusion_matrix(confusion, names))
+    assert {"c90", "c95", "c0"} <= set(found)
+    assert "c70" not in found
+    scores = {name: Score(9 if index < 90 else 3, 9) for index, name in enumerate(names)}
+    assert {"c90", "c99"} <= set(texts(figures.scores(scores, "By class")))
+
+
+def test_mean_images_stand_above_the_names_of_their_classes(digits: Dataset) -> None:
+    """In one row, each as wide as high, whether there are two or sixty."""
+    for count in (2, 10, 62):
+        means = digits.images[:count] / 255
+        figure = figures.class_ink(means, np.full((count, 3), 0.2), LETTERS[:count])
+        figure.draw_without_rendering()
+        images, ink = figure.axes
+        row = image_in(figure)
+        cell = row.shape[1] // count
+        for index in range(count):
+            part = row[:, index * cell : (index + 1) * cell]
+            np.testing.assert_allclose(part.sum(), means[index].sum())
+        one, other = (axes.transData.transform([(0, 0), (1, 0)])[:, 0] for axes in (images, ink))
+        np.testing.assert_allclose(one, other, atol=0.1 * (other[1] - other[0]))
+        width = (one[1] - one[0]) * 28 / cell
+        height = np.diff(images.transData.transform([(0, 0), (0, 1)])[:, 1])[0]
+        assert width == pytest.approx(height, rel=0.01)

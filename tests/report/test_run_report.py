@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,8 +15,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tenfold.data import Dataset
 from tenfold.errors import DataError, OutputError, RecognizerError
+from tenfold.metrics import Score
+from tenfold.networks import build
 from tenfold.predictions import Predictions
+from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
+from tenfold.recognizer import Member
 from tenfold.report import figures
 from tenfold.report.artifacts import Examples, RunArtifacts
 from tenfold.report.error_analysis import (
@@ -25,44 +30,61 @@ from tenfold.report.error_analysis import (
     label_issues,
     label_issues_section,
 )
-from tenfold.report.run_report import augmentation_section, write_report
+from tenfold.report.head import rank_rows, rank_sentence, run_head
+from tenfold.report.interpretability import interpretability_section
+from tenfold.report.run_report import (
+    augmentation_section,
+    details_section,
+    run_sections,
+    write_report,
+)
 from tenfold.run import run, train_and_report
 from tenfold.run_folder import RUN_FORMAT, RunFolder
 
 SMALL = ("network.width=4", "training.max_epochs=2", "data.validation=0.25")
 FIGURES = {
-    "classes", "samples", "ink", "augmentation", "training", "filters", "feature-maps",
-    "attribution", "confusion", "confusion-all", "per-class", "misclassified", "low-confidence",
-    "reliability", "risk-coverage",
+    "classes", "samples", "ink", "augmentation", "training", "feature-maps", "responses",
+    "attribution", "confusion", "per-class", "reliability", "risk-coverage",
 }  # fmt: skip
 SECTIONS = [
-    "summary", "data", "augmentation", "network", "training", "interpretability", "errors",
-    "label-issues",
+    "errors", "label-issues", "training", "data", "augmentation", "network", "interpretability",
+    "details",
 ]  # fmt: skip
 
 
 class Page(HTMLParser):
-    """The content of a page: ids of sections, figures by name, and all text."""
+    """The content of a page: ids of sections, figures by name, small images, and all text."""
 
     def __init__(self, path):
         super().__init__()
         self.sections, self.figures, self.text = [], {}, ""
+        self.tiles, self.links, self.headings = 0, [], set()
         self.figure = None
         self.feed(path.read_text("utf-8"))
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
-        if tag == "section":
+        if tag == "section" and values["id"] != "strip":
             self.sections.append(values["id"])
         elif tag == "figure":
             self.figure = values["id"].removeprefix("figure-")
-        elif tag == "img":
+        elif tag == "img" and self.figure is not None:
             self.figures[self.figure] = values
+        elif tag == "img":
+            self.tiles += 1
+        elif tag == "h3":
+            self.headings.add(values["id"])
+        elif tag == "a":
+            self.links.append(values["href"])
         for name in ("src", "href"):
             assert not (values.get(name) or "").startswith(("http", "//")), "needs a network"
 
+    def handle_endtag(self, tag):
+        if tag == "figure":
+            self.figure = None
+
     def handle_data(self, data):
-        self.text += data
+        self.text += data.replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +111,14 @@ def copied(finished, tmp_path):
 @pytest.fixture
 def one_image(finished, monkeypatch):
     """Every figure is the same PNG: for tests of which figures there are, not of their looks."""
-    content = (finished / "figures" / "filters.png").read_bytes()
+    content = (finished / "figures" / "responses.png").read_bytes()
     monkeypatch.setattr(figures, "as_png", lambda _figure: content)
 
 
 def test_a_report_has_every_section_and_figure(finished):
     page = Page(finished / "report.html")
     assert page.sections == SECTIONS
-    assert set(page.figures) - {"label-issues"} == FIGURES
+    assert set(page.figures) == FIGURES
     for name, image in page.figures.items():
         assert (finished / "figures" / f"{name}.png").is_file()
         assert image["src"].startswith("data:image/png;base64,")
@@ -107,6 +129,12 @@ def test_a_report_has_every_section_and_figure(finished):
     assert "The held-out images were not used for model selection." in page.text
     assert "Measured on 500 test images, whose labels were read after the submission" in page.text
     assert "Incomplete run" not in page.text
+    assert {"misclassified", "low-confidence"} <= page.headings
+    n_errors = score["n"] - score["correct"]
+    assert page.tiles == min(n_errors, 12) + min(n_errors, 240) + 36
+    for name in ("submission.csv", "recipe.toml", "recognizer.safetensors"):
+        assert name in page.links
+        assert (finished / name).is_file()
 
 
 def test_the_page_is_valid_html_that_begins_with_the_score(finished):
@@ -129,8 +157,8 @@ def test_a_report_can_be_written_again_from_the_saved_files(copied, caplog):
     with caplog.at_level(logging.INFO, logger="tenfold"):
         write_report(copied)
     assert len(list((copied / "tensorboard").iterdir())) == len(events)
-    assert caplog.messages[0] == "report: summary"
-    assert len(caplog.messages) == len(SECTIONS)
+    assert caplog.messages[0] == "report: evaluating predictions and drawing figures"
+    assert all(re.match(r"report: (\w+|drawing \d+ of 12 figures)", m) for m in caplog.messages)
     again = Page(copied / "report.html")
     assert again.figures == before.figures
     assert again.text == before.text
@@ -152,10 +180,13 @@ def test_another_digit_can_be_shown(copied, finished):
 @pytest.mark.parametrize(
     ("missing", "lost"),
     [
-        ("recognizer", {"filters", "feature-maps", "attribution"}),
+        ("recognizer", {"feature-maps", "responses", "attribution"}),
         ("validation", set()),
         ("predictions", set()),  # the held-out images are used instead
-        ("examples", {"samples", "ink", "augmentation", "filters", "feature-maps", "attribution"}),
+        (
+            "examples",
+            {"samples", "ink", "augmentation", "feature-maps", "responses", "attribution"},
+        ),
         ("metrics", {"training"}),
         ("steps", set()),
         ("data", {"classes"}),
@@ -173,7 +204,7 @@ def test_a_missing_or_damaged_file_leaves_the_rest(copied, missing, lost, damage
         part.write_bytes(part.read_bytes()[:-20] + b"\xff")
     page = Page(write_report(copied))
     assert page.sections == SECTIONS
-    assert set(page.figures) - {"label-issues"} == FIGURES - lost
+    assert set(page.figures) == FIGURES - lost
     is_optional = damage == "missing" and missing in {"summary", "predictions"}
     assert (part.name in page.text) == (not is_optional)
 
@@ -187,7 +218,7 @@ def test_files_of_another_schema_leave_the_rest(copied, content):
         part.write_text(content + "\n")
     page = Page(write_report(copied))
     assert page.sections == SECTIONS
-    assert set(page.figures) - {"label-issues"} == FIGURES - {"classes", "training"}
+    assert set(page.figures) == FIGURES - {"classes", "training"}
     for part in parts:
         assert f"{part.name} cannot be read" in page.text
 
@@ -262,7 +293,8 @@ def test_one_class_and_no_error(finished):
     artifacts = replace(artifacts, predictions=ones, validation=ones)
     section = errors_section(artifacts)
     alt_texts = {figure.name: figure.alt_text for figure in section.figures}
-    assert alt_texts["misclassified"] == "0 misclassified images with true and predicted class"
+    assert section.sheets[0].title == "0 of 500 images misclassified"
+    assert not section.sheets[0].captions
     assert alt_texts["per-class"] == "Accuracy of each class: 1: 1.0000"
     assert "suspects 0 labels of 500 images" in label_issues_section(artifacts).paragraphs[0]
 
@@ -298,8 +330,9 @@ def test_the_report_of_an_ensemble_compares_its_members(digits, tmp_path):
     labels = test_set.label_names()
     run(train_set, test_set.without_labels(), recipe, out, test_labels=labels, executor="inline")
     page = Page(out / "report.html")
-    assert page.sections == [*SECTIONS, "ensemble"]
-    assert {"ensemble-size", "disagreement", "disputed"} <= set(page.figures)
+    assert page.sections == [*SECTIONS[:2], "ensemble", *SECTIONS[2:]]
+    assert {"ensemble-size", "disagreement"} <= set(page.figures)
+    assert "disputed" in page.headings
     votes = RunArtifacts.read(out).predictions.member_predictions
     n_disputed = int((votes[0] != votes[1]).sum())
     assert f"The 2 members agree on all but {n_disputed} of 500 images." in page.text
@@ -332,13 +365,118 @@ def test_members_with_overrides_are_listed(tmp_path):
     section = augmentation_section(artifacts, None)
     assert "This is the augmentation of the first member." in section.paragraphs[0]
     assert "mixed with up to 40% of another image" in section.paragraphs[1]
-    assert section.tables[0].caption == "Settings of the first member"
-    assert ("mixup", "0.4") in section.tables[0].rows
     assert ensemble_section(artifacts).tables[0].rows == [
         ("1, 4", "augmentation.mixup = 0.4"),
         ("2, 5", "preprocessing.alignment = deskew"),
         ("3", "none"),
     ]
+
+
+def with_unknown_labels(finished, digits):
+    """The artifacts of the run as if nobody had known the labels of its 500 test images."""
+    artifacts = RunArtifacts.read(finished)
+    unlabelled = digits.select(np.arange(1500, 2000)).without_labels()
+    predictions = Predictions.from_probabilities(
+        unlabelled, artifacts.predictions.probabilities, classes=digits.classes
+    )
+    return replace(artifacts, predictions=predictions, score=None)
+
+
+def test_predictions_without_labels_can_be_checked_by_eye(finished, digits):
+    artifacts = with_unknown_labels(finished, digits)
+    first, *_ = sections = list(run_sections(artifacts, None))
+    assert [section.name for section in sections] == ["predictions", *SECTIONS]
+    assert [figure.name for figure in first.figures] == ["predictions", "predicted-classes"]
+    (sheet,) = first.sheets
+    assert len(sheet.captions) == 36
+    least = artifacts.predictions.confidence.argmin()
+    two = np.argsort(-artifacts.predictions.probabilities[least])[:2]
+    assert sheet.captions[0][0] == f"{two[0]} or {two[1]}?"
+    np.testing.assert_array_equal(sheet.images[0], digits.images[1500 + least])
+    counts = np.bincount(artifacts.predictions.predicted, minlength=10)
+    assert f"0: {counts[0]}, 1: {counts[1]}" in first.figures[1].alt_text
+
+
+def test_the_head_of_a_run_for_kaggle_predicts_the_score_and_says_how_to_submit(finished, digits):
+    artifacts = with_unknown_labels(finished, digits)
+    head = run_head(artifacts)
+    expected = (artifacts.validation.predicted == artifacts.validation.labels).mean()
+    assert head.value == f"{expected:.2%}"
+    assert head.label == "predicted leaderboard score"
+    assert "On the held-out images" in head.sentences[0]
+    assert dict(head.tiles)["predictions"] == "500"
+    assert head.next_step[1] == f"tenfold submit {finished / 'submission.csv'}"
+    assert head.strip.title == "Mistakes on the held-out images, the most confident first"
+
+
+def test_the_head_without_a_score_or_with_files_missing(finished):
+    artifacts = replace(
+        RunArtifacts.read(finished), score=None, validation=None, missing=["run.json is missing"]
+    )
+    head = run_head(replace(artifacts, predictions=None))
+    assert (head.value, head.label, head.strip) == ("", "", None)
+    assert head.sentences == ["No images were held out, so the run cannot predict its own score."]
+    assert head.warning.startswith("Incomplete run: run.json is missing.")
+
+
+def test_a_score_is_ranked_among_known_results():
+    near = rank_sentence(Score(27_885, 28_000))
+    assert "statistically indistinguishable from recipe tiny (0.9958)" in near
+    assert "thelastdev" not in near
+    assert "above recipe thelastdev (0.9924) and below G. Surma (0.9950)" in rank_sentence(
+        Score(993_700, 1_000_000)
+    )
+    assert "is above what is known to be possible" in rank_sentence(Score(27_999, 28_000))
+    rows = rank_rows(Score(27_885, 28_000))
+    scores = [float(row[1]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert ("this run", "0.9959", "0.9951–0.9966", "28,000") in rows
+
+
+def test_known_results_are_of_digits(finished):
+    artifacts = RunArtifacts.read(finished)
+    letters = replace(artifacts.predictions, classes=tuple("abcdefghij"))
+    artifacts = replace(artifacts, predictions=letters)
+    assert not any("known results" in sentence for sentence in run_head(artifacts).sentences)
+    assert len(details_section(artifacts).tables) == 1
+
+
+def test_labels_are_not_suspected_by_a_poor_network(finished):
+    artifacts = RunArtifacts.read(finished)
+    labels = artifacts.validation.predicted.copy()
+    labels[: len(labels) // 25] = (labels[: len(labels) // 25] + 1) % 10  # 96% are left
+    poor = replace(artifacts, validation=replace(artifacts.validation, labels=labels))
+    section = label_issues_section(poor)
+    assert "Labels are not checked" in section.paragraphs[0]
+    assert not section.sheets
+
+
+def test_a_recipe_without_augmentation_shows_no_variants(finished):
+    artifacts = replace(RunArtifacts.read(finished), recipe=Recipe.load("lenet5"))
+    section = augmentation_section(artifacts, None)
+    assert section.paragraphs == ["This recipe has no augmentation."]
+    assert not section.figures
+
+
+def test_filters_are_shown_if_they_are_large_enough_to_see_something(finished):
+    artifacts = RunArtifacts.read(finished)
+    recipe = Recipe.load("lenet5")
+    network = build(recipe.network, image_size=28, n_classes=10, seed=0)
+    member = Member(network, recipe.network, Preprocessing())
+    large = replace(artifacts, recognizer=replace(artifacts.recognizer, members=[member]))
+    names = [figure.name for figure in interpretability_section(large, None).figures]
+    assert names == ["attribution", "filters", "feature-maps", "responses"]
+
+
+def test_every_section_names_a_chapter_that_exists(finished):
+    chapters = {
+        line.split(". ", 1)[1]
+        for path in (Path(__file__).parents[2] / "docs" / "tutorial").glob("[0-9]*.md")
+        for line in path.read_text("utf-8").splitlines()
+        if re.match(r"# \d+\. ", line)
+    }
+    sections = run_sections(RunArtifacts.read(finished), None)
+    assert {section.chapter for section in sections} <= chapters
 
 
 def test_examples_survive_saving_and_loading(digits, tmp_path):

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import typer
 
-from tenfold.cli import train, inspect, predict, serve, experiment  # isort: skip - the order of the help
+from tenfold.cli import train, inspect, predict, serve, submission, experiment  # isort: skip - the order of the help
 from tenfold.cli.common import app, detach, remove_console_handlers
 from tenfold.errors import DependencyError, Interrupted, TenfoldError
 from tenfold.files import os_error_message
 
-__all__ = ["app", "experiment", "inspect", "main", "predict", "serve", "train"]
+__all__ = ["app", "experiment", "inspect", "main", "predict", "serve", "submission", "train"]
 
 # The packages of the extra `train`, which predicting does without.
 EXTRA_TRAIN = {
-    "captum", "cleanlab", "jinja2", "matplotlib", "onnx", "onnxscript", "optuna", "scipy",
+    "jinja2", "matplotlib", "onnx", "onnxscript", "optuna", "scipy",
     "sklearn", "tensorboard", "torch",
 }  # fmt: skip
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}

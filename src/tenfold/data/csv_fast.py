@@ -33,9 +33,9 @@ def parse_table(text: Bytes, start: int, schema: CsvSchema) -> tuple[Bytes, Byte
         Pixels uint8 [N, P] in the schema's order and, with a label column, labels uint8 [N].
         None unless every line is numbers from 0 to 255, without leading zeros, signs, quotes or
         spaces, separated by commas, and all lines end with \n or all with \r\n. Also None if
-        there are row ids to check, since these soon exceed 255.
+        there are row ids to check, since these soon exceed 255, or blanks.
     """
-    if schema.checked_row_ids:
+    if schema.checked_row_ids or schema.blank or len(text) <= start:
         return None
     lines = _unix_lines(text, start)
     boundaries = _block_boundaries(lines)
@@ -64,8 +64,9 @@ def parse_table(text: Bytes, start: int, schema: CsvSchema) -> tuple[Bytes, Byte
 
 def _unix_lines(text: Bytes, start: int) -> Bytes:
     r"""Return `text` from `start`, each line ending with \n; copied only if it must be changed."""
-    has_returns = start > 1 and text[start - 2] == ord("\r")
-    if not has_returns and text[-1] == _NEWLINE:
+    newline = start + int(np.argmax(text[start : start + _BLOCK_BYTES] == _NEWLINE))
+    has_returns = newline > start and text[newline - 1] == ord("\r")
+    if not has_returns and len(text) > start and text[-1] == _NEWLINE:
         return text[start:]
     lines = text[start:].tobytes().replace(b"\r\n", b"\n")
     return np.frombuffer(lines if lines.endswith(b"\n") else lines + b"\n", np.uint8)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,14 @@ class Dataset:
     def without_labels(self) -> "Dataset":
         """Return the images alone, as in the competition's test.csv."""
         return Dataset(self.images, name=self.name)
+
+    def inverted(self) -> "Dataset":
+        """Return the images with bright and dark exchanged."""
+        return replace(self, images=255 - self.images)
+
+    def transposed(self) -> "Dataset":
+        """Return the images with rows and columns exchanged, as EMNIST keeps them."""
+        return replace(self, images=np.ascontiguousarray(self.images.transpose(0, 2, 1)))
 
     def with_labels(self, names: NDArray[np.str_], classes: tuple[str, ...]) -> "Dataset":
         """Return the same images with other labels.

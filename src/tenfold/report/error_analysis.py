@@ -1,8 +1,5 @@
 """Errors, calibration, label issues, and the members of an ensemble."""
 
-import warnings
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,24 +9,28 @@ from tenfold.metrics import Evaluation, calibration_bins, evaluate_probabilities
 from tenfold.predictions import Predictions
 from tenfold.report import figures
 from tenfold.report.artifacts import RunArtifacts
-from tenfold.report.html import Section, join_items
+from tenfold.report.html import Section, Sheet, join_items
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MAX_ERRORS = 240  # images in a figure
+MAX_ERRORS = 240  # images in a sheet
 MAX_LOW_CONFIDENCE = 36
 MAX_DISPUTED = 36
 MAX_LABEL_ISSUES = 60
+MIN_ACCURACY_FOR_LABEL_ISSUES = 0.97
 SAMPLED_ENSEMBLES = 20  # of each size
+
+
+def labelled_predictions(artifacts: RunArtifacts) -> Predictions | None:
+    """Return predictions with known labels: of the test images, else of the held-out images."""
+    for found in (artifacts.predictions, artifacts.validation):
+        if found is not None and found.labels is not None:
+            return found
+    return None
 
 
 def errors_section(artifacts: RunArtifacts) -> Section:
     """Errors by class and one by one, and calibration."""
-    section = Section("errors", "Errors")
-    known = artifacts.predictions
-    if known is None or known.labels is None:
-        known = artifacts.validation
+    section = Section("errors", "Errors", chapter="A first network")
+    known = labelled_predictions(artifacts)
     if known is None or known.labels is None:
         section.add_text("There are no predictions with known labels, so errors are unknown.")
         return section
@@ -44,42 +45,55 @@ def errors_section(artifacts: RunArtifacts) -> Section:
     drawn = figures.confusion_matrix(evaluation.confusion, known.classes)
     alt_text = f"Confusion matrix with the errors coloured: {evaluation.score}"
     section.add_figure("confusion", alt_text, drawn)
-    drawn = figures.confusion_matrix(evaluation.confusion, known.classes, errors_only=False)
-    section.add_figure("confusion-all", "The same with the diagonal coloured as well", drawn)
-    drawn = figures.scores(evaluation.per_class, "Accuracy by class", "By true class.")
+    drawn = figures.scores(
+        evaluation.per_class,
+        "Accuracy by class",
+        "By true class.",
+        height_inches=drawn.get_figheight(),
+    )
     accuracies = {name: f"{score.accuracy:.4f}" for name, score in evaluation.per_class.items()}
     section.add_figure("per-class", f"Accuracy of each class: {join_items(accuracies)}", drawn)
-    _add_galleries(section, known, known.labels)
+    section.add_sheet(mistakes_sheet(known, MAX_ERRORS))
+    section.add_sheet(low_confidence_sheet(known, MAX_LOW_CONFIDENCE))
     _add_calibration(section, known, known.labels, evaluation)
     return section
 
 
-def _add_galleries(section: Section, known: Predictions, labels: NDArray[np.int64]) -> None:
-    """Add the misclassified images, and correct predictions of low confidence."""
+def mistakes_sheet(known: Predictions, limit: int) -> Sheet:
+    """Return the misclassified images, the `limit` most confident errors first."""
+    assert known.labels is not None
     rows, predicted, confidence = known.hardest, known.predicted, known.confidence
-    is_wrong = predicted[rows] != labels[rows]
-    n_errors = int((predicted != labels).sum())
-    drawn = figures.misclassified(
-        known.images[is_wrong],
-        labels[rows[is_wrong]],
-        predicted[rows[is_wrong]],
-        confidence[rows[is_wrong]],
-        known.classes,
-        limit=MAX_ERRORS,
-        n_images=len(known),
-        n_errors=n_errors,
-    )
-    alt_text = f"{pluralize(n_errors, 'misclassified image')} with true and predicted class"
-    section.add_figure("misclassified", alt_text, drawn)
-    correct = rows[~is_wrong]
-    order = np.argsort(confidence[correct], kind="stable")[:MAX_LOW_CONFIDENCE]
-    drawn = figures.gallery(
-        known.images[~is_wrong][order],
-        [f"{known.classes[labels[row]]}\n{confidence[row]:.3f}" for row in correct[order]],
+    wrong = np.flatnonzero(predicted[rows] != known.labels[rows])
+    wrong = wrong[np.argsort(-confidence[rows[wrong]], kind="stable")][:limit]
+    n_errors = int((predicted != known.labels).sum())
+    title = f"{n_errors:,} of {pluralize(len(known), 'image')} misclassified"
+    if len(wrong) < n_errors:
+        title += f"; the {len(wrong)} most confident errors"
+    classes = known.classes
+    captions = [
+        (f"{classes[known.labels[row]]} → {classes[predicted[row]]}", f"{confidence[row]:.3f}")
+        for row in rows[wrong]
+    ]
+    note = "Below each image: true → predicted class, and the confidence of the prediction."
+    return Sheet("misclassified", title, note, known.images[wrong], captions)
+
+
+def low_confidence_sheet(known: Predictions, limit: int) -> Sheet:
+    """Return the `limit` correct predictions of the lowest confidence."""
+    assert known.labels is not None
+    rows, confidence = known.hardest, known.confidence
+    correct = np.flatnonzero(known.predicted[rows] == known.labels[rows])
+    correct = correct[np.argsort(confidence[rows[correct]], kind="stable")][:limit]
+    captions = [
+        (known.classes[known.labels[row]], f"{confidence[row]:.3f}") for row in rows[correct]
+    ]
+    return Sheet(
+        "low-confidence",
         "Correct predictions of the lowest confidence",
         "Below each image: its class, and the confidence of the prediction.",
+        known.images[correct],
+        captions,
     )
-    section.add_figure("low-confidence", "Correct predictions of the lowest confidence", drawn)
 
 
 def _add_calibration(
@@ -89,14 +103,14 @@ def _add_calibration(
     is_correct = known.predicted == labels
     bins = calibration_bins(known.confidence, is_correct)
     drawn = figures.reliability(bins, evaluation.calibration_error)
-    section.add_figure("reliability", "Observed error rate against predicted error rate", drawn)
+    section.add_figure("reliability", "Accuracy against confidence, in ten bins", drawn)
     drawn = figures.risk_coverage(*risk_coverage(known.confidence, is_correct))
     section.add_figure("risk-coverage", "Error rate if low confidence is rejected", drawn)
 
 
 def label_issues_section(artifacts: RunArtifacts) -> Section:
     """Images whose label may be wrong."""
-    section = Section("label-issues", "Label issues")
+    section = Section("label-issues", "Label issues", chapter="The data")
     validation = artifacts.validation
     if validation is None or validation.labels is None:
         section.add_text(
@@ -104,34 +118,42 @@ def label_issues_section(artifacts: RunArtifacts) -> Section:
             "network that was trained on them."
         )
         return section
+    accuracy = float((validation.predicted == validation.labels).mean())
+    if accuracy < MIN_ACCURACY_FOR_LABEL_ISSUES:
+        section.add_text(
+            f"Labels are not checked: of a network with an accuracy of {accuracy:.1%} most "
+            "suspicions would be its own mistakes. From "
+            f"{MIN_ACCURACY_FOR_LABEL_ISSUES:.0%} on this section lists labels to check."
+        )
+        return section
     issues = label_issues(validation)
     section.add_text(
-        f"Confident learning (Northcutt, Jiang and Chuang 2021, computed by cleanlab) suspects "
+        f"Confident learning (Northcutt, Jiang and Chuang 2021) suspects "
         f"{pluralize(len(issues), 'label')} of {len(validation):,} images that were predicted by "
-        "networks not trained on them. It can be wrong: check each of them by eye."
+        "networks not trained on them."
+        + (" It can be wrong: check each of them by eye." if len(issues) else "")
     )
     image_of = {row: index for index, row in enumerate(validation.hardest.tolist())}
     shown = [row for row in issues.tolist() if row in image_of][:MAX_LABEL_ISSUES]
     if shown:
         classes, predicted = validation.classes, validation.predicted
         captions = [
-            f"{classes[validation.labels[row]]} or {classes[predicted[row]]}?\n"
-            f"row {validation.indices[row] + 1:,}"
+            (
+                f"{classes[validation.labels[row]]} or {classes[predicted[row]]}?",
+                f"row {validation.indices[row] + 1:,}",
+            )
             for row in shown
         ]
-        drawn = figures.gallery(
-            validation.images[[image_of[row] for row in shown]],
-            captions,
-            f"{pluralize(len(shown), 'label')} to check, the most suspicious first",
-            "Below each image: its label, the predicted class, and its row in the data.",
-        )
-        section.add_figure("label-issues", "Images whose label may be wrong", drawn)
+        title = f"{pluralize(len(shown), 'label')} to check, the most suspicious first"
+        note = "Below each image: its label, the predicted class, and its row in the data."
+        images = validation.images[[image_of[row] for row in shown]]
+        section.add_sheet(Sheet("suspects", title, note, images, captions))
     return section
 
 
 def ensemble_section(artifacts: RunArtifacts) -> Section:
     """Accuracy by the number of members, and their disagreement."""
-    section = Section("ensemble", "Ensemble members")
+    section = Section("ensemble", "Ensemble members", chapter="Ensembles")
     if artifacts.recipe.ensemble.member_overrides:
         _add_overrides(section, artifacts.recipe.ensemble)
     predictions = artifacts.predictions
@@ -155,9 +177,7 @@ def ensemble_section(artifacts: RunArtifacts) -> Section:
     drawn = figures.disagreement(members)
     alt_text = "Number of images on which each two members disagree"
     section.add_figure("disagreement", alt_text, drawn)
-    section.add_figure(
-        "disputed", "The images that the members disagree on most", _disputed(predictions)
-    )
+    section.add_sheet(_disputed(predictions))
     return section
 
 
@@ -175,8 +195,8 @@ def _add_overrides(section: Section, ensemble: EnsembleConfig) -> None:
     section.add_table("How members differ from the recipe", ("members", "overrides"), rows)
 
 
-def _disputed(predictions: Predictions) -> "Figure":
-    """Draw the images with the most votes against the plurality of the members."""
+def _disputed(predictions: Predictions) -> Sheet:
+    """Return the images with the most votes against the plurality of the members."""
     assert predictions.member_predictions is not None
     members, classes = predictions.member_predictions[:, predictions.hardest], predictions.classes
     votes = np.eye(len(classes), dtype=np.int64)[members].sum(axis=0)
@@ -186,13 +206,16 @@ def _disputed(predictions: Predictions) -> "Figure":
     captions = []
     for image in order:
         ranked = [index for index in np.argsort(-votes[image]) if votes[image, index]][:3]
-        counts = " ".join(f"{classes[index]}×{votes[image, index]}" for index in ranked)
-        captions.append(f"{counts}\nrow {predictions.indices[predictions.hardest[image]] + 1:,}")
-    return figures.gallery(
+        names = [classes[index] for index in ranked]
+        counts = ":".join(str(votes[image, index]) for index in ranked)
+        row = predictions.indices[predictions.hardest[image]] + 1
+        captions.append((f"{', '.join(names[:-1])} or {names[-1]}?", f"{counts} row\u00a0{row:,}"))
+    return Sheet(
+        "disputed",
+        f"The {pluralize(len(order), 'image')} that the members disagree on most",
+        "Below each image: the predicted classes, the votes for each, and its row in the file.",
         predictions.images[order],
         captions,
-        f"The {pluralize(len(order), 'image')} that the members disagree on most",
-        "Below each image: predicted class × number of members, and its row in the file.",
     )
 
 
@@ -228,29 +251,23 @@ def ensemble_size_curve(
 def label_issues(predictions: Predictions) -> NDArray[np.int64]:
     """Return the positions in `predictions` of labels that are probably wrong, worst first.
 
-    Confident learning compares the probability of each class with its mean over the images
-    labelled so (Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in
-    dataset labels", JAIR 70, 2021, arXiv 1911.00068). The predictions must come from networks not
-    trained on these images, or they would repeat the labels.
+    Confident learning (Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in
+    dataset labels", JAIR 70, 2021, arXiv 1911.00068): an image is suspected if another class is as
+    probable as that class usually is for its own images. The predictions must come from networks
+    not trained on these images, or they would repeat the labels.
 
     Args:
         predictions: with labels.
 
     Returns:
-        int64 [K]; empty if there are fewer than two classes.
+        int64 [K], by the probability of the label.
     """
     assert predictions.labels is not None
-    if len(np.unique(predictions.labels)) < 2:
-        return np.empty(0, np.int64)
-    from cleanlab.filter import find_label_issues  # noqa: PLC0415 - slow to import
-
-    # cleanlab needs an image of every class that has a column.
+    # Only classes with an image have a usual probability.
     present, labels = np.unique(predictions.labels, return_inverse=True)
-    probabilities = predictions.probabilities[:, present].astype(np.float64) + 1e-12
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it cannot judge the label of a class's only image
-        found: NDArray[np.int64] = find_label_issues(
-            labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
-        )
-    return found.astype(np.int64)
+    probabilities = predictions.probabilities[:, present].astype(np.float64)
+    usual = np.bincount(labels, probabilities[np.arange(len(labels)), labels]) / np.bincount(labels)
+    confident = np.where(probabilities >= usual, probabilities, 0)
+    of_label = confident[np.arange(len(labels)), labels]
+    suspects = np.flatnonzero(confident.max(axis=1) > of_label)
+    return suspects[np.argsort(probabilities[suspects, labels[suspects]], kind="stable")]

@@ -12,6 +12,8 @@ from tenfold.report.figures.experiments import Axis, MethodPoint, TrialPoint
 from tenfold.report.html import Section, render
 
 MAX_TRIAL_ROWS = 15
+MIN_TRIALS_FOR_PARAMETERS = 20  # the parameters of fewer trials show nothing but noise
+FEW_SEEDS = 3
 
 
 def write_compare_page(data: Mapping[str, Any], page: Path, figures_folder: Path) -> None:
@@ -33,13 +35,15 @@ def write_compare_page(data: Mapping[str, Any], page: Path, figures_folder: Path
 
 
 def _comparison_summary(data: Mapping[str, Any]) -> Section:
-    section = Section("summary", "Which method is most accurate, and at what cost?")
+    section = Section(
+        "summary", "Which method is most accurate, and at what cost?", "A first network"
+    )
     fitted = [method for method in data["methods"] if "accuracy" in method]
     failed = [method for method in data["methods"] if "accuracy" not in method]
     best = fitted[0]
     section.add_text(
-        f"{best['method']} is most accurate: {best['accuracy']:.4f}, after {best['fit_s']:,.1f} s "
-        f"of training on {data['hardware']}."
+        f"{best['method']} is most accurate: {best['accuracy']:.2%}, after "
+        f"{_format_seconds(best['fit_s'])} s of training on {data['hardware']}."
     )
     for method in fitted:
         if method["subset_fraction"] < 1:
@@ -78,8 +82,8 @@ def _add_method_table(section: Section, fitted: Sequence[Mapping[str, Any]], har
             f"{method['accuracy']:.4f}",
             "{:.4f}–{:.4f}".format(*method["interval"]),
             f"{method['train_images']:,}",
-            f"{method['fit_s']:,.1f}",
-            f"{method['predict_s_per_1000']:.3g}",
+            _format_seconds(method["fit_s"]),
+            _format_seconds(method["predict_s_per_1000"]),
             _format_bytes(method["model_bytes"]),
             f"{method['peak_memory_bytes'] / 2**20:,.0f} MiB",
         )
@@ -88,12 +92,16 @@ def _add_method_table(section: Section, fitted: Sequence[Mapping[str, Any]], har
     section.add_table(f"Each fit on {hardware}; means over the folds", header, rows)
 
 
+def _format_seconds(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.2g}"
+
+
 def _format_bytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
 
 
 def _paired_tests(data: Mapping[str, Any]) -> Section:
-    section = Section("pairs", "Which differences are significant?")
+    section = Section("pairs", "Which differences are significant?", "Augmentation")
     pairs = data["pairs"]
     adjusted = holm([pair["p"] for pair in pairs])
     equal = [(pair, p) for pair, p in zip(pairs, adjusted, strict=True) if p >= SIGNIFICANT]
@@ -152,7 +160,7 @@ def write_search_page(data: Mapping[str, Any], page: Path, figures_folder: Path)
 
 
 def _search_summary(data: Mapping[str, Any], winner: TrialPoint) -> Section:
-    section = Section("summary", "Is the winner better than the baseline?")
+    section = Section("summary", "Is the winner better than the baseline?", "Searching")
     test = data["paired_test"]
     if test is None:
         section.add_text(
@@ -162,6 +170,12 @@ def _search_summary(data: Mapping[str, Any], winner: TrialPoint) -> Section:
     else:
         summary, seeds = test["summary"], len(test["baseline"])
         section.add_text(f"{summary[0].upper()}{summary[1:]}.")
+        if seeds < FEW_SEEDS:
+            are = "is" if seeds == 1 else "are"
+            section.add_text(
+                f"{pluralize(seeds, 'seed')} {are} too few to show a small difference: repeat the "
+                "test with --seeds 5."
+            )
         sources = "seeds and of images" if seeds > 1 else "images, not that of seeds"
         section.add_text(
             f"The test images took no part in the search. The interval covers the variance of "
@@ -182,7 +196,7 @@ def _search_summary(data: Mapping[str, Any], winner: TrialPoint) -> Section:
 def _trials_section(
     data: Mapping[str, Any], trials: Sequence[TrialPoint], winner: TrialPoint
 ) -> Section:
-    section = Section("course", "All trials")
+    section = Section("course", "All trials", "Searching")
     state_of = {trial["number"]: trial["state"] for trial in data["trials"]}
     states = list(state_of.values())
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -220,7 +234,13 @@ def _accuracy(trial: TrialPoint, budget: float) -> str:
 def _params_section(
     data: Mapping[str, Any], trials: Sequence[TrialPoint], axes: Sequence[Axis], winner: TrialPoint
 ) -> Section:
-    section = Section("choices", "Effect of the parameters")
+    section = Section("choices", "Effect of the parameters", chapter="Searching")
+    if len(trials) < MIN_TRIALS_FOR_PARAMETERS:
+        section.add_text(
+            f"{pluralize(len(trials), 'trial')} are too few to tell which parameter matters most. "
+            f"From {MIN_TRIALS_FOR_PARAMETERS} on this section shows the effect of each."
+        )
+        return section
     if data["importance"]:
         section.add_text(
             "With few trials, small importances are noise: trust the first one or two, and compare "

@@ -56,7 +56,7 @@ class RunComparison:
 
     def section(self) -> Section:
         """Return the comparison as a section of a report."""
-        section = Section("comparison", "Comparison")
+        section = Section("comparison", "Comparison", chapter="Augmentation")
         section.add_text(f"All runs were evaluated on {self.eval_set}.")
         self._add_runs(section)
         self._add_pairs(section)

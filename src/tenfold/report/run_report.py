@@ -12,22 +12,25 @@ from numpy.typing import NDArray
 from tenfold.errors import OutputError
 from tenfold.files import os_error_message, output_folder, write_text
 from tenfold.formatting import format_duration
-from tenfold.kaggle import leaderboard_position
-from tenfold.metrics import CALIBRATION_BINS, Score, evaluate_probabilities
+from tenfold.metrics import CALIBRATION_BINS, evaluate_probabilities
 from tenfold.preprocessing import Preprocessing
 from tenfold.recipe import Recipe
 from tenfold.report import figures
 from tenfold.report.artifacts import RunArtifacts
 from tenfold.report.error_analysis import ensemble_section, errors_section, label_issues_section
+from tenfold.report.head import is_of_digits, rank_rows, run_head, test_score, validation_score
 from tenfold.report.html import Section, join_items, render
 from tenfold.report.interpretability import interpretability_section, network_section
+from tenfold.report.prediction_review import predictions_section
 from tenfold.run_folder import RunFolder
 from tenfold.training import augment
+from tenfold.training.callbacks import Throttle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREVIEW_VARIANTS = 32
+PROGRESS_INTERVAL_S = 2.0
 EVENTS_SUFFIX = ".report"  # of the TensorBoard event file that a report writes
 TENSORBOARD_FIGURES = ("confusion", "samples")
 
@@ -54,57 +57,77 @@ def write_report(run: Path, *, digit: str | None = None) -> Path:
         artifacts.examples.image_of(digit)  # raises before anything is drawn
     folder = artifacts.folder
     figures_folder = output_folder(folder.figures)
+    progress = ReportProgress()
     sections: list[Section] = []
     for section in run_sections(artifacts, digit):
-        logger.info(f"report: {section.title.lower()}")
+        progress.on_section(section.title)
         sections.append(section)
     recipe = artifacts.recipe
-    title = f"Run report: {recipe.name}"
-    subtitle = f"Run {folder.path.resolve().name}. {recipe.description}".strip()
-    write_text(folder.report, render(title, subtitle, sections, figures_folder))
+    page = render(
+        f"Run report: {recipe.name}",
+        f"Run {folder.path.resolve().name}. {recipe.description}".strip(),
+        sections,
+        figures_folder,
+        head=run_head(artifacts),
+        on_progress=progress.on_figure,
+    )
+    write_text(folder.report, page)
     _write_tensorboard(folder, sections)
     return folder.report
 
 
+class ReportProgress:
+    """Logs what the report is at: at once, and then every two seconds."""
+
+    def __init__(self) -> None:
+        logger.info("report: evaluating predictions and drawing figures")
+        self._throttle = Throttle(PROGRESS_INTERVAL_S)
+
+    def on_section(self, title: str) -> None:
+        """Log the section that is prepared, if it is time."""
+        if self._throttle.is_due():
+            logger.info("report: %s", title.lower())
+
+    def on_figure(self, done: int, total: int) -> None:
+        """Log how many figures are drawn, if it is time."""
+        if self._throttle.is_due():
+            logger.info("report: drawing %d of %d figures", done, total)
+
+
 def run_sections(artifacts: RunArtifacts, digit: str | None) -> Iterator[Section]:
-    """Yield all sections in their order on the page.
+    """Yield all sections in their order on the page: what came out, then how.
 
     Args:
         artifacts: what the run left.
         digit: the class whose image augmentation and feature maps show; None takes the first.
     """
-    yield summary_section(artifacts)
-    yield data_section(artifacts)
-    yield augmentation_section(artifacts, digit)
-    yield network_section(artifacts)
-    yield training_section(artifacts)
-    yield interpretability_section(artifacts, digit)
+    predictions = artifacts.predictions
+    if predictions is not None and predictions.labels is None:
+        yield predictions_section(artifacts, predictions)
     yield errors_section(artifacts)
     yield label_issues_section(artifacts)
     if artifacts.recipe.ensemble.members > 1:
         yield ensemble_section(artifacts)
+    yield training_section(artifacts)
+    yield data_section(artifacts)
+    yield augmentation_section(artifacts, digit)
+    yield network_section(artifacts)
+    yield interpretability_section(artifacts, digit)
+    yield details_section(artifacts)
 
 
-def summary_section(artifacts: RunArtifacts) -> Section:
-    """Scores, and the conditions of the run."""
-    section = Section("summary", "Summary")
-    recipe, rows = artifacts.recipe, []
-    if artifacts.score is not None:
-        test = Score(artifacts.score["correct"], artifacts.score["n"])
-        section.add_text(f"On the test images, {_describe(test)}.")
-        position = leaderboard_position(test.accuracy).summary()
-        section.add_text(f"Compared with known leaderboard scores, {position}.")
+def details_section(artifacts: RunArtifacts) -> Section:
+    """Every number of the validation, the conditions of the run, and known results."""
+    section = Section("details", "Details", chapter="The competition")
+    recipe, validation = artifacts.recipe, artifacts.validation
+    rows = [("recipe", f"{recipe.name}, seed {recipe.seed}")]
+    test = test_score(artifacts)
+    if test is not None:
         rows.append(("test score", str(test)))
-    validation = artifacts.validation
     if validation is not None and validation.labels is not None:
         evaluation = evaluate_probabilities(
             validation.probabilities, validation.labels, validation.classes
         )
-        if artifacts.score is None:
-            section.add_text(
-                f"On the held-out images, {_describe(evaluation.score)}. This is the predicted "
-                "leaderboard score."
-            )
         rows += [
             ("validation score", str(evaluation.score)),
             ("validation loss, in nats", f"{evaluation.loss:.4f}"),
@@ -113,31 +136,18 @@ def summary_section(artifacts: RunArtifacts) -> Section:
                 f"{evaluation.calibration_error:.4f} ({CALIBRATION_BINS} bins)",
             ),
         ]
-        section.add_text(
-            recipe.validation_caveat() or "The held-out images were not used for model selection."
-        )
-    else:
-        section.add_text("No images were held out, so the run cannot predict its own score.")
-    rows += [("recipe", f"{recipe.name}, seed {recipe.seed}"), *_conditions(artifacts)]
-    section.add_table("The run at a glance", ("", "value"), rows)
-    if artifacts.missing:
-        section.add_text(
-            f"Incomplete run: {'; '.join(artifacts.missing)}. What depends on these files is left "
-            "out below."
-        )
+    rows += _conditions(artifacts)
+    section.add_table("Scores, times, device and versions", ("", "value"), rows, folded=True)
+    known = test or validation_score(artifacts)
+    if known is not None and is_of_digits(artifacts):
+        header = ("method", "accuracy", "95% interval", "images")
+        caption = "Known results without test-label leakage"
+        section.add_table(caption, header, rank_rows(known), folded=True)
     return section
 
 
-def _describe(score: Score) -> str:
-    low, high = score.interval
-    return (
-        f"{score.correct:,} of {score.n:,} predictions are correct: accuracy {score.accuracy:.4f} "
-        f"(95% interval {low:.4f}–{high:.4f})"
-    )
-
-
 def _conditions(artifacts: RunArtifacts) -> Iterator[tuple[str, str]]:
-    """Yield times, device and versions as rows of the summary."""
+    """Yield times, device and versions as rows of a table."""
     if artifacts.summary is not None:
         yield "training time", format_duration(artifacts.summary["train_s"])
         if (total_s := artifacts.summary["total_s"]) is not None:
@@ -150,7 +160,7 @@ def _conditions(artifacts: RunArtifacts) -> Iterator[tuple[str, str]]:
 
 def data_section(artifacts: RunArtifacts) -> Section:
     """What the checks found, class counts, and samples."""
-    section = Section("data", "Data")
+    section = Section("data", "Data", chapter="The data")
     data, examples = artifacts.data, artifacts.examples
     if data is not None and (checks := data["checks"]) is not None:
         _add_checks(section, checks)
@@ -166,7 +176,8 @@ def data_section(artifacts: RunArtifacts) -> Section:
         drawn = figures.sample_sheet(
             images.images, images.require_labels(), images.classes, drawn_from=examples.n
         )
-        section.add_figure("samples", "Random images of each class, one row per class", drawn)
+        alt_text = "Random images of each class, one row per class"
+        section.add_figure("samples", alt_text, drawn, rows=2)
         drawn = figures.class_ink(examples.means, examples.ink, images.classes)
         section.add_figure("ink", "The mean image of each class, and its range of ink", drawn)
     return section
@@ -197,9 +208,10 @@ def _add_checks(section: Section, checks: Mapping[str, Any]) -> None:
         rows.append([title, *(_format_number(file[key]) for file in files)])
     for title, key in (("blank images", "blank"), ("groups of identical images", "duplicates")):
         rows.append([title, *(str(len(file[key])) for file in files)])
-    section.add_table("Statistics by file", ["", *(file["name"] for file in files)], rows)
+    header = ["", *(file["name"] for file in files)]
+    section.add_table("Statistics by file", header, rows, folded=True)
     if checks["test"]:
-        section.add_text(f"Images that are in both files: {len(checks['overlap'])}.")
+        section.add_text(f"Images present in both files: {len(checks['overlap']) or 'none'}.")
 
 
 def _format_number(value: float | None) -> str:
@@ -209,24 +221,27 @@ def _format_number(value: float | None) -> str:
 
 
 def augmentation_section(artifacts: RunArtifacts, digit: str | None) -> Section:
-    """The settings of augmentation, and one image with augmented variants."""
-    section = Section("augmentation", "Augmentation")
-    recipe, owner = artifacts.recipe, "the recipe"
+    """What augmentation does, and one image with augmented variants."""
+    section = Section("augmentation", "Augmentation", chapter="Augmentation")
+    recipe = artifacts.recipe
     if recipe.ensemble.members > 1:
         if recipe.ensemble.member_overrides:
-            owner = "the first member"
             section.add_text(
                 "Members differ, see the table under Ensemble members. This is the augmentation "
                 "of the first member."
             )
         recipe = recipe.member(0)
-    section.add_text(f"{augmentation_caption(recipe)}.")
-    values = recipe.augmentation.model_dump()
-    rows = [(name.replace("_", " "), f"{value:g}") for name, value in values.items()]
-    section.add_table(f"Settings of {owner}", ("setting", "value"), rows)
-    if artifacts.examples is not None:
+    caption = augmentation_caption(recipe)
+    if artifacts.examples is None or not augmentation_effects(recipe):
+        section.add_text(f"{caption}.")
+    else:
+        section.add_text(
+            "Every training image is changed at random in every epoch: the network rarely sees the "
+            "same image twice. The pixels below are those of the image as given, before the zoom "
+            "of preprocessing."
+        )
         _, image = artifacts.examples.image_of(digit)
-        alt_text = f"One image, and {PREVIEW_VARIANTS} augmented variants of it"
+        alt_text = f"One image, and {PREVIEW_VARIANTS} augmented variants of it. {caption}"
         section.add_figure("augmentation", alt_text, augmentation_preview(image, recipe))
     return section
 
@@ -273,7 +288,7 @@ def augmentation_effects(recipe: Recipe) -> list[str]:
 
 def training_section(artifacts: RunArtifacts) -> Section:
     """Loss, accuracy and learning rate."""
-    section = Section("training", "Training")
+    section = Section("training", "Training", chapter="Watching training")
     if not artifacts.history:
         section.add_text("The metrics of the epochs are missing, so there are no curves.")
         return section
@@ -286,6 +301,11 @@ def training_section(artifacts: RunArtifacts) -> Section:
         f"Training accuracy is measured on {images} while the weights still change, so it may be "
         "below validation accuracy."
     )
+    if artifacts.recipe.prediction.tta_shift_pixels is not None:
+        section.add_text(
+            "These curves evaluate each held-out image once, in place. The predicted score "
+            "averages five shifted views where confidence is low, so it can differ."
+        )
     drawn = figures.training_curves(artifacts.history, best_epoch, artifacts.intervals or ())
     section.add_figure("training", "Loss, accuracy and learning rate over the epochs", drawn)
     return section

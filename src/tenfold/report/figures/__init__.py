@@ -7,6 +7,7 @@ from tenfold.report.figures.data import (
     augmentation_preview,
     class_balance,
     class_ink,
+    predicted_classes,
     sample_sheet,
 )
 from tenfold.report.figures.errors import (
@@ -27,7 +28,13 @@ from tenfold.report.figures.experiments import (
     search_slices,
 )
 from tenfold.report.figures.style import as_png, save
-from tenfold.report.figures.training import attribution, feature_maps, filters, training_curves
+from tenfold.report.figures.training import (
+    attribution,
+    feature_maps,
+    filters,
+    responses,
+    training_curves,
+)
 
 __all__ = [
     "as_png",
@@ -43,7 +50,9 @@ __all__ = [
     "gallery",
     "method_comparison",
     "misclassified",
+    "predicted_classes",
     "reliability",
+    "responses",
     "risk_coverage",
     "sample_sheet",
     "save",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +13,20 @@ from tenfold.formatting import pluralize
 from tenfold.report.figures.style import (
     AMBER,
     BLUE,
+    FULL_INCHES,
+    HALF_INCHES,
+    MAX_CLASSES,
+    MAX_HALF_CLASSES,
     TEXT,
     as_ink,
+    class_labels,
     drawing,
     mosaic,
     set_class_ticks,
     show_ink,
+    shown_part,
+    tick_inches,
+    width_for,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLES_PER_CLASS = 12
-CAPTION_CHARACTERS = 105  # that fit below a figure of ten inches
+MEAN_IMAGE_INCHES = 0.5  # at most
+CLASSES_INCHES = 3.0  # height of a figure with bars for classes
 
 
 def class_balance(
@@ -36,48 +45,77 @@ def class_balance(
 
     Args:
         counts: images of each class in the training part, or in all data.
-        validation_counts: images of each class held out for validation, drawn below.
+        validation_counts: images of each class held out for validation, stacked on them.
         title: of the figure.
     """
-    parts = {"all": counts}
-    if validation_counts is not None:
-        parts = {"training": counts, "validation": validation_counts}
+    held_out = validation_counts or dict.fromkeys(counts, 0)
+    totals = {name: count + held_out[name] for name, count in counts.items()}
     note = "Dashed: the count per class if all classes were equally frequent."
-    width = float(np.clip(0.28 * len(counts), 8, 18))
-    with drawing(width, 1 + 2.7 * len(parts), title, note) as figure:
-        panels = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (name, part), colour in zip(panels, parts.items(), (BLUE, AMBER), strict=False):
-            _draw_bars(axes, part, colour)
-            axes.set_title(f"{name}: {pluralize(sum(part.values()), 'image')}", color=colour)
-        set_class_ticks(panels[-1], list(counts))
+    if validation_counts is not None:
+        parts = f"{sum(counts.values()):,} for training, {sum(held_out.values()):,} for validation"
+        note = f"Blue: {parts} (amber). {note}"
+    note += shown_part(len(counts))
+    shown = list(islice(counts, MAX_CLASSES))
+    height = CLASSES_INCHES + tick_inches(shown)
+    with drawing(width_for(len(shown)), height, title, note) as figure:
+        axes = figure.subplots()
+        _draw_bars(axes, [totals[name] for name in shown], sum(totals.values()) / len(totals))
+        lower = [counts[name] for name in shown]
+        if validation_counts is not None:
+            upper = [held_out[name] for name in shown]
+            axes.bar(range(len(shown)), upper, bottom=lower, color=AMBER, width=0.8)
+        set_class_ticks(axes, shown)
     return figure
 
 
-def _draw_bars(axes: Axes, counts: Mapping[str, int], colour: str) -> None:
-    heights = list(counts.values())
-    uniform = sum(heights) / len(heights)
+def _draw_bars(axes: Axes, heights: Sequence[int], uniform: float) -> None:
+    """Draw a bar for each class, with its count, and a line at `uniform`."""
     top = max(*heights, uniform, 1)
-    is_crowded = len(heights) > 16
-    axes.bar(range(len(heights)), heights, color=colour, width=0.8)
+    is_crowded = len(heights) > MAX_HALF_CLASSES
+    axes.bar(range(len(heights)), heights, color=BLUE, width=0.8)
     for index, height in enumerate(heights):
         fits = height > 0.3 * top
-        axes.annotate(
+        text = axes.annotate(
             f"{height:,}",
             (index, 0 if fits else height),
             xytext=(0, 4),
             textcoords="offset points",
             ha="center",
             va="bottom",
-            rotation=90 if is_crowded else 0,
+            rotation=90,
             fontsize=7 if is_crowded else 9,
             color="white" if fits else TEXT,
         )
+        text.set_in_layout(False)
     axes.axhline(uniform, color=TEXT, linewidth=1, linestyle=(0, (4, 3)))
-    text = f"{uniform:,.0f}\nif uniform"
-    axes.text(1.01, uniform, text, va="center", transform=axes.get_yaxis_transform())
-    axes.set(yticks=[], xlim=(-0.6, len(heights) - 0.4), ylim=(0, 1.08 * top))
+    axes.set(yticks=[], xlim=(-0.6, len(heights) - 0.4), ylim=(0, 1.12 * top))
     axes.tick_params(axis="x", length=0)
     axes.spines["left"].set_visible(False)
+
+
+def predicted_classes(predicted: Mapping[str, int], training: Mapping[str, int]) -> Figure:
+    """Draw how often each class is predicted, compared with the training images.
+
+    Args:
+        predicted: predictions of each class.
+        training: labelled images of each class.
+    """
+    n, n_training = sum(predicted.values()), max(1, sum(training.values()))
+    title = f"{pluralize(n, 'prediction')} by class, compared with training"
+    note = "Amber: the count if classes were as frequent as in the training data."
+    note += shown_part(len(predicted))
+    shown = list(islice(predicted, MAX_CLASSES))
+    expected = [n * training.get(name, 0) / n_training for name in shown]
+    height = CLASSES_INCHES + tick_inches(shown)
+    with drawing(width_for(len(shown)), height, title, note) as figure:
+        axes = figure.subplots()
+        _draw_bars(axes, [predicted[name] for name in shown], 0)
+        axes.hlines(
+            expected, np.arange(len(shown)) - 0.45, np.arange(len(shown)) + 0.45, color=AMBER
+        )
+        axes.set_ylim(0, 1.12 * max(1, *expected, *(predicted[name] for name in shown)))
+        set_class_ticks(axes, shown)
+    return figure
 
 
 def sample_sheet(
@@ -86,6 +124,7 @@ def sample_sheet(
     classes: Sequence[str],
     *,
     drawn_from: int | None = None,
+    title: str | None = None,
 ) -> Figure:
     """Draw twelve random images of each class, one row per class; the same ones each time.
 
@@ -94,24 +133,28 @@ def sample_sheet(
         labels: int64 [N], indices into `classes`.
         classes: name of each class.
         drawn_from: how many images the data has, if `images` are not all.
+        title: of the figure; by default what it shows.
     """
     rng, per_class = np.random.default_rng(0), SAMPLES_PER_CLASS
+    all_classes, classes = classes, classes[:MAX_CLASSES]
     chosen = np.zeros((len(classes), per_class, *images.shape[1:]), dtype=np.uint8)
     for index in range(len(classes)):
         picks = rng.permutation(np.flatnonzero(labels == index))[:per_class]
         chosen[index, : len(picks)] = images[picks]
-    title = f"{pluralize(per_class, 'random image')} of each of the {len(classes)} classes"
-    note = f"Drawn from {pluralize(drawn_from or len(images), 'image')}."
-    if np.bincount(labels, minlength=len(classes)).min() < per_class:
+    if title is None:
+        title = f"{pluralize(per_class, 'random image')} of each of the {len(classes)} classes"
+    note = f"Drawn from {pluralize(drawn_from or len(images), 'image')}." + shown_part(
+        len(all_classes)
+    )
+    if np.bincount(labels, minlength=len(classes))[: len(classes)].min() < per_class:
         note += " Blank cells: the class has fewer images."
-    side, pixels = 0.7 if len(classes) <= 20 else 0.33, images.shape[1]
+    side, pixels = (HALF_INCHES - 0.7) / per_class, images.shape[1]
     gap = max(1, pixels // 14)
-    height = len(classes) * side + 1
-    with drawing(max(per_class * side + 0.8, 6.5), height, title, note) as figure:
+    with drawing(HALF_INCHES, len(classes) * side + 1.1, title, note) as figure:
         axes = figure.subplots()
         show_ink(axes, mosaic(chosen.reshape(-1, pixels, pixels), per_class, (gap, gap), 0) / 255)
         centres = np.arange(len(classes)) * (pixels + gap) + pixels / 2
-        axes.set_yticks(centres, list(classes), fontsize=13 if side > 0.5 else 10)
+        axes.set_yticks(centres, class_labels(classes))
         axes.tick_params(axis="y", length=0)
     return figure
 
@@ -131,7 +174,7 @@ def augmentation_preview(
     rows = -(-len(variants) // columns)
     pixels = variants.shape[1]
     gap = max(1, pixels // 9)
-    with drawing(10, max(2.9, rows + 0.9), title, fill(caption, CAPTION_CHARACTERS)) as figure:
+    with drawing(FULL_INCHES, max(2.9, rows + 0.9), title, caption) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(2, columns))
         show_ink(left, as_ink(original))
         left.set_title("original", color=AMBER)
@@ -153,14 +196,16 @@ def class_ink(
     """
     title = "Mean image and amount of ink of each class"
     note = "Ink: mean pixel value of an image. Bars: 5% to 95% quantile. Dots: median."
+    note += shown_part(len(classes))
+    means, ink, classes = means[:MAX_CLASSES], ink[:MAX_CLASSES], classes[:MAX_CLASSES]
     columns = len(classes)
-    with drawing(float(np.clip(0.9 * columns, 8, 18)), 4.2, title, note) as figure:
-        grid = figure.add_gridspec(2, columns, height_ratios=(1, 1.8))
-        for index in range(columns):
-            show_ink(figure.add_subplot(grid[0, index]), np.nan_to_num(means[index]))
-        axes = figure.add_subplot(grid[1, :])
+    width = width_for(columns)
+    height = CLASSES_INCHES + tick_inches(classes)
+    with drawing(width, height, title, note) as figure:
+        images, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.8))
+        _show_above_ticks(images, np.nan_to_num(means), (width - 1) / columns)
         positions = np.arange(columns)
-        axes.vlines(positions, 100 * ink[:, 0], 100 * ink[:, 2], color=BLUE, alpha=0.4, linewidth=9)
+        axes.vlines(positions, 100 * ink[:, 0], 100 * ink[:, 2], color=BLUE, alpha=0.4, linewidth=7)
         axes.plot(positions, 100 * ink[:, 1], "o", color=BLUE)
         set_class_ticks(axes, classes)
         axes.set(xlim=(-0.5, columns - 0.5), ylabel="ink, % of maximum")
@@ -169,3 +214,24 @@ def class_ink(
         axes.grid(axis="y")
         axes.set_axisbelow(True)
     return figure
+
+
+def _show_above_ticks(axes: Axes, images: NDArray[np.floating[Any]], cell_inches: float) -> None:
+    """Show `images` [C, S, S] in one row, image i above the tick at i.
+
+    It is one picture: a panel for each of 200 classes would take minutes to lay out.
+
+    Args:
+        axes: of which the x axis has a tick for each image.
+        images: ink from 0 to 1.
+        cell_inches: from one tick to the next.
+    """
+    pixels = images.shape[-1]
+    cell_pixels = round(pixels * max(1.0, cell_inches / MEAN_IMAGE_INCHES))
+    left = (cell_pixels - pixels) // 2
+    right = cell_pixels - pixels - left
+    row = np.pad(images, ((0, 0), (0, 0), (left, right))).swapaxes(0, 1).reshape(pixels, -1)
+    axes.imshow(row, cmap="gray_r", vmin=0, vmax=1, extent=(-0.5, len(images) - 0.5, 0, 1))
+    axes.set(yticks=[], aspect=pixels / cell_pixels, anchor="S")
+    axes.tick_params(axis="x", length=0, labelbottom=False)
+    axes.spines[:].set_visible(False)

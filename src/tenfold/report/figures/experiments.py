@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.formatting import format_value, pluralize
-from tenfold.report.figures.style import AMBER, BLUE, FAINT, MUTED, TEXT, drawing
+from tenfold.report.figures.style import (
+    AMBER,
+    BLUE,
+    FAINT,
+    FULL_INCHES,
+    HALF_INCHES,
+    MAX_HALF_CLASSES,
+    MUTED,
+    TEXT,
+    drawing,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +29,8 @@ if TYPE_CHECKING:
 
 
 SLICE_COLUMNS = 4  # of the grid of scatter plots
+MAX_UNSTAGGERED = 8  # names of parameters that fit side by side
+MANY_MAGNITUDES = 1e4
 PALE_BLUE = "#a9c4dd"
 
 
@@ -76,7 +88,7 @@ def search_history(trials: Sequence[TrialPoint], winner: TrialPoint) -> Figure:
     note = "Dots: accuracy on images held out from the trial, darker on each further rung."
     budgets = sorted({budget for trial in trials for budget in trial.accuracies})
     shade_of = dict(zip(budgets, _shades(len(budgets)), strict=True))
-    with drawing(9, 4.2, title, note) as figure:
+    with drawing(FULL_INCHES, 4.2, title, note) as figure:
         axes = figure.subplots()
         for trial in trials:
             accuracies = list(trial.accuracies.values())
@@ -101,7 +113,7 @@ def search_importance(importances: Mapping[str, float]) -> Figure:
     first = next(iter(importances))
     title = f"{first} matters most: {importances[first]:.0%} of the variance"
     note = "Fraction of the variance of accuracy on the first rung, by a random forest (fANOVA)."
-    with drawing(9, 1.3 + 0.32 * len(importances), title, note) as figure:
+    with drawing(FULL_INCHES, 1.3 + 0.32 * len(importances), title, note) as figure:
         axes = figure.subplots()
         names = list(importances)[::-1]
         axes.barh(names, [importances[name] for name in names], color=BLUE, height=0.6)
@@ -120,7 +132,7 @@ def search_coordinates(
     title = f"The parameters of the {pluralize(sum(finalists), 'trial')} on the last rung, "
     title += f"of {len(trials)}"
     note = "A line is a trial: amber the winner, blue the last rung, pale those pruned before."
-    with drawing(11, 5, title, note) as figure:
+    with drawing(FULL_INCHES, 5.4, title, note) as figure:
         axes = figure.subplots()
         heights = np.stack([param.positions(trials) for param in params], axis=1)
         for trial, is_finalist, line in zip(trials, finalists, heights, strict=True):
@@ -133,8 +145,10 @@ def search_coordinates(
             axes.text(x, -0.04, low, ha="center", va="top", fontsize=8)
             axes.text(x, 1.03, high, ha="center", va="bottom", fontsize=8)
         labels = [param.param_name.replace(".", "\n", 1) for param in params]
+        if len(params) > MAX_UNSTAGGERED:
+            labels = ["\n\n" * (index % 2) + label for index, label in enumerate(labels)]
         axes.set_xticks(range(len(params)), labels, fontsize=8)
-        axes.tick_params(length=0, pad=18, rotation=30 if len(params) > 8 else 0)
+        axes.tick_params(length=0, pad=18)
         axes.set(yticks=[], xlim=(-0.3, len(params) - 0.7), ylim=(-0.02, 1.02))
         axes.spines[:].set_visible(False)
     return figure
@@ -153,7 +167,7 @@ def search_slices(trials: Sequence[TrialPoint], params: Sequence[Axis]) -> Figur
     note = f"{pluralize(len(trials), 'trial')} with the same budget, {smallest:.0%} of a training."
     if below := int((accuracies < lowest).sum()):
         note += f" {below} below this range."
-    with drawing(max(5.0, 2.8 * columns), 1.2 + 2.0 * rows, title, note) as figure:
+    with drawing(FULL_INCHES, 1.2 + 2.0 * rows, title, note) as figure:
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axes, param in zip(grid.flat, params, strict=False):
             _slice(axes, param, trials, accuracies)
@@ -243,7 +257,7 @@ def method_comparison(points: Sequence[MethodPoint], n: int, hardware: str) -> F
         note += " Hollow: trained on fewer images."
     from matplotlib.ticker import LogLocator  # noqa: PLC0415 - slow to import
 
-    with drawing(9, 6, title, note) as figure:
+    with drawing(FULL_INCHES, 6, title, note) as figure:
         axes = figure.subplots()
         front = pareto_front(points)
         steps = ([each.seconds for each in front], [each.error for each in front])
@@ -257,6 +271,7 @@ def method_comparison(points: Sequence[MethodPoint], n: int, hardware: str) -> F
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
+        axes.xaxis.set_major_locator(LogLocator(subs=_time_steps(points)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.minorticks_off()
         axes.set(xlabel="seconds to train, and to predict 10,000 images", ylabel="error")
@@ -264,6 +279,12 @@ def method_comparison(points: Sequence[MethodPoint], n: int, hardware: str) -> F
         _annotate(axes, points, {each.name for each in front})
         axes.grid(axis="both", which="major")
     return figure
+
+
+def _time_steps(points: Sequence[MethodPoint]) -> tuple[int, ...]:
+    """Return the ticks of each order of magnitude: more where the times are close together."""
+    seconds = [each.seconds for each in points]
+    return (1,) if max(seconds) > MANY_MAGNITUDES * min(seconds) else (1, 2, 5)
 
 
 def _annotate(axes: Axes, points: Sequence[MethodPoint], bold: set[str]) -> None:
@@ -300,7 +321,7 @@ def ensemble_size(accuracies: Mapping[int, NDArray[np.float64]], n: int) -> Figu
     single, full = accuracies[counts[0]].mean(), accuracies[counts[-1]].mean()
     title = f"One member: {single:.4f} on average. All {counts[-1]} together: {full:.4f}"
     note = f"Dots: ensembles drawn at random, each on the same {n:,} images. Line: their mean."
-    with drawing(9, 4.2, title, note) as figure:
+    with drawing(HALF_INCHES, 4.6, title, note) as figure:
         axes = figure.subplots()
         for count, values in accuracies.items():
             axes.plot(
@@ -308,7 +329,7 @@ def ensemble_size(accuracies: Mapping[int, NDArray[np.float64]], n: int) -> Figu
             )
         axes.plot(counts, [values.mean() for values in accuracies.values()], color=BLUE)
         axes.set(xlabel="members", ylabel="accuracy")
-        axes.set_xticks(counts[:: -(-len(counts) // 15)])
+        axes.set_xticks(counts[:: -(-len(counts) // 12)])
         axes.grid(axis="y")
     return figure
 
@@ -324,7 +345,7 @@ def disagreement(member_predictions: NDArray[np.int64]) -> Figure:
     pairs = differing[np.triu_indices(members, 1)]
     title = f"On average, two members disagree\non {pairs.mean():,.0f} of {n:,} images"
     note = "Images for which two members predict different classes."
-    side = float(np.clip(0.5 * members + 2.5, 5, 12))
+    side = HALF_INCHES if members <= MAX_HALF_CLASSES else FULL_INCHES
     with drawing(side, side, title, note) as figure:
         axes = figure.subplots()
         matrix = differing.astype(np.float64)

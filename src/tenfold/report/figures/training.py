@@ -14,10 +14,12 @@ from tenfold.formatting import format_duration, pluralize
 from tenfold.report.figures.style import (
     AMBER,
     BLUE,
+    FULL_INCHES,
     MUTED,
     as_ink,
     drawing,
     enlarge,
+    label_ends,
     mosaic,
     save,
     show_ink,
@@ -39,8 +41,8 @@ MIN_ERROR_RATE = 1e-4  # lower values are drawn here: a logarithmic axis has no 
 MIN_LOSS = 1e-6
 # 1, 2, 5, 10, …: where a logarithmic axis has its ticks and its ends.
 TICKS = np.array([step * 10.0**power for power in range(-6, 4) for step in (1, 2, 5)])
-MIN_LABEL_DISTANCE = 0.1  # of two labels at the right, as a fraction of the axes' height
 MAX_MAPS = 16  # of a layer
+MAX_ATTRIBUTIONS = 12  # images in a figure
 PLOT_INTERVAL_S = 15.0
 
 
@@ -66,7 +68,7 @@ def training_curves(
     if not history:
         raise DataError("the training history has no epochs, expected at least one")
     epochs = _column(history, "epoch")
-    with drawing(9, 7.5, _title(history, best_epoch), _note(history)) as figure:
+    with drawing(FULL_INCHES, 7, _title(history, best_epoch), _note(history)) as figure:
         loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.5))
         _draw_metric(loss, history, intervals, "loss", MIN_LOSS)
         _draw_metric(accuracy, history, intervals, "accuracy", MIN_ERROR_RATE)
@@ -139,7 +141,7 @@ def _draw_metric(
             axes.plot(epochs, heights[name], color=colour, **_marker(epochs))
             label = f"{name} {values[is_known][-1]:.4f}"
             ends.append((label, float(heights[name][is_known][-1]), colour))
-    _label_ends(axes, ends)
+    label_ends(axes, ends)
 
 
 def _to_height(values: Floats, metric: str, floor: float) -> Floats:
@@ -176,19 +178,6 @@ def _set_ticks(axes: Axes, heights: Floats, metric: str) -> None:
 def _marker(epochs: Floats) -> dict[str, Any]:
     """Return dots for up to 20 epochs: a single epoch has no line."""
     return {"marker": "o" if len(epochs) <= 20 else "", "markersize": 4, "clip_on": False}
-
-
-def _label_ends(axes: Axes, ends: list[tuple[str, float, str]]) -> None:
-    """Write each (text, height, colour) at the right of the axes, without overlap."""
-    to_fraction = axes.transAxes.inverted()
-    heights = [to_fraction.transform(axes.transData.transform((1, end[1])))[1] for end in ends]
-    order = np.argsort(heights)
-    spread = np.sort(heights)
-    if len(spread) == 2 and spread[1] - spread[0] < MIN_LABEL_DISTANCE:
-        spread = spread.mean() + np.array([-0.5, 0.5]) * MIN_LABEL_DISTANCE
-    for index, height in zip(order, spread, strict=True):
-        text, _, colour = ends[index]
-        axes.text(1.01, height, text, color=colour, va="center", transform=axes.transAxes)
 
 
 def _mark_epoch(panels: Sequence[Axes], best_epoch: int) -> None:
@@ -235,7 +224,7 @@ class LivePlot(Callback):
         self._throttle.restart()
 
 
-def filters(weights: NDArray[np.floating[Any]]) -> Figure:
+def filters(weights: NDArray[np.floating[Any]], title: str | None = None) -> Figure:
     """Draw the filters of the first layer, `weights` float [K, k, k], on one colour scale.
 
     Raises:
@@ -244,35 +233,61 @@ def filters(weights: NDArray[np.floating[Any]]) -> Figure:
     if weights.ndim != 3 or not len(weights):
         raise DataError(f"filters are {list(weights.shape)}, expected [K, k, k] with K at least 1")
     count, height, width = weights.shape
-    title = f"{pluralize(count, 'filter')} of the first layer, {height} × {width} pixels each"
+    if title is None:
+        title = f"{pluralize(count, 'filter')} of the first layer, {height} × {width} pixels each"
     columns = max(6, int(np.ceil(np.sqrt(2 * count))))
     grid = mosaic(enlarge(weights, 40), columns, (4, 4))
     note = "Blue: positive weights. Amber: negative. The stronger the colour, the larger."
-    with drawing(9, 8.5 * grid.shape[0] / grid.shape[1] + 0.9, title, note) as figure:
+    with drawing(FULL_INCHES, 9.5 * grid.shape[0] / grid.shape[1] + 0.9, title, note) as figure:
         show_signed(figure.subplots(), grid, _colour_bound(weights))
     return figure
 
 
+def responses(images: NDArray[np.uint8], layer: str, n_images: int) -> Figure:
+    """Draw the images that each map of a layer responds to most.
+
+    Args:
+        images: uint8 [M, K, S, S], bright ink on black: for each of M maps its K images, the
+            strongest response first.
+        layer: its name.
+        n_images: how many images were compared.
+    """
+    n_maps, per_map, pixels = images.shape[:3]
+    title = f"What {layer} responds to: the {per_map} digits that activate each map most"
+    note = f"Each row is one map, the strongest response first. Chosen from {n_images:,} digits."
+    half = -(-n_maps // 2)
+    columns = np.zeros((half, 2 * per_map + 1, pixels, pixels), np.uint8)
+    columns[:, :per_map] = images[:half]
+    columns[: n_maps - half, per_map + 1 :] = images[half:]
+    gap = max(1, pixels // 9)
+    grid = mosaic(columns.reshape(-1, pixels, pixels), columns.shape[1], (gap, gap), 0)
+    with drawing(FULL_INCHES, 9.7 * grid.shape[0] / grid.shape[1] + 0.8, title, note) as figure:
+        show_ink(figure.subplots(), grid / 255)
+    return figure
+
+
 def feature_maps(
-    image: NDArray[np.uint8], layers: Sequence[tuple[str, NDArray[np.floating[Any]]]]
+    image: NDArray[np.uint8],
+    layers: Sequence[tuple[str, NDArray[np.floating[Any]]]],
+    title: str = "Feature maps of each layer for one image",
 ) -> Figure:
     """Draw what each layer of a network computes for one image, 16 maps a layer at most.
 
     Args:
         image: uint8 [S, S], bright ink on black.
         layers: the name of each layer and its maps, float [C, h, w].
+        title: of the figure.
 
     Raises:
         DataError: there are no layers.
     """
     if not layers:
         raise DataError("there are no layers to draw feature maps of, expected at least one")
-    title = "Feature maps of each layer for one image"
     note = "Blue: positive values. Amber: negative. The stronger the colour, the larger."
-    columns = 8 if len(layers) <= 4 else 16
+    columns = 8
     rows = [-(-min(len(maps), MAX_MAPS) // columns) for _, maps in layers]
-    height = max(2.5, sum(rows) * 8 / columns + 0.3 * len(rows) + 0.9)
-    with drawing(10, height, title, note) as figure:
+    height = max(2.5, sum(rows) + 0.3 * len(rows) + 0.9)
+    with drawing(FULL_INCHES, height, title, note) as figure:
         gridspec = figure.add_gridspec(len(layers), 2, width_ratios=(1, 4), height_ratios=rows)
         left = figure.add_subplot(gridspec[:, 0])
         show_ink(left, as_ink(image))
@@ -303,17 +318,23 @@ def attribution(
     """Draw images, and below each its attribution map.
 
     Args:
-        images: uint8 [N, S, S], bright ink on black.
+        images: uint8 [N, S, S], bright ink on black; the first twelve are drawn.
         maps: float [N, S, S], positive where the ink is evidence for the predicted class.
         captions: one for each image.
     """
     title = "Occlusion maps: the evidence in each image for its predicted class"
     note = "Blue: covering this part lowers the logit of the predicted class. Amber: raises it."
-    columns = len(images)
-    with drawing(max(8, 1.25 * columns), 3.4, title, note) as figure:
-        panels = figure.subplots(2, columns, squeeze=False)
-        for index in range(columns):
-            show_ink(panels[0, index], as_ink(images[index]))
-            panels[0, index].set_title(captions[index], fontsize=9)
-            show_signed(panels[1, index], maps[index], _colour_bound(maps[index]))
+    images, maps = images[:MAX_ATTRIBUTIONS], maps[:MAX_ATTRIBUTIONS]
+    columns = max(len(images), 6)
+    pixels = images.shape[1]
+    gap = max(1, pixels // 9)
+    scaled = np.stack([each / _colour_bound(each) for each in maps])
+    with drawing(FULL_INCHES, 18 / columns + 1.2, title, note) as figure:
+        above, below = figure.subplots(2, 1)
+        show_ink(above, mosaic(images, columns, (gap, gap), 0) / 255)
+        show_signed(below, mosaic(scaled, columns, (gap, gap), 0), 1.0)
+        centres = np.arange(len(images)) * (pixels + gap) + pixels / 2
+        above.xaxis.tick_top()
+        above.set_xticks(centres, captions[: len(images)], fontsize=9)
+        above.tick_params(axis="x", length=0)
     return figure
