@@ -41,6 +41,7 @@ class Engine:
             self._batch_threads,
             threads=cores,
             max_images=settings.max_queue_images,
+            max_wait_s=settings.max_wait_s,
             on_batch=metrics.batch.observe,
         )
         self._lock = threading.Lock()
