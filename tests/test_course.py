@@ -16,11 +16,13 @@ COURSE = Path(__file__).parent.parent / "docs" / "tutorial"
 CHAPTERS = sorted(COURSE.glob("[0-9]*.md"))
 MAX_KEPT_BYTES = 3_000_000  # all executed copies together
 BUILD = runpy.run_path(str(COURSE.parent / "build.py"))
-EXERCISE = re.compile(r"^\*\*(\d)\.\*\*.+<details><summary>Solution</summary>.+</details>", re.DOTALL)
+EXERCISE = re.compile(
+    r"^\*\*(\d)\.\*\*.+<details><summary>Solution</summary>.+</details>", re.DOTALL
+)
 OUTPUT_OF_SOLUTION = re.compile(r"(```\n)\n```text\n.*?\n```\n", re.DOTALL)
 OLD_WORDS = (
-    r"stands?\b", r"answers\b", r"learn(s|ed)? from", r"judged? by", "foretold", "reckon", "whoever",
-    r"hand(ed)? in\b", r"\d %", "beforehand", "oftener",
+    r"stands?\b", r"answers\b", r"learn(s|ed)? from", r"judged? by", "foretold", "reckon",
+    "whoever", r"hand(ed)? in\b", r"\d %", "beforehand", "oftener",
 )  # fmt: skip
 
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.stem)
@@ -58,7 +60,7 @@ def test_it_has_three_exercises_with_folded_solutions(chapter):
     assert chapter.read_text("utf-8").count("<details>") == 3
 
 
-@pytest.mark.parametrize(("chapter", "following"), pairwise(CHAPTERS))
+@pytest.mark.parametrize(("chapter", "following"), list(pairwise(CHAPTERS)))
 def test_it_links_to_the_next_and_the_next_links_back(chapter, following):
     """Both at the top and at the end."""
     forward = f"[{title(following)} →]({following.name})"
