@@ -17,9 +17,11 @@ FLOORS = {
     "formatting": 0,
     "files": 1,
     "config": 1,
+    "toml": 1,
     "recipe": 2,
-    "run_folder": 2,
+    "artifact": 2,
     "jobs": 2,
+    "run_folder": 3,
     "data": 3,
     "device": 3,
     "images": 3,
@@ -29,6 +31,7 @@ FLOORS = {
     "kaggle": 4,
     "decision": 4,
     "classifier": 5,
+    "recognizer_file": 5,
     "recognizer": 6,
     "onnx_recognizer": 6,
     "models": 7,
@@ -100,7 +103,7 @@ def test_no_two_classes_have_one_name():
 
 def test_the_tree_stays_small():
     lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
-    assert len(lengths) <= 95
+    assert len(lengths) <= 105
     assert {path.name: n for path, n in lengths.items() if n > 400} == {}
 
 

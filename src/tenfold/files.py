@@ -202,22 +202,27 @@ def save_arrays(
     Raises:
         OutputError: the file cannot be written.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415 - `tenfold --help` needs no numpy
-    from safetensors.numpy import save_file  # noqa: PLC0415
+    from safetensors.numpy import save  # noqa: PLC0415 - `tenfold --help` needs no numpy
 
     header = {"format": format, "metadata": json.dumps(metadata)}
     header["sha256"] = checksum(header["metadata"], arrays)
     # One entry: safetensors writes several in random order, and equal content shall be equal bytes.
     entry = {"tenfold": json.dumps(header)}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(dict(arrays), temporary, entry)
-        except SafetensorError as error:  # it wraps a full disk, among others
-            raise OSError(str(error)) from error
+    # Not by its `save_file`, whose own temporary file would stay where the process is killed.
+    write_bytes(path, save(dict(arrays), entry))
 
 
-def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dict[str, Any]]:
+# The dtypes that numpy has, as safetensors names them.
+_NUMPY_DTYPES = {"BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64", "F16", "F32", "F64"}
+
+
+def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], str]:
     """Read back what `save_arrays` wrote, believing nothing before the checksum agrees.
+
+    `tenfold.artifact.load_artifact` also checks that it makes sense.
+
+    Returns:
+        The arrays by name, and the description as the text that was saved.
 
     Raises:
         RecognizerError: the file is missing, damaged, of another format, or of another version.
@@ -230,19 +235,31 @@ def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dic
         with safe_open(path, framework="numpy") as file:
             found = file.metadata() or {}
             header = json.loads(found["tenfold"]) if "tenfold" in found else found
+            names = list(file.keys())
+            for name in names:
+                if (dtype := file.get_slice(name).get_dtype()) not in _NUMPY_DTYPES:
+                    raise ValueError(f"the array {name!r:.40} is {dtype}")
             # A copy owns its memory: the file may be replaced while the arrays are in use.
-            arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+            arrays = {name: file.get_tensor(name).copy() for name in names}
+        format_found, text, sha256 = (
+            str(header.get(key, "")) for key in ("format", "metadata", "sha256")
+        )
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise RecognizerError(
             f"{path}: is damaged, or was not saved by tenfold ({error}), expected {format!r} as a "
             "safetensors file"
         ) from error
-    check_format(path, header.get("format", "no format"), format)
-    metadata = header.get("metadata", "")
-    if header.get("sha256") != checksum(metadata, arrays):
+    check_format(path, format_found or "no format", format)
+    if sha256 != checksum(text, arrays):
         raise RecognizerError(f"{path}: is damaged, its checksum does not match its content")
-    described: dict[str, Any] = json.loads(metadata)
-    return arrays, described
+    return arrays, text
 
 
 def check_format(path: Path | str, found: str, expected: str) -> None:
@@ -260,7 +277,7 @@ def check_format(path: Path | str, found: str, expected: str) -> None:
             f"{path}: was written by {age} version of tenfold ({found}), expected {expected}: "
             "train again with this version, or use the version that wrote it"
         )
-    raise RecognizerError(f"{path}: is {found!r}, expected {expected!r}")
+    raise RecognizerError(f"{path}: is {found!r:.80}, expected {expected!r}")
 
 
 def checksum(text: str, arrays: Mapping[str, "NDArray[Any]"]) -> str:

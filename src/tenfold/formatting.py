@@ -31,6 +31,12 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message without its full stop, or its name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
 def shorten(text: str, length: int) -> str:
     """Return `text`, cut to `length` characters of which the last is then an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -25,6 +25,7 @@ from filelock import FileLock
 
 from tenfold.errors import JobError, TenfoldError
 from tenfold.files import write_bytes
+from tenfold.formatting import first_line
 from tenfold.jobs.job import SKIPPED, Job, JobBatch, JobFailure
 from tenfold.jobs.local import MAX_ATTEMPTS, killed_failure
 from tenfold.jobs.process import JobProcess
@@ -63,7 +64,7 @@ class RayExecutor:
             resources = ray.cluster_resources()
         except (ray.exceptions.RayError, ConnectionError) as error:
             raise JobError(
-                f"{self._address}: the cluster was lost ({_first_line(error)})"
+                f"{self._address}: the cluster was lost ({first_line(error)})"
             ) from error
         finally:
             ray.shutdown()
@@ -80,7 +81,7 @@ class RayExecutor:
             _run_batch(ray, batch)
         except (ray.exceptions.RayError, ConnectionError) as error:
             raise JobError(
-                f"{self._address}: the cluster was lost ({_first_line(error)}); finished jobs are "
+                f"{self._address}: the cluster was lost ({first_line(error)}); finished jobs are "
                 "kept, the same command resumes from them"
             ) from error
         finally:
@@ -167,7 +168,7 @@ def connect(address: str) -> Any:
                 _join_as_client(ray, address, options)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise JobError(
-            f"--executor {address}: the cluster cannot be reached ({_first_line(error)}); expected "
+            f"--executor {address}: the cluster cannot be reached ({first_line(error)}); expected "
             "a running one whose address and token are right, or plain ray to start one here"
         ) from error
     return ray
@@ -219,11 +220,6 @@ def _unpack(packed: bytes, folder: Path) -> None:
             archive.extractall(complete)
         shutil.rmtree(folder, ignore_errors=True)
         complete.rename(folder)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 # On the node

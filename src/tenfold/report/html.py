@@ -95,7 +95,8 @@ def render(
         for section in sections
     ]
     page = environment.from_string(template.read_text("utf-8"))
-    return page.render(title=title, subtitle=subtitle, sections=content) + "\n"
+    text = page.render(title=title, subtitle=subtitle, sections=content) + "\n"
+    return text.encode(errors="replace").decode()  # a name may hold half a character
 
 
 def _embedded(figure: ReportFigure, folder: Path | None) -> dict[str, str | int]:

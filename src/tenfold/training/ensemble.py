@@ -309,7 +309,7 @@ def _combine_members(
         provenance={
             "recipe": recipe.model_dump(mode="json"),
             "data": labelled.name,
-            "epoch": members[0].provenance["epoch"],
+            "epoch": members[0].provenance.get("epoch"),
             "members": results,
         },
     )
