@@ -15,6 +15,7 @@ SOURCE = Path(tenfold.__file__).parent
 FLOORS = {
     "errors": 0,
     "formatting": 0,
+    "signals": 0,
     "files": 1,
     "config": 1,
     "toml": 1,

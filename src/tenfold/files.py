@@ -1,17 +1,14 @@
-"""Files that are whole or absent, arrays in them, and a shutdown that waits for them."""
+"""Files that are whole or absent, arrays in them, and folders that one process has to itself."""
 
 import hashlib
 import json
 import os
-import signal
 import stat
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import OutputError, RecognizerError
@@ -287,28 +284,3 @@ def checksum(text: str, arrays: Mapping[str, "NDArray[Any]"]) -> str:
         digest.update(f"{name} {arrays[name].dtype} {list(arrays[name].shape)}".encode())
         digest.update(arrays[name].tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def graceful_shutdown() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event; a second SIGINT breaks off at once.
-
-    So Ctrl-C waits for the end of a step, and no weight is half changed. Outside the main thread
-    Python allows no handlers, and the event is never set.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def request_stop(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    handled = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, request_stop) for number in handled}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -23,6 +23,7 @@ from filelock import FileLock
 from tenfold.errors import Interrupted, TenfoldError
 from tenfold.files import clear_partials, output_folder, write_json
 from tenfold.jobs.job import MANIFEST, TORCHRUN_VARS, Emit, Job, JobFailure
+from tenfold.signals import handle_signals
 
 SHUTDOWN_TIMEOUT_S = 60.0  # for saving, before a stopped process is killed
 _COMMAND = "from tenfold.jobs.process import main; main()"
@@ -162,7 +163,7 @@ def main() -> None:
 
 def _run_as_child(own_folder: Path) -> int:
     send = _reserve_stdout()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    handle_signals()
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         spec = json.loads((own_folder / "job.json").read_text("utf-8"))
