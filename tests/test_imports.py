@@ -18,6 +18,7 @@ FLOORS = {
     "signals": 0,
     "files": 1,
     "config": 1,
+    "machine": 1,
     "toml": 1,
     "recipe": 2,
     "artifact": 2,

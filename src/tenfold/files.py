@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tenfold.errors import OutputError, RecognizerError
 
 if TYPE_CHECKING:
+    from filelock import FileLock
     from numpy.typing import NDArray
 
 
@@ -23,6 +25,7 @@ def output_folder(path: Path) -> Path:
     Raises:
         OutputError: the path exists and is not a folder, or it may not be written to.
     """
+    _check_name(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path, prefix=".tenfold-"):
@@ -32,6 +35,11 @@ def output_folder(path: Path) -> Path:
             f"{path}: cannot be written to ({os_error_message(error)}), expected a writable folder"
         ) from error
     return path
+
+
+def _check_name(path: Path) -> None:
+    if "\0" in str(path):
+        raise OutputError(f"{path}: has a null byte, expected the name of a file or folder")
 
 
 def new_folder(path: Path) -> Path:
@@ -70,11 +78,12 @@ def exclusive_lock(folder: Path, kind: str) -> Iterator[None]:
         OutputError: it cannot be written to, somebody is at work there, or it holds work of
             another kind.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - slow to import
+    from filelock import Timeout  # noqa: PLC0415 - slow to import
 
-    lock = FileLock(output_folder(folder) / "lock")
+    lock = folder_lock(output_folder(folder))
     try:
-        lock.acquire(timeout=0)
+        with lock_errors(folder):
+            lock.acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
             f"{folder}: another process is at work there, expected to be alone; wait for it, or "
@@ -96,10 +105,47 @@ def exclusive_lock(folder: Path, kind: str) -> Iterator[None]:
             folder.rmdir()
 
 
+def folder_lock(folder: Path) -> "FileLock":
+    """Return the lock of `folder`, not acquired yet.
+
+    Raises:
+        OutputError: something else bears its name.
+    """
+    from filelock import FileLock  # noqa: PLC0415 - slow to import
+
+    path = folder / "lock"
+    if path.is_symlink() or (path_exists(path) and not path.is_file()):
+        raise OutputError(f"{path}: is no ordinary file, expected a lock or nothing; remove it")
+    return FileLock(path)
+
+
+@contextmanager
+def lock_errors(folder: Path) -> Iterator[None]:
+    """Say in a sentence why a lock cannot be had; that another process has it is no such reason."""
+    from filelock import Timeout  # noqa: PLC0415 - slow to import
+
+    try:
+        yield
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:
+        reason = os_error_message(error) if isinstance(error, OSError) else str(error)
+        raise OutputError(
+            f"{folder / 'lock'}: cannot be locked ({reason}), expected a folder where files can be"
+        ) from error
+
+
+_PARTIAL = re.compile(r"\..*\.\d+\.partial(\.\w+)?")
+
+
 def clear_partials(folder: Path) -> None:
-    """Remove what killed processes left half written in `folder`, which is ours alone."""
-    for path in folder.glob(".*.partial*"):
-        path.unlink(missing_ok=True)
+    """Remove what killed processes left half written in `folder`, which is ours alone.
+
+    Also in the folders in it: of members, of figures.
+    """
+    for path in (*folder.glob(".*.partial*"), *folder.glob("*/.*.partial*")):
+        if _PARTIAL.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def path_exists(path: Path) -> bool:
@@ -133,6 +179,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder or the disk does not take the file.
     """
+    _check_name(path)
     if not path.name or (path_exists(path) and not path.is_file()):
         raise OutputError(f"{path}: is no ordinary file, expected the name of one to write")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")

@@ -24,6 +24,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else _escape(each) for each in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return `text` with each of its lines made printable."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
@@ -97,7 +102,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message; a warning is marked as one."""
-        message = record.getMessage()
+        message = printable_lines(record.getMessage())
         if record.levelno >= logging.WARNING:
             message = f"warning: {message}"
         self._console.print(message, highlight=False, markup=False, soft_wrap=True)

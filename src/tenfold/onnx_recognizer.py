@@ -21,6 +21,7 @@ from tenfold.classifier import Classifier, Images, OnProgress, no_progress, pixe
 from tenfold.decision import DecisionRule, DecisionRuleFile
 from tenfold.errors import RecognizerError
 from tenfold.files import check_format, path_exists
+from tenfold.machine import usable_cores
 
 FORMAT: Final = "tenfold-onnx-1"
 METADATA_KEY: Final = "tenfold"
@@ -120,8 +121,6 @@ class OnnxPredictor:
         batches = [pixels[start : start + PREDICT_BATCH] for start in range(0, n, PREDICT_BATCH)]
         if len(batches) < 2:
             return self._predict_batch(pixels)
-        from tenfold.jobs.local import usable_cores  # noqa: PLC0415 - one digit needs one core
-
         found: list[NDArray[np.float32]] = []
         with ThreadPoolExecutor(len(usable_cores())) as threads:
             for probabilities in threads.map(self._predict_batch, batches):

@@ -12,6 +12,8 @@ from tenfold.cli import EXTRA_TRAIN, train, inspect, predict, experiment  # isor
 from tenfold.cli.common import app, detach, remove_console_handlers
 from tenfold.errors import DependencyError, Interrupted, TenfoldError
 from tenfold.files import os_error_message
+from tenfold.formatting import printable
+from tenfold.machine import memory_sentence
 
 __all__ = ["experiment", "inspect", "predict", "run", "train"]
 
@@ -40,11 +42,14 @@ def run() -> None:
         code = _print_error(sentence, DependencyError.exit_code)
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
-            raise  # a bug of ours, to be seen as one
-        detach(sys.stdout)
-        code = _print_error(f"the output cannot be written ({os_error_message(error)})", 2)
+            code = _print_memory_error(error)
+        else:
+            detach(sys.stdout)
+            code = _print_error(f"the output cannot be written ({os_error_message(error)})", 2)
     except typer.TyperException as error:
         code = _print_error(error.format_message(), error.exit_code)
+    except (MemoryError, RuntimeError, ImportError) as error:
+        code = _print_memory_error(error)
     finally:
         remove_console_handlers()
     sys.exit(code or 0)
@@ -60,9 +65,17 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _print_memory_error(error: Exception) -> int:
+    """Say that memory ran out, if that is what happened; else it is a bug, to be seen as one."""
+    sentence = memory_sentence(error)
+    if sentence is None:
+        raise error
+    return _print_error(sentence, TenfoldError.exit_code)
+
+
 def _print_error(sentence: str, code: int) -> int:
     try:
-        sys.stderr.write(f"tenfold: {' '.join(sentence.split())}\n")
+        sys.stderr.write(f"tenfold: {printable(' '.join(sentence.split()))}\n")
     except OSError:  # nobody reads it; the code still says it
         detach(sys.stderr)
     return code

@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ from tenfold.jobs.local import MAX_ATTEMPTS, killed_failure
 from tenfold.jobs.process import JobProcess
 
 POLL_INTERVAL_S = 0.2
+KEEP_INPUTS_S = 24 * 3600.0  # on a node, for the next run with the same data
 NODE_RETRIES = 3  # of a job whose node or worker was lost
 CONNECT_RETRIES = 3  # of a client whose server process died as it was started
 
@@ -272,12 +274,24 @@ def _fetch(input_files: InputFiles) -> Path:
     identity = hashlib.sha256(checksums.encode()).hexdigest()[:16]
     root = Path(tempfile.gettempdir()) / f"tenfold-{os.getuid()}-{identity}"
     root.mkdir(mode=0o700, exist_ok=True)
+    os.utime(root)
+    _remove_old_inputs(root)
     with FileLock(root / "lock"):
         for name, _, reference in input_files:
             if not (root / name).exists():
                 content: Any = ray.get(reference[0])
                 write_bytes(root / name, content)
     return root
+
+
+def _remove_old_inputs(root: Path) -> None:
+    """Remove the input files of earlier runs that no job has used for a day."""
+    prefix = root.name.rpartition("-")[0]
+    for folder in root.parent.glob(f"{prefix}-*"):
+        with suppress(OSError):
+            is_old = time.time() - folder.stat().st_mtime > KEEP_INPUTS_S
+            if folder != root and is_old and not list(folder.glob("work-*")):
+                shutil.rmtree(folder)
 
 
 def _pack(folder: Path) -> bytes:
