@@ -174,3 +174,13 @@ def test_a_kill_during_a_save_leaves_nothing_that_the_next_start_keeps(tmp_path)
 def test_a_null_byte_in_a_name_has_an_error_message(tmp_path, make):
     with pytest.raises(OutputError, match="has a null byte"):
         make(tmp_path / "a\0b")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems keep names as text")
+def test_a_folder_whose_name_is_not_utf_8_has_an_error_message(tmp_path):
+    with (
+        pytest.raises(OutputError, match="has a name that is not UTF-8"),
+        exclusive_lock(tmp_path / "bad\udcff", "run"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -23,9 +23,16 @@ def output_folder(path: Path) -> Path:
     """Make `path` a folder that can be written to, and return it.
 
     Raises:
-        OutputError: the path exists and is not a folder, or it may not be written to.
+        OutputError: the path exists and is not a folder, or it may not be written to; or its name
+            is no text, which TensorBoard cannot write to.
     """
     _check_name(path)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(
+            f"{path}: has a name that is not UTF-8, expected a folder with another name"
+        ) from error
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path, prefix=".tenfold-"):
