@@ -69,6 +69,8 @@ def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         DataError: the file is missing or unreadable, or compressed and damaged or cut short.
     """
+    if "\0" in str(path):
+        raise DataError(f"{path}: has a null byte, expected the name of a file")
     try:
         with path.open("rb") as file:
             magic = file.read(len(_XZ_MAGIC))

@@ -11,7 +11,7 @@ import numpy as np
 from tenfold.classifier import PICTURE_SIZE, Classifier
 from tenfold.errors import ImageError
 from tenfold.images import decode
-from tenfold.jobs.local import usable_cores
+from tenfold.machine import usable_cores
 from tenfold.pictures import ReadImage, read_picture
 from tenfold.serving.api_errors import ApiError
 from tenfold.serving.batching import Batcher
