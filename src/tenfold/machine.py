@@ -37,6 +37,17 @@ def usable_cores() -> list[int]:
     return cores[start : start + count]
 
 
+def let_threads_sleep() -> None:
+    """Have OpenMP's threads sleep while they wait for each other, unless the user chose otherwise.
+
+    GNU's library, which PyTorch brings on Linux, lets them spin: on a busy machine they burn the
+    time of the very threads that they wait for (docs/performance.md). It reads the environment
+    when it is loaded, so this comes before torch; processes that are started inherit it.
+    """
+    if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+        os.environ["GOMP_SPINCOUNT"] = "0"
+
+
 def _cpu_quotas() -> Iterator[float]:
     """Yield the processor time that each group allows, in seconds per second."""
     for group in _groups("cpu"):
