@@ -83,6 +83,10 @@ def batches(
                 names = _read_labels(path, row, layout.label, batch.column(layout.label))
             row += len(images)
             yield images, names
+        if end is None and row != file.n_rows:
+            raise DataError(
+                f"{path}: is damaged, it holds {row:,} rows, expected {file.n_rows:,} as it says"
+            )
 
 
 def n_row_groups(path: Path) -> int:
@@ -118,6 +122,12 @@ class _ArrowFile:
             self._feather = ipc.open_file(memory_map(str(path)))
             self.schema = self._feather.schema
             self.n_groups = self._feather.num_record_batches
+
+    @property
+    def n_rows(self) -> int:
+        if self._parquet is not None:
+            return int(self._parquet.metadata.num_rows)
+        return self.rows_before(self.n_groups)
 
     def rows_before(self, group: int) -> int:
         if self._parquet is not None:

@@ -151,7 +151,9 @@ def _read_npy(path: Path, stream: IO[bytes], max_bytes: int, where: str = "") ->
     except DataError:
         raise
     except Exception as error:  # a damaged header is parsed as Python, and fails in many ways
-        raise DataError(f"{path}: {where}.npy is damaged ({error}), expected an array") from error
+        raise DataError(
+            f"{path}: {where}.npy is damaged ({one_line(error)}), expected an array"
+        ) from error
     if dtype.hasobject:
         raise DataError(
             f"{path}: {where}.npy holds Python objects, a pickle, which can run any program and is "
