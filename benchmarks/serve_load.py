@@ -7,6 +7,7 @@ time.
     python benchmarks/serve_load.py                 all parts
     python benchmarks/serve_load.py one batches     some
     python benchmarks/serve_load.py --workers 2
+    python benchmarks/serve_load.py compare --peer-python peers/bin/python
 """
 
 import argparse
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from machine import describe, print_machine
 from PIL import Image
 
 from tenfold import data
+from tenfold.models import BOX
 
 MAX_SECONDS = 60  # of one part
 MIB = 2**20
@@ -289,6 +291,75 @@ def stop(workers, digits, times=20):
     }
 
 
+@contextmanager
+def peer(name, python):
+    """Start a peer's server; yield its port when it answers, and stop it."""
+    peers, port = Path(__file__).parent / "peers", 8900
+    command = [str(python), f"{name}_peer.py", str(port)]
+    if name == "bentoml":
+        command = [str(Path(python).parent / name), "serve", "bentoml_peer:Digits"]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
+    with Path(os.devnull).open("w") as nowhere:
+        process = subprocess.Popen(
+            command, cwd=peers, env=os.environ | {"MODEL": str(BOX)}, stdout=nowhere, stderr=nowhere
+        )
+    family = psutil.Process(process.pid)
+    try:
+        for _ in range(120):
+            with suppress(OSError):
+                asyncio.run(Load([as_json(np.zeros((1, 28, 28), np.uint8))], 20).run(port, 1))
+                break
+            time.sleep(0.5)
+        yield port
+    finally:
+        for each in [*family.children(recursive=True), family]:
+            with suppress(psutil.NoSuchProcess):
+                each.terminate()
+        process.wait(30)
+        time.sleep(2)
+
+
+def as_json(images, path="/predict"):
+    body = json.dumps({"images": images.reshape(-1, 28, 28).tolist()}).encode()
+    return post(path, body, "application/json")
+
+
+def compare(workers, digits, python, rounds=3):
+    """The same JSON to three servers that hold the same file: one digit, then 256 in a request."""
+    loads = {
+        "one client": (1, [digits[at : at + 1] for at in range(200)], 2000, 8),
+        "64 clients": (64, [digits[at : at + 1] for at in range(200)], 20_000, 8),
+        "8 clients, 256 digits": (
+            8,
+            [digits[at : at + 256] for at in range(0, 2560, 256)],
+            1000,
+            8,
+        ),
+    }
+    found = {}
+    for number in range(rounds):
+        for name in ("tenfold", "litserve", "bentoml"):
+            ours = name == "tenfold"
+            path = "/v1/predict/pixels" if ours else "/predict"
+            server = serving(workers) if ours else peer(name, python)
+            with server as its:
+                port = its[1] if ours else its
+                for load, (clients, images, most, seconds) in loads.items():
+                    requests = [as_json(each, path) for each in images]
+                    summary = send(port, clients, requests, most, seconds).summary()
+                    found.setdefault(load, {}).setdefault(name, []).append(summary)
+        print(f"round {number + 1} of {rounds}", flush=True)
+    keys = ("answers_per_s", "p50_ms", "p99_ms")
+    return {
+        load: {
+            name: {key: float(np.median([each[key] for each in all_rounds])) for key in keys}
+            | {"statuses": all_rounds[-1]["statuses"], "lost": all_rounds[-1]["lost"]}
+            for name, all_rounds in servers.items()
+        }
+        for load, servers in found.items()
+    }
+
+
 PARTS = {"one": one, "many": many, "batches": batches, "overload": overload, "hostile": hostile}
 
 
@@ -296,6 +367,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=[*PARTS, "stop"])
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--peer-python", type=Path, help="of an environment with the peers")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -306,6 +378,8 @@ def main():
     for part in arguments.parts:
         if part == "stop":
             found[part] = stop(arguments.workers, digits)
+        elif part == "compare":
+            found[part] = compare(arguments.workers, digits, arguments.peer_python)
         else:
             with serving(arguments.workers) as (process, port):
                 found[part] = PARTS[part](process, port, digits)

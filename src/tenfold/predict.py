@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.artifact import load_artifact
 from tenfold.classifier import Classifier
 from tenfold.data.checks import polarity_problem
 from tenfold.data.dataset import Dataset
@@ -28,13 +29,14 @@ from tenfold.data.submission import (
     submission_writer,
 )
 from tenfold.errors import DataError, OutputError
-from tenfold.files import cleanup_on_error, load_arrays, output_folder, path_exists, save_arrays
+from tenfold.files import cleanup_on_error, output_folder, path_exists, save_arrays
 from tenfold.formatting import ProgressLogger
 from tenfold.jobs import LOCAL, Emit, Executor, Job, JobCallback, get_executor, run_jobs
 from tenfold.models import load, model_file
 
 FORMAT = "tenfold-shard-predictions-2"
 PREDICTIONS = "predictions.safetensors"
+ARRAYS = {"predicted": "int64 [N]", "confidence": "float32 [N]"}
 PREDICT_SHARD = "tenfold.predict:predict_shard"
 MAX_SHARDS = 64  # a lost node costs little, and a shard is worth the start of a process
 
@@ -219,7 +221,7 @@ def _predict_shards(
         if not any(job.is_done(folder) for job in jobs):  # else the same command resumes from here
             _remove(folder)
     for job in jobs:
-        arrays, _ = load_arrays(folder / job.id / PREDICTIONS, FORMAT)
+        arrays, _ = load_artifact(folder / job.id / PREDICTIONS, FORMAT, arrays=ARRAYS)
         yield ChunkPredictions(**arrays)
     _remove(folder)
 

@@ -602,6 +602,17 @@ def test_an_error_in_an_archive_names_the_file_in_it(train, test, tmp_path):
     assert not (Path(tmp_path).parent / "outside.csv").exists()
 
 
+def test_a_tar_that_is_damaged_in_the_middle_error_message(train, test, tmp_path):
+    path, _ = tar("")(tmp_path, train, test)
+    content = bytearray(path.read_bytes())
+    middle = content.index(b"ustar", len(content) // 2)
+    content[middle - 200] ^= 1
+    path.write_bytes(content)
+    assert "a file in it has no valid header" in message_of(path, labels=True)
+    path.write_bytes(content[: middle - 257])
+    assert "is damaged" in message_of(path, labels=True)
+
+
 def test_ragged_lists_error_message(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq

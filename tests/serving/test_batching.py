@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,9 +20,11 @@ class Recorder:
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         self.error = None
+        self.pause_s = 0
 
     def __call__(self, images):
         self.may_go_on.wait(5)
+        time.sleep(self.pause_s)
         self.sizes.append(len(images))
         if self.error is not None:
             raise self.error
@@ -82,6 +85,24 @@ def test_past_its_queue_it_refuses_and_who_gave_up_is_not_computed(digits):
         assert recorder.sizes == [1, 20]
 
     run(scenario, max_images=30)
+
+
+def test_who_would_wait_too_long_is_refused(digits):
+    async def scenario(recorder, batcher):
+        recorder.pause_s = 0.1
+        await batcher.predict_proba(digits.images[:1])  # so an image takes a tenth of a second
+        recorder.may_go_on.clear()
+        first = asyncio.ensure_future(batcher.predict_proba(digits.images[:1]))
+        await asyncio.sleep(0.01)
+        second = asyncio.ensure_future(batcher.predict_proba(digits.images[:1]))
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError, match="all the work"):
+            await batcher.predict_proba(digits.images[:50])
+        recorder.may_go_on.set()
+        assert len(await first) == len(await second) == 1
+        assert len(await batcher.predict_proba(digits.images[:50])) == 50
+
+    run(scenario, max_wait_s=0.5)
 
 
 def test_an_error_reaches_those_whose_batch_it_was_and_work_goes_on(digits):

@@ -49,7 +49,11 @@ def test_the_bounds_are_those_of_the_settings():
     assert f"up to {settings.max_pictures} in a form" in PAGE
     assert f"{settings.max_picture_bytes // 10**6} MB in all" in PAGE
     assert f"{settings.max_picture_pixels // 10**6} million pixels" in PAGE
-    assert f"| images that wait | {settings.max_queue_images:,}" in PAGE
+    assert (
+        f"| images that wait | {settings.max_queue_images:,}, and for {settings.max_wait_s} s"
+        in PAGE
+    )
+    assert f"| requests that are answered at once | {settings.max_requests} for" in PAGE
     assert f"| pictures that wait or are read | {settings.max_queue_pictures} |" in PAGE
     assert f"| connections | {settings.max_connections:,} for" in PAGE
     assert f"| answer | `--deadline`, {settings.deadline_s} s |" in PAGE

@@ -207,7 +207,9 @@ def remove_console_handlers() -> None:
 
 def print_line(console: "Console", line: str) -> None:
     """Print a line as it is, however long."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    from tenfold.formatting import printable_lines
+
+    console.print(printable_lines(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -1,6 +1,5 @@
 """The commands about submissions: score, submit and leaderboard."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,10 +112,11 @@ def _print_score(console: "Console", score: float, expected: dict[str, Any] | No
 
 def _read_expected(run: "RunFolder") -> dict[str, Any] | None:
     """Return the score that this run predicted, if it held images out and its summary is valid."""
-    from tenfold.report.artifacts import ExpectedScoreFile, validate_artifact
+    from tenfold.artifact import read_json
+    from tenfold.report.artifacts import ExpectedScoreFile
 
     try:
-        summary = validate_artifact(json.loads(run.summary.read_text("utf-8")), ExpectedScoreFile)
+        summary = read_json(run.summary, ExpectedScoreFile)
     except (OSError, ValueError):
         return None
     expected: dict[str, Any] | None = summary["validation"]

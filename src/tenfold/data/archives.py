@@ -14,6 +14,7 @@ from tenfold.data.compression import (
     HARMLESS_BYTES,
     MAX_COMPRESSION_RATIO,
     MAX_FILE_BYTES,
+    one_line,
     only_csv,
 )
 from tenfold.data.folders import is_data_file
@@ -81,12 +82,13 @@ def _unpack(path: Path, folder: Path, left: int) -> None:
             if n_members > MAX_MEMBERS:
                 raise DataError(f"{path}: holds more than {MAX_MEMBERS:,} files, expected fewer")
     except tarfile.TarError as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: is damaged ({reason}), expected a whole archive") from error
+        raise DataError(
+            f"{path}: is damaged ({one_line(error)}), expected a whole archive"
+        ) from error
     except DAMAGE_ERRORS as error:
         raise DataError(
-            f"{path}: the compressed file is damaged or cut short ({error}), expected a complete "
-            "one: download or copy it again"
+            f"{path}: the compressed file is damaged or cut short ({one_line(error)}), expected a "
+            "complete one: download or copy it again"
         ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be unpacked ({error.strerror or error})") from error
@@ -115,6 +117,11 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
             content = tar.extractfile(entry) if entry.isfile() else None
             if content is not None:
                 yield entry.name, content
+        # The module takes a damaged header in the middle for the end, which is a block of zeros.
+        tar.fileobj.seek(tar.offset)
+        end = tar.fileobj.read(tarfile.BLOCKSIZE)
+        if end.strip(b"\0") or not end:
+            raise tarfile.ReadError("a file in it has no valid header")
 
 
 def _copy(path: Path, source: IO[bytes], target: Path, left: int) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.data.compression import one_line
 from tenfold.data.csv_header import LABEL, OTHER_LABELS, ColumnNames, parse_columns
 from tenfold.data.dataset import Dataset, dataset_name
 from tenfold.data.picture_files import check_one_size, read_picture
@@ -162,8 +163,7 @@ def _open(path: Path) -> Iterator[_ArrowFile]:
     except DataError:
         raise
     except (ArrowException, OSError, ValueError, RuntimeError, LookupError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: is damaged or no Parquet file ({reason})") from error
+        raise DataError(f"{path}: is damaged or no Parquet file ({one_line(error)})") from error
 
 
 @dataclass(frozen=True)

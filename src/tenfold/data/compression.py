@@ -29,6 +29,7 @@ _OF_INTEREST = (".png", ".jpg", ".jpeg", ".npy", ".parquet", ".zip", ".gz", "uby
 _GZIP_MAGIC, _ZIP_MAGIC, _EMPTY_ZIP_MAGIC = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
 _BZIP2_MAGIC, _XZ_MAGIC = b"BZh", b"\xfd7zXZ\0"
 _HEAD_BYTES = 512
+_MAX_REASON = 200
 # Damage in the right place makes zipfile fail on a name, a struct or its own assumptions.
 DAMAGE_ERRORS = (
     zipfile.BadZipFile,
@@ -69,6 +70,8 @@ def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         DataError: the file is missing or unreadable, or compressed and damaged or cut short.
     """
+    if "\0" in str(path):
+        raise DataError(f"{path}: has a null byte, expected the name of a file")
     try:
         with path.open("rb") as file:
             magic = file.read(len(_XZ_MAGIC))
@@ -94,11 +97,16 @@ def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
                 yield file
     except DAMAGE_ERRORS as error:
         raise DataError(
-            f"{path}: the compressed file is damaged or cut short ({error}), "
+            f"{path}: the compressed file is damaged or cut short ({one_line(error)}), "
             "expected a complete one: download or copy it again"
         ) from error
     except OSError as error:
         raise _unreadable_error(path, error) from error
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error that quotes what is damaged, in one line of bounded length."""
+    return " ".join(str(error).split())[:_MAX_REASON]
 
 
 def read_head(path: Path) -> bytes:

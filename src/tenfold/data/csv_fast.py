@@ -6,7 +6,6 @@ Nothing else is accepted: any other file is left to `csv_fallback`, which is slo
 what is wrong.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.csv_header import CsvSchema
+from tenfold.machine import usable_cores
 
 _BLOCK_BYTES = 2**19  # the arrays of one block stay in the processor's cache
 _NEWLINE = ord("\n")
@@ -42,7 +42,7 @@ def parse_table(text: Bytes, start: int, schema: CsvSchema) -> tuple[Bytes, Byte
     if boundaries is None or len(boundaries) < 2:
         return None
     blocks = [lines[begin:end] for begin, end in pairwise(boundaries)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(usable_cores())) as pool:
         n_rows = list(pool.map(lambda block: np.count_nonzero(block == _NEWLINE), blocks))
         ends = np.cumsum(n_rows)
         pixels = np.empty((ends[-1], len(schema.pixels)), np.uint8)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.artifact import ArtifactSchema, ClassNames, load_artifact
 from tenfold.errors import DataError
-from tenfold.files import load_arrays, save_arrays
+from tenfold.files import save_arrays
 from tenfold.formatting import pluralize
 
 DIGITS = tuple("0123456789")
@@ -219,6 +220,16 @@ def dataset_name(path: Path) -> str:
     return path.name.encode(errors="replace").decode()
 
 
+class DatasetFile(ArtifactSchema):
+    """The description in the file of a labelled dataset."""
+
+    classes: ClassNames
+    name: str
+
+
+ARRAYS = {"images": "uint8 [N, S, S]", "labels": "int64 [N]"}
+
+
 def save_dataset(dataset: Dataset, path: Path) -> dict[str, str]:
     """Write a labelled dataset to `path`, for jobs to read.
 
@@ -245,7 +256,7 @@ def load_dataset(folder: Path, reference: Mapping[str, str]) -> Dataset:
         RecognizerError: the file is missing or damaged.
     """
     path = folder / reference["file"]
-    arrays, metadata = load_arrays(path, FORMAT)
+    arrays, metadata = load_artifact(path, FORMAT, DatasetFile, ARRAYS)
     classes = tuple(metadata["classes"])
     dataset = Dataset(arrays["images"], arrays["labels"], classes, metadata["name"])
     if dataset.content_hash() != reference["sha256"]:

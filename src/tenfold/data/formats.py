@@ -103,7 +103,7 @@ def read(
 
 def holds_both(path: Path) -> bool:
     """Whether a file or folder may hold images to train on and images to predict."""
-    return find_format(path).name in {"folder", "NumPy's .npz", "zip, tar"}
+    return path_exists(path) and find_format(path).name in {"folder", "NumPy's .npz", "zip, tar"}
 
 
 def read_column(path: Path, column: str) -> list[str]:

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from tenfold.data.compression import HARMLESS_BYTES, MAX_COMPRESSION_RATIO, MAX_FILE_BYTES
+from tenfold.data.compression import (
+    HARMLESS_BYTES,
+    MAX_COMPRESSION_RATIO,
+    MAX_FILE_BYTES,
+    one_line,
+)
 from tenfold.data.dataset import Dataset
 from tenfold.data.idx import find_labels
 from tenfold.data.request import Request, label_names, make_dataset, part_of, select_part
@@ -115,7 +120,9 @@ def _load_npz(path: Path) -> dict[str, NDArray[Any]]:
     except DataError:
         raise
     except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, EOFError, KeyError) as error:
-        raise DataError(f"{path}: is damaged or no .npz ({error}), expected a whole one") from error
+        raise DataError(
+            f"{path}: is damaged or no .npz ({one_line(error)}), expected a whole one"
+        ) from error
     except Exception as error:  # zlib and struct errors of damage in the right place
         if type(error).__module__ in {"zlib", "struct", "lzma"}:
             raise DataError(f"{path}: is damaged ({error}), expected a whole .npz") from error

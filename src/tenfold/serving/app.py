@@ -62,7 +62,9 @@ def make_app(
     _add_page(app, gate, settings)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     paths = {route.path for route in app.routes if hasattr(route, "path")}
-    app.add_middleware(Surround, gate=gate, metrics=metrics, paths=paths)
+    app.add_middleware(
+        Surround, gate=gate, is_full=lambda: service.is_full, metrics=metrics, paths=paths
+    )
     return app
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tenfold.classifier import PICTURE_SIZE, Classifier
 from tenfold.errors import ImageError
 from tenfold.images import decode
-from tenfold.jobs.local import usable_cores
+from tenfold.machine import usable_cores
 from tenfold.pictures import ReadImage, read_picture
 from tenfold.serving.api_errors import ApiError
 from tenfold.serving.batching import Batcher
@@ -41,6 +41,7 @@ class Engine:
             self._batch_threads,
             threads=cores,
             max_images=settings.max_queue_images,
+            max_wait_s=settings.max_wait_s,
             on_batch=metrics.batch.observe,
         )
         self._lock = threading.Lock()

@@ -47,6 +47,7 @@ class Service:
         self.settings, self.classifier, self.metrics = settings, classifier, metrics
         self.engine = Engine(classifier, settings, metrics)
         self.is_stopping = False
+        self._answering = 0  # requests whose bodies are read
         self._bodies = BodyReader(settings.body_timeout_s, settings.max_held_bytes)
         collect, size = settings.collect, classifier.image_size
         self._feedback = None if collect is None else FeedbackFile(collect, size)
@@ -144,6 +145,11 @@ class Service:
             raise ApiError("stopping")
         return json_response({"status": "ready"})
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it answers as many requests as it may. Those that still arrive do not count."""
+        return self._answering >= self.settings.max_requests
+
     @asynccontextmanager
     async def _deadline(self) -> AsyncIterator[None]:
         """Bound how long an answer takes; what it waits for is given up.
@@ -151,11 +157,14 @@ class Service:
         Raises:
             ApiError: it took longer.
         """
+        self._answering += 1
         try:
             async with asyncio.timeout(self.settings.deadline_s):
                 yield
         except TimeoutError as error:
             raise ApiError("deadline") from error
+        finally:
+            self._answering -= 1
 
     def _answer(self, name: str, answers: list[dict[str, Any]], digits: int) -> Response:
         self.metrics.digits.inc(digits)

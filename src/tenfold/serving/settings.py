@@ -27,6 +27,8 @@ class ServerSettings:
         max_picture_pixels: of one picture; a file of 100 kB can hold a hundred million.
         max_pictures: in one form.
         max_queue_images: stored pixels of how many images may wait, of all clients.
+        max_wait_s: how long they may have to wait.
+        max_requests: that are answered at once, their bodies read.
         max_queue_pictures: how many pictures may wait or be read, of all clients.
         max_connections: open at once.
         max_held_bytes: of all bodies at once, without those of at most 64 kB.
@@ -47,7 +49,9 @@ class ServerSettings:
     max_picture_bytes: int = 20_000_000
     max_picture_pixels: int = MAX_PIXELS // 2
     max_pictures: int = 16
-    max_queue_images: int = 4096
+    max_queue_images: int = 16_384
+    max_wait_s: float = 1
+    max_requests: int = 128
     max_queue_pictures: int = 32
     max_connections: int = 1024
     max_held_bytes: int = 200_000_000

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -31,12 +31,20 @@ class Surround:
     Args:
         app: the other.
         gate: checks each request.
+        is_full: whether no more requests can be answered now.
         metrics: count each request.
         paths: that metrics name; all others are one.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, metrics: Metrics, paths: Collection[str]) -> None:
-        self._app, self._gate, self._metrics = app, gate, metrics
+    def __init__(
+        self,
+        app: ASGIApp,
+        gate: Gate,
+        is_full: Callable[[], bool],
+        metrics: Metrics,
+        paths: Collection[str],
+    ) -> None:
+        self._app, self._gate, self._is_full, self._metrics = app, gate, is_full, metrics
         self._paths = frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,6 +93,8 @@ class Surround:
         self._gate.check_site(headers)
         path = scope["path"]
         if path.startswith(API_PREFIX):
+            if self._is_full():
+                raise ApiError("overloaded")
             client = scope.get("client")
             self._gate.check_rate(client[0] if client else "")
         if path.startswith(API_PREFIX) or path == "/metrics":
