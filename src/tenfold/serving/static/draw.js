@@ -152,13 +152,14 @@ export function drawStrokes(context, strokes) {
   }
 }
 
-const inkCanvas = () => {
+let inkContext = null; // made once, and never shown
+
+function makeInkContext() {
   const canvas = document.createElement("canvas");
   canvas.width = WIDTH;
   canvas.height = HEIGHT;
   return canvas.getContext("2d", { willReadFrequently: true });
-};
-let inkContext = null;
+}
 
 /**
  * The ink of strokes: how much of each unit of the pad they cover.
@@ -166,7 +167,7 @@ let inkContext = null;
  * @returns {import("./ink.js").Ink}
  */
 export function inkOfStrokes(strokes) {
-  inkContext ??= inkCanvas();
+  inkContext ??= makeInkContext();
   inkContext.clearRect(0, 0, WIDTH, HEIGHT);
   drawStrokes(inkContext, strokes);
   const { data } = inkContext.getImageData(0, 0, WIDTH, HEIGHT);

@@ -22,12 +22,14 @@ export async function keep(pixels, label, collects) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ pixels: rowsOf(pixels), label }),
   }).catch(() => null);
-  return response?.ok ? `Thank you: the server keeps it as ${label}.` : "The server did not take it.";
+  if (!response?.ok) return "The server did not take it.";
+  return `Thank you: the server keeps it as ${label}.`;
 }
 
 /** @param {Uint8Array} pixels @returns {number[][]} */
 function rowsOf(pixels) {
-  return Array.from({ length: SIZE }, (_, row) => [...pixels.subarray(row * SIZE, (row + 1) * SIZE)]);
+  const rowAt = (start) => [...pixels.subarray(start, start + SIZE)];
+  return Array.from({ length: SIZE }, (_, row) => rowAt(row * SIZE));
 }
 
 /** "2 digits". */

@@ -5,7 +5,17 @@
  * @typedef {import("./ink.js").Ink} Ink
  */
 
-import { blank, boundingBox, combineColumns, combineRows, crop, grow, normalized, pad, resize } from "./ink.js";
+import {
+  blank,
+  boundingBox,
+  combineColumns,
+  combineRows,
+  crop,
+  grow,
+  normalized,
+  pad,
+  resize,
+} from "./ink.js";
 
 export const SIZE = 28;
 const BOX = 20; // pixels of the square that a digit is scaled to

@@ -4,12 +4,20 @@ import { decide } from "./decision.js";
 import { HEIGHT, Pad, WIDTH, inkOfStrokes } from "./draw.js";
 import { explain } from "./explain.js";
 import { count, download, keep, toCsv } from "./feedback.js";
-import { crop } from "./ink.js";
 import { readNetwork, trace } from "./network.js";
 import { toMnist } from "./normalize.js";
 import { findInk } from "./picture.js";
 import { findDigits } from "./segment.js";
-import { drawPad, element, make, showBars, showExplanation, showHeadline, showInside, summarize } from "./view.js";
+import {
+  drawPad,
+  element,
+  make,
+  showBars,
+  showExplanation,
+  showHeadline,
+  showInside,
+  summarize,
+} from "./view.js";
 
 /**
  * @typedef {{box: import("./ink.js").Box, pixels: Uint8Array,
@@ -137,13 +145,18 @@ async function readPicture(file) {
   const [width, height] = [bitmap.width * scale, bitmap.height * scale];
   const place = [(WIDTH - width) / 2, (HEIGHT - height) / 2, width, height];
   state.picture = { bitmap, place };
-  const ink = inkOfPicture(bitmap);
-  const own = () => readInk(ink).map((digit) => onPad(digit, place, ink.width));
-  const digits = (await askServer(file, ink, bitmap.width, place)) ?? own();
+  const digits = (await askServer(file, place, bitmap.width)) ?? readBitmap(bitmap, place);
   if (state.picture?.bitmap === bitmap) setDigits(digits); // unless it was left meanwhile
 }
 
-function inkOfPicture(bitmap) {
+/** @param {ImageBitmap} bitmap @param {number[]} place @returns {ReadDigit[]} */
+function readBitmap(bitmap, place) {
+  const ink = inkOfBitmap(bitmap);
+  return readInk(ink).map((digit) => onPad(digit, place, ink.width));
+}
+
+/** @param {ImageBitmap} bitmap @returns {import("./ink.js").Ink} */
+function inkOfBitmap(bitmap) {
   const scale = Math.min(1, PICTURE_SIDE / Math.max(bitmap.width, bitmap.height));
   const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.ceil(side * scale));
   const canvas = make("canvas", { width, height });
@@ -158,27 +171,36 @@ function inkOfPicture(bitmap) {
 function onPad(digit, [x, y, width], pictureWidth) {
   const scale = width / pictureWidth;
   const { left, top, right, bottom } = digit.box;
-  const box = { left: x + left * scale, top: y + top * scale, right: x + right * scale, bottom: y + bottom * scale };
-  return { ...digit, box };
+  return {
+    ...digit,
+    box: {
+      left: x + left * scale,
+      top: y + top * scale,
+      right: x + right * scale,
+      bottom: y + bottom * scale,
+    },
+  };
 }
 
 /**
  * Let the server read a picture; it knows shadows, ruled lines and touching digits.
+ * @param {Blob} file
+ * @param {number[]} place of the picture on the pad
+ * @param {number} pictureWidth in pixels
  * @returns {Promise<ReadDigit[] | null>} null without a server, or if it did not answer
  */
-async function askServer(file, ink, pictureWidth, place) {
+async function askServer(file, place, pictureWidth) {
   if (!json.server) return null;
-  const headers = { "Content-Type": file.type || "application/octet-stream" };
-  const body = await file.arrayBuffer();
-  const response = await fetch("/v1/predict", { method: "POST", headers, body }).catch(() => null);
+  const response = await fetch("/v1/predict?pixels=true", {
+    method: "POST",
+    headers: { "Content-Type": file.type || "application/octet-stream" },
+    body: await file.arrayBuffer(),
+  }).catch(() => null);
   if (!response?.ok) return null;
-  const scale = ink.width / pictureWidth;
   const [{ digits }] = (await response.json()).pictures;
   return digits.map((found) => {
     const [left, top, right, bottom] = found.box;
-    const inInk = [left, top, right, bottom].map((edge) => Math.round(edge * scale));
-    const inside = { left: inInk[0], top: inInk[1], right: inInk[2], bottom: inInk[3] };
-    const pixels = toMnist(crop(ink, inside)); // the server's own are not in its answer
+    const pixels = Uint8Array.from(found.pixels.flat());
     const probabilities = network.classes.map((name) => found.probabilities[name]);
     const answer = { ...decide(network, probabilities), decision: found.decision };
     const { maps } = trace(network, pixels);

@@ -25,8 +25,7 @@ export function findDigits(ink) {
   const lines = linesOf(withoutMarks(joined(withoutSpecks(glyphs))));
   return lines.flatMap((line, number) =>
     line.map((glyph, position) => {
-      const own = inkOf(glyph, ink, labels);
-      return { box: glyph.box, ink: own, line: number, position };
+      return { ...inkOf(glyph, ink, labels), line: number, position };
     }),
   );
 }
@@ -171,7 +170,7 @@ function linesOf(glyphs) {
   return lines.sort((one, other) => middle(one) - middle(other));
 }
 
-/** The ink of one glyph alone, in the box around its strong ink. @returns {Ink} */
+/** The ink of one glyph alone and its box, around strong ink. @returns {{ink: Ink, box: Box}} */
 function inkOf(glyph, ink, labels) {
   const { left, top } = glyph.box;
   const found = blank(widthOf(glyph), heightOf(glyph));
@@ -182,5 +181,12 @@ function inkOf(glyph, ink, labels) {
     if (own.has(labels[at])) found.values[index] = ink.values[at];
   });
   const core = boundingBox(found, extentOf(glyph) >= MANY_PIXELS ? EDGE : FAINT);
-  return core ? crop(found, core) : found;
+  if (!core) return { ink: found, box: glyph.box };
+  const box = {
+    left: left + core.left,
+    top: top + core.top,
+    right: left + core.right,
+    bottom: top + core.bottom,
+  };
+  return { ink: crop(found, core), box };
 }

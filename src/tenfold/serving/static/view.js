@@ -128,7 +128,8 @@ export function showInside(network, digit) {
     const [canvas, caption] = stages.children[index].children;
     paintMaps(canvas, each, Math.min(MAP_COLUMNS, Math.ceil(each.channels / 2)));
     const name = `Stage ${index + 1}.`;
-    const text = `${each.channels} feature maps, ${each.height} × ${each.width}${index ? "." : ": where a filter found its pattern."}`;
+    const meaning = index ? "" : ": where a filter found its pattern";
+    const text = `${each.channels} feature maps, ${each.height} × ${each.width}${meaning}.`;
     canvas.setAttribute("aria-label", `${name} ${text}`);
     caption.replaceChildren(make("b", {}, name), ` ${text}`);
   });
