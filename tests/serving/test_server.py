@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from tenfold.cli import main
+from tenfold.serving.server import listen
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -67,6 +68,11 @@ def server():
     with serving() as (process, link):
         yield link
     assert (process.returncode, process.err) == (0, "")
+
+
+def test_the_parts_of_an_answer_do_not_wait_for_each_other():
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def connect(link):
