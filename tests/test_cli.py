@@ -80,7 +80,7 @@ def test_a_run_leaves_what_the_map_promises(run):
     }  # fmt: skip
     assert {path.name for path in (out / "figures").iterdir()} >= {
         "classes.png", "samples.png", "ink.png", "augmentation.png", "training.png",
-        "filters.png", "feature-maps.png", "attribution.png", "confusion.png", "misclassified.png",
+        "responses.png", "feature-maps.png", "attribution.png", "confusion.png", "per-class.png",
     }  # fmt: skip
     assert "predicted leaderboard score: 0." in output
     assert "800 predictions written to" in output
