@@ -79,7 +79,7 @@ def test_a_run_leaves_what_the_map_promises(run):
         "submission.csv", "report.html", "figures",
     }  # fmt: skip
     assert {path.name for path in (out / "figures").iterdir()} >= {
-        "classes.png", "samples.png", "ink.png", "augmentation.png", "training.png",
+        "classes.png", "samples.png", "ink.png", "training.png", "reliability.png",
         "responses.png", "feature-maps.png", "attribution.png", "confusion.png", "per-class.png",
     }  # fmt: skip
     assert "predicted leaderboard score: 0." in output
