@@ -15,7 +15,7 @@ test: install         ## the whole test suite, on real digits
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
 		--dist loadfile --no-loadscope-reorder
 
-docs: install         ## run the tutorial, chapter by chapter, into docs/build/*.html
+docs: install         ## run the course, chapter by chapter: docs/build/*.html, docs/tutorial/*.ipynb
 	$(BIN)/python docs/build.py
 
 bench: install        ## the comparisons in a quick form, table and figure in runs/bench

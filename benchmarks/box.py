@@ -57,7 +57,7 @@ def main() -> None:
         "name": "the model in the box",
         "command": "python benchmarks/box.py --out OUT",
         "recipe": recipe.name,
-        "recipe_toml": recipe.to_toml(),
+        "recipe_toml": recipe.model_copy(update={"benchmark": ""}).to_toml(),
         "data": "MNIST's 60,000 training images",
         "data_sha256": train_set.content_hash(),
         "held_out": len(held_out),

@@ -10,6 +10,10 @@ A model must not have been trained on those 10,000:
     tenfold data mnist --kaggle DIR --canonical
     tenfold train DIR/train.csv --recipe quick --out RUN
 
+Confidence is the largest probability. AUROC is the chance that a digit of MNIST has a higher one
+than an image that is no digit; beside it, the same for low entropy; `kept` is the share of such
+images that a threshold keeps which rejects one digit in twenty.
+
 Where a file is not given, its rows are left out and a sentence says where it can be had.
 """
 

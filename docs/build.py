@@ -1,41 +1,102 @@
-"""Run every chapter of the tutorial and write it as a web page: `make docs`.
+"""Run every chapter of the course, solutions included: `make docs`.
 
-A chapter that raises, or whose own assertions fail, stops the build with the cell and its error.
+Each chapter becomes a page in docs/build, and a notebook with its outputs beside its source, so
+that any forge shows text, code and figures. Cells tagged `remove-cell` are checks: they run and are
+left out of both. A chapter that raises, or whose checks fail, stops the build with the cell and its
+error.
 """
 
 import argparse
+import copy
 import html
+import re
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import jupytext
+import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 from traitlets.config import Config
 
 DOCS = Path(__file__).parent
+COURSE = DOCS / "tutorial"
 MAX_CHAPTER_S = 600  # stops a chapter that hangs; each should take less than two minutes
 NO_ALT_TEXT = 'alt="No description has been provided for this image"'
+HIDDEN = "remove-cell"
+CODE_IN_SOLUTION = re.compile(r"<details>.*?```python\n(.*?)```\n", re.DOTALL)
+CHAPTER_LINK = re.compile(r"\]\((\d\d-[\w-]+)\.md\)")
 
 
-def run_chapter(chapter: Path, out: Path) -> float:
-    """Execute `chapter`, write it to `out` as HTML, and return the seconds it took."""
+def run_chapter(chapter: Path) -> NotebookNode:
+    """Execute `chapter` and its solutions; return what its reader sees, outputs included."""
     notebook = jupytext.read(chapter)
-    started = time.perf_counter()
+    solutions = add_solutions(notebook)
     with tempfile.TemporaryDirectory() as sockets:
         # In the file system, not on the network: no other user of the machine can connect.
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
         client = NotebookClient(
-            notebook, kernel_name="python3", config=config, timeout=MAX_CHAPTER_S
+            notebook,
+            kernel_name="python3",
+            config=config,
+            timeout=MAX_CHAPTER_S,
+            coalesce_streams=True,
+            record_timing=False,
+            store_widget_state=False,
+            resources={"metadata": {"path": str(COURSE)}},
         )
         client.execute()
-    elapsed_s = time.perf_counter() - started
-    (out / f"{chapter.stem}.html").write_text(to_html(notebook), "utf-8")
-    return elapsed_s
+    for exercise, solution in solutions:
+        printed = "".join(output.get("text", "") for output in solution.outputs)
+        end = CODE_IN_SOLUTION.search(exercise.source).end()
+        exercise.source = (
+            f"{exercise.source[:end]}\n```text\n{printed.rstrip()}\n```\n{exercise.source[end:]}"
+        )
+    return visible(notebook)
+
+
+def add_solutions(notebook: NotebookNode) -> list[tuple[NotebookNode, NotebookNode]]:
+    """Insert a hidden cell after each exercise whose solution has code; return these pairs."""
+    cells, solutions = [], []
+    for cell in notebook.cells:
+        cells.append(cell)
+        code = CODE_IN_SOLUTION.search(cell.source) if cell.cell_type == "markdown" else None
+        if code is not None:
+            solution = new_code_cell(code[1], metadata={"tags": [HIDDEN]})
+            cells.append(solution)
+            solutions.append((cell, solution))
+    notebook.cells = cells
+    return solutions
+
+
+def visible(notebook: NotebookNode) -> NotebookNode:
+    """Return the notebook without its hidden cells, numbered so that two builds are alike."""
+    cells = [cell for cell in notebook.cells if HIDDEN not in cell.metadata.get("tags", [])]
+    for index, cell in enumerate(cells):
+        cell.id = f"cell-{index}"
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
+        cell.execution_count = number
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = number
+    notebook.cells = cells
+    return notebook
+
+
+def with_links(notebook: NotebookNode, suffix: str, index: str) -> NotebookNode:
+    """Return a copy that links to chapters ending in `suffix`, and to the course at `index`."""
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            source = CHAPTER_LINK.sub(rf"](\1{suffix})", cell.source)
+            cell.source = source.replace("](README.md)", f"]({index})")
+    return notebook
 
 
 def to_html(notebook: NotebookNode) -> str:
@@ -44,9 +105,9 @@ def to_html(notebook: NotebookNode) -> str:
     page, _ = HTMLExporter(theme="light").from_notebook_node(notebook)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            alt = output.get("metadata", {}).get("image/png", {}).get("alt")
-            if alt is not None:  # nbconvert leaves it out
-                page = page.replace(NO_ALT_TEXT, f'alt="{html.escape(alt)}"', 1)
+            if "image/png" in output.get("data", {}):  # nbconvert gives it no alternative text
+                alt = html.escape(cell.metadata.get("alt", "figure"))
+                page = page.replace(NO_ALT_TEXT, f'alt="{alt}"', 1)
     return page
 
 
@@ -56,13 +117,18 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=DOCS / "build", help="default: docs/build")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    for chapter in options.chapters or sorted((DOCS / "tutorial").glob("[0-9]*.md")):
+    for chapter in options.chapters or sorted(COURSE.glob("[0-9]*.md")):
+        started = time.perf_counter()
         try:
-            elapsed_s = run_chapter(chapter, options.out)
+            notebook = run_chapter(chapter)
         except CellExecutionError as error:
             print(f"{chapter.name}: {error}", file=sys.stderr)
             return 1
-        print(f"{chapter.name}: {elapsed_s:.0f} s", flush=True)
+        page = to_html(with_links(notebook, ".html", "../tutorial/README.md"))
+        (options.out / f"{chapter.stem}.html").write_text(page, "utf-8")
+        kept = with_links(notebook, ".ipynb", "README.md")
+        nbformat.write(kept, COURSE / f"{chapter.stem}.ipynb")
+        print(f"{chapter.name}: {time.perf_counter() - started:.0f} s", flush=True)
     return 0
 
 

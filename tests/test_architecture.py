@@ -17,7 +17,6 @@ from tenfold.training.callbacks import Callback
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "tenfold"
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-README = (ROOT / "README.md").read_text("utf-8")
 FLOORS = runpy.run_path(str(ROOT / "tests" / "test_imports.py"))["FLOORS"]
 
 
@@ -50,15 +49,6 @@ def test_the_levels_are_those_that_the_imports_are_held_to():
     for level, names in re.findall(r"^\| (\d+) \| (.*) \|$", PAGE, re.MULTILINE):
         levels |= dict.fromkeys(re.findall(r"`(\w+)`", names), int(level))
     assert levels == FLOORS
-
-
-def test_a_line_of_the_readmes_tree_imports_only_what_stands_above_it():
-    tree = re.search(r"```text\nsrc/tenfold/\n(.*?)```", README, re.DOTALL)
-    assert tree
-    names = [re.split(r"[./ ]", line)[0] for line in tree[1].splitlines()]
-    levels = [FLOORS[name] for name in names if name in FLOORS]
-    assert levels == sorted(levels)
-    assert set(FLOORS) - set(names) == {"__main__"}
 
 
 def resolve(name: str) -> object:

@@ -208,7 +208,7 @@ def test_a_picture_of_any_size_is_normalised_to_what_mnist_has(script, few):
         np.abs(found.astype(float) - np.roll(few, shift, axis=0)).mean() for shift in (0, 1)
     )
     assert from_itself < from_others / 3
-    assert not pictures.normalize(np.zeros((9, 5), np.uint8)).any()
+    assert not pictures.normalize_all([np.zeros((9, 5), np.uint8)]).any()
 
 
 def test_a_file_with_other_content_is_refused(script, monkeypatch, tmp_path):

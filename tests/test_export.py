@@ -105,7 +105,7 @@ def test_files_that_are_no_export_are_refused(exported, tmp_path):
         ("text", "is damaged or no ONNX file"),
         ("foreign", "is an ONNX file of another program"),
         ("older", "was written by an older version of tenfold"),
-        ("torn", "its metadata is damaged"),
+        ("torn", "its content is not what tenfold writes"),
         ("missing", "there is no such file"),
     ]:
         with pytest.raises(RecognizerError, match=message):

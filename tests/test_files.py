@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tenfold.errors import OutputError
-from tenfold.files import atomic_path, exclusive_lock, new_folder
+from tenfold.files import atomic_path, exclusive_lock, new_folder, output_folder, write_text
 
 AT_WORK = """
 import sys
@@ -115,3 +115,72 @@ def test_the_umask_decides_who_may_read(tmp_path, umask, write):
     assert path.read_text() == "content"
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "dead link", "pipe"])
+def test_a_lock_that_is_no_file_has_an_error_message(tmp_path, kind):
+    lock = tmp_path / "lock"
+    match kind:
+        case "folder":
+            lock.mkdir()
+        case "link":
+            (tmp_path / "target").touch()
+            lock.symlink_to(tmp_path / "target")
+        case "dead link":
+            lock.symlink_to(tmp_path / "nowhere")
+        case "pipe":
+            os.mkfifo(lock)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with (
+        pytest.raises(OutputError, match=r"lock: is no ordinary file, expected a lock or nothing"),
+        exclusive_lock(tmp_path, "run"),
+    ):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_what_was_left_half_written_is_cleared_away_in_the_folders_inside_too(tmp_path):
+    for folder in ("members", "figures", "teacher"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / ".labelled.123.partial.safetensors").write_text("half")
+        (tmp_path / folder / ".mine.partial.txt").write_text("of somebody else")
+    with exclusive_lock(tmp_path, "run"):
+        pass
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == [".mine.partial.txt"] * 3
+
+
+KILLED_WHILE_IT_SAVES = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from tenfold import files
+files.os.fsync = lambda handle: os.kill(os.getpid(), 9)
+files.save_arrays(Path(sys.argv[1]) / "checkpoint.safetensors", {"a": np.ones(10**6)}, "a-1", {})
+"""
+
+
+def test_a_kill_during_a_save_leaves_nothing_that_the_next_start_keeps(tmp_path):
+    code = [sys.executable, "-c", KILLED_WHILE_IT_SAVES, str(tmp_path)]
+    assert subprocess.run(code, check=False).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.stat().st_size > 10**6
+    with exclusive_lock(tmp_path, "run"):
+        pass
+    assert list(tmp_path.parent.glob(f"{tmp_path.name}/*")) == []
+
+
+@pytest.mark.parametrize("make", [output_folder, lambda path: write_text(path, "x")])
+def test_a_null_byte_in_a_name_has_an_error_message(tmp_path, make):
+    with pytest.raises(OutputError, match="has a null byte"):
+        make(tmp_path / "a\0b")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems keep names as text")
+def test_a_folder_whose_name_is_not_utf_8_has_an_error_message(tmp_path):
+    with (
+        pytest.raises(OutputError, match="has a name that is not UTF-8"),
+        exclusive_lock(tmp_path / "bad\udcff", "run"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,7 @@
 import logging
+import subprocess
+import sys
+import zipfile
 
 import pytest
 
@@ -7,6 +10,8 @@ from tenfold.formatting import (
     format_duration,
     format_value,
     pluralize,
+    printable,
+    printable_lines,
     pydantic_message,
 )
 
@@ -69,3 +74,40 @@ def test_progress_logger_waits_for_its_interval(caplog):
     for done in range(100):
         log(done, 100)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("train.csv", "train.csv"),
+        ("Ziffern χ².csv", "Ziffern χ².csv"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("bad\udcff", r"bad\xff"),
+        ("a\nb\tc\x00", r"a\nb\tc\x00"),
+        ("\u202egpj.exe", r"\u202egpj.exe"),
+        ("\x9b31m", r"\x9b31m"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text, shown):
+    assert printable(text) == shown
+
+
+def test_lines_stay_lines():
+    assert printable_lines("a\x07\nb") == "a\\x07\nb"
+
+
+def test_a_message_about_a_file_cannot_write_to_the_terminal(tmp_path):
+    """Also not by the names in a zip file."""
+    path = tmp_path / "odd.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("\x1b[31mred.csv", "other.csv"):
+            archive.writestr(name, "label\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "tenfold", "check", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert r"\x1b[31mred.csv" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr

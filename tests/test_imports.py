@@ -1,4 +1,4 @@
-"""Imports run one way, as README's tree says, and `tenfold --help` stays light."""
+"""Imports run one way, as docs/architecture.md says, and `tenfold --help` stays light."""
 
 import ast
 import subprocess
@@ -15,25 +15,32 @@ SOURCE = Path(tenfold.__file__).parent
 FLOORS = {
     "errors": 0,
     "formatting": 0,
+    "signals": 0,
     "files": 1,
     "config": 1,
+    "machine": 1,
+    "toml": 1,
     "recipe": 2,
-    "run_folder": 2,
+    "artifact": 2,
     "jobs": 2,
+    "run_folder": 3,
     "data": 3,
     "device": 3,
-    "images": 3,
+    "images": 2,
     "metrics": 3,
     "networks": 3,
     "preprocessing": 3,
     "kaggle": 4,
     "decision": 4,
     "classifier": 5,
+    "onnx_graph": 1,
+    "recognizer_file": 5,
     "recognizer": 6,
     "onnx_recognizer": 6,
     "models": 7,
     "predictions": 8,
     "predict": 8,
+    "evaluation": 8,
     "pictures": 8,
     "training": 9,
     "export": 9,
@@ -41,6 +48,7 @@ FLOORS = {
     "estimator": 10,
     "experiments": 11,
     "run": 11,
+    "serving": 11,
     "cli": 12,
     "__main__": 13,
 }
@@ -100,7 +108,7 @@ def test_no_two_classes_have_one_name():
 
 def test_the_tree_stays_small():
     lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
-    assert len(lengths) <= 120
+    assert len(lengths) <= 150
     assert {path.name: n for path, n in lengths.items() if n > 400} == {}
 
 

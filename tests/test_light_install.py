@@ -29,10 +29,10 @@ def light(*arguments, cwd=None):
 
 
 def test_predict_check_and_score_need_no_pytorch(digits, digits_csv, tmp_path):
-    Image.fromarray(255 - digits.images[0]).save(tmp_path / "digit.png")
+    Image.fromarray(255 - digits.images[1]).save(tmp_path / "digit.png")
     found = light("predict", tmp_path / "digit.png")
     assert (found.returncode, found.stderr) == (0, "")
-    assert found.stdout == f"{tmp_path / 'digit.png'}: {digits.label_names()[0]}\n"
+    assert found.stdout == f"{tmp_path / 'digit.png'}: {digits.label_names()[1]}\n"
 
     found = light("predict", digits_csv / "test.csv", "--out", tmp_path / "submission.csv")
     assert found.returncode == 0, found.stderr

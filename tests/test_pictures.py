@@ -177,7 +177,7 @@ def test_mistakes_have_a_sentence(number, tmp_path, monkeypatch, capsys, argumen
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "number.png"]
 
 
-def test_a_picture_is_known_by_name_or_content(tmp_path, number):
+def test_a_picture_is_known_by_name_or_content(tmp_path, number, monkeypatch):
     Image.fromarray(number[0]).save(tmp_path / "number", "PNG")
     (tmp_path / "page").write_bytes(b"%PDF-1.7")
     (tmp_path / "table").write_text("pixel0\n0\n")
@@ -185,7 +185,10 @@ def test_a_picture_is_known_by_name_or_content(tmp_path, number):
         True, True, False, False
     ]  # fmt: skip
     assert is_picture("gone.JPG")
-    assert is_picture("-")
+    for content, answer in ((b"\x89PNG\r\n\x1a\n", True), (b"label,pixel0\n", False)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert is_picture("-") is answer
+        assert sys.stdin.buffer.read() == content
 
 
 def test_from_python_a_bad_picture_is_an_error(tmp_path):

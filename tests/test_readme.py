@@ -42,15 +42,11 @@ def test_the_python_example_runs(digits_csv, tmp_path, monkeypatch):
 def test_every_command_in_the_table_is_there_and_no_other():
     listed = re.findall(r"^\| `tenfold (\w+)", README, re.MULTILINE)
     commands = tenfold("--help").split("Commands:")[1]
-    assert listed == re.findall(r"^  (\w+)  ", commands, re.MULTILINE)
+    assert sorted(listed) == sorted(re.findall(r"^  (\w+)  ", commands, re.MULTILINE))
 
 
-def test_the_tree_names_what_is_there():
-    tree = re.search(r"```text\nsrc/tenfold/\n(.*?)```", README, re.DOTALL)
-    assert tree
-    for line in tree[1].splitlines():
-        name = line.split()[0]
-        assert (ROOT / "src" / "tenfold" / name).exists(), name
+def test_it_is_read_in_five_minutes():
+    assert len(README.split()) <= 1000
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -75,7 +71,7 @@ def test_a_recipes_figure_is_the_same_everywhere(name):
     figure = re.search(r"(0\.\d+)(?: ± 0\.\d+)? on", Recipe.load(name).benchmark)
     assert figure
     assert figure[1] in (ROOT / "docs" / "results.md").read_text("utf-8")
-    rows = re.findall(rf"^\| .*`{name}`.*--recipe {name}\b.*$", README, re.MULTILINE)
+    rows = re.findall(rf"^\| `{name}`[^|×]*\| .*seeds\).*$", README, re.MULTILINE)
     rows += [
         f"{entry.score:g}"
         for entry in leaderboard_entries()

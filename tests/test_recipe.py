@@ -3,6 +3,7 @@
 import inspect
 import re
 import tomllib
+import tracemalloc
 
 import pytest
 from pydantic import ValidationError
@@ -324,3 +325,51 @@ def test_fields_that_do_not_fit_together_are_refused(overrides, message):
 )
 def test_a_caveat_says_why_validation_may_not_predict_the_test_score(overrides, caveat):
     assert Recipe.load("lenet5", overrides=overrides).validation_caveat() == caveat
+
+
+DEEP_KEY = ".".join(["a"] * 60_000)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{DEEP_KEY} = 1",
+        f"[{DEEP_KEY}]\n",
+        f"[[{DEEP_KEY}]]\n",
+        " . ".join(['"a"'] * 60_000) + " = 1",
+        "a = " + "{a=" * 20_000,
+        "# " + "x" * 2_000_000,
+    ],
+    ids=["key", "table", "array", "quoted", "inline", "comment"],
+)
+def test_no_recipe_costs_more_than_it_is_long(tmp_path, text):
+    """A dotted key of 120 kB took 14 GB."""
+    path = tmp_path / "deep.toml"
+    path.write_text(text)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecipeError, match=r"deep.toml: is not valid TOML \(") as caught:
+            Recipe.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "override",
+    [f"{DEEP_KEY}=1", f"seed={DEEP_KEY}", f"network.{'x' * 120_000}=1", f"{'y' * 120_000}", "a.b"],
+)
+def test_no_override_costs_more_than_it_is_long(override):
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load("quick", overrides=[override])
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_message_of_many_problems_fits_on_a_screen():
+    overrides = [f"network.x{index}=1" for index in range(1000)]
+    with pytest.raises(RecipeError, match=r"; and 980 more$") as caught:
+        Recipe.load("quick", overrides=overrides)
+    assert len(caught.value.problems) == 1000

@@ -8,8 +8,8 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,16 @@ class Classifier(ABC):
     classes: tuple[str, ...]
     image_size: int
     decision_rule: DecisionRule
+
+    @property
+    @abstractmethod
+    def card(self) -> Mapping[str, Any]:
+        """Where it comes from and what was measured, as JSON values."""
+
+    @property
+    def bright_ink(self) -> bool:
+        """Whether it was trained on bright ink on dark, as MNIST has it."""
+        return True
 
     @abstractmethod
     def predictor(self) -> PreparedClassifier:

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from tenfold.formatting import pydantic_message
+from tenfold.formatting import pydantic_message, shorten
 
 # Which options of `NetworkConfig` each network takes. The constructors in `tenfold.networks` take
 # exactly these; a test compares the two.
@@ -34,6 +34,8 @@ NETWORK_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
 
 HAS_BATCH_NORM: Final = frozenset({"deotte", "compact", "pocket"})
 SIZE_AGNOSTIC: Final = frozenset({"compact", "pocket"})  # these end in a global maximum
+
+MAX_QUOTED: Final = 200  # characters of a wrong name or value in a message
 
 # Member i of the ensemble with seed s has the seed s × MAX_MEMBERS + i.
 MAX_MEMBERS: Final = 1000
@@ -292,11 +294,13 @@ def _error_message(model: type[ConfigSection], detail: Mapping[str, Any]) -> str
     expected = pydantic_message(detail["msg"])
     if len(path) == 2 and type(None) in get_args(_fields(model, path[:1])[path[1]].annotation):
         expected += ", or none"
-    return f"{'.'.join(path)} is {detail['input']!r}, expected: {expected}"
+    value = shorten(repr(detail["input"]), MAX_QUOTED)
+    return f"{shorten('.'.join(path), MAX_QUOTED)} is {value}, expected: {expected}"
 
 
 def _unknown_field(model: type[ConfigSection], path: Sequence[str]) -> str:
     """Say that a field does not exist, and which one was probably meant."""
+    path = [shorten(name, MAX_QUOTED) for name in path]  # it is compared with every known one
     location = ".".join(path)
     if location in RENAMED_FIELDS:
         return f"{location} is now {RENAMED_FIELDS[location]}"

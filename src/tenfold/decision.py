@@ -8,11 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
+from tenfold.artifact import ArtifactSchema, Count
 from tenfold.errors import DataError
 from tenfold.metrics import risk_coverage
 
@@ -175,6 +177,29 @@ class DecisionCounts:
             f"sure of {sure:,} of {n:,} ({sure / n:.1%}){accuracy}; not sure of "
             f"{self.not_sure[0]:,}; no digit: {self.no_digit:,}"
         )
+
+
+Share = Annotated[float, Field(ge=-1e-3, le=1.001)]  # of float32 numbers that were added up
+
+
+class DecisionRuleFile(ArtifactSchema, extra="forbid"):
+    """A decision rule as it is saved: empty where it was not fitted."""
+
+    sure_threshold: Share | None = None
+    digit_threshold: Share | None = None
+    n: Count = 0
+    coverage: Share | None = None
+    sure_accuracy: Share | None = None
+    nonconformity: list[Share] | None = None
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        values = self.model_dump()
+        if self.model_fields_set and (
+            None in values.values() or not self.nonconformity or not self.n
+        ):
+            raise ValueError("either every field of a rule, fitted on at least one image, or none")
+        return self
 
 
 def digit_score(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tenfold.errors import TenfoldError
 from tenfold.formatting import pluralize
+from tenfold.machine import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,6 +44,7 @@ class Device:
         Raises:
             TenfoldError: torchrun started more processes here than there are GPUs.
         """
+        _respect_quota()
         device = torch.device("cpu")
         if torch.cuda.is_available():  # torchrun gives each of its processes one
             started_by_torchrun = "WORLD_SIZE" in os.environ
@@ -115,13 +117,23 @@ class Device:
             "device_name": str(self),
             "precision": self.precision,
             "cpu": cpu_name(),
-            "cores": os.cpu_count(),
+            "cores": len(usable_cores()),
             "threads": torch.get_num_threads(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "system": platform.platform(),
             "python": platform.python_version(),
             "versions": {name: metadata.version(name) for name in ("tenfold", "torch", "numpy")},
         }
+
+
+def _respect_quota() -> None:
+    """Let PyTorch start no more threads than a container's quota has time for: they would stall.
+
+    It knows of cores, but not of quotas.
+    """
+    cores = len(usable_cores())
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores:
+        torch.set_num_threads(cores)
 
 
 _workers: dict[tuple[int, int], ThreadPoolExecutor] = {}  # by process id and count

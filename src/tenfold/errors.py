@@ -18,6 +18,8 @@ Each message is one sentence that says what was found, where, and what was expec
 
 from collections.abc import Sequence
 
+MAX_PROBLEMS = 20  # of a recipe, in one message
+
 
 class TenfoldError(Exception):
     """A mistake that the caller can mend. `str(error)` is one sentence."""
@@ -41,11 +43,15 @@ class SourceError(TenfoldError):
 
 
 class RecipeError(TenfoldError):
-    """A recipe cannot work. `problems` holds one sentence for each reason."""
+    """A recipe cannot work. `problems` holds one sentence for each reason; the message, of many,
+    those that fit on a screen.
+    """  # noqa: D205 - the summary spans two lines
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__(f"recipe {source}: " + "; ".join(self.problems))
+        shown, more = self.problems[:MAX_PROBLEMS], len(self.problems) - MAX_PROBLEMS
+        rest = [f"and {more:,} more"] if more > 0 else []
+        super().__init__(f"recipe {source}: " + "; ".join([*shown, *rest]))
 
 
 class RecognizerError(TenfoldError):

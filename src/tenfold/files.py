@@ -1,22 +1,21 @@
-"""Files that are whole or absent, arrays in them, and a shutdown that waits for them."""
+"""Files that are whole or absent, arrays in them, and folders that one process has to itself."""
 
 import hashlib
 import json
 import os
-import signal
+import re
 import stat
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import OutputError, RecognizerError
 
 if TYPE_CHECKING:
+    from filelock import FileLock
     from numpy.typing import NDArray
 
 
@@ -24,8 +23,16 @@ def output_folder(path: Path) -> Path:
     """Make `path` a folder that can be written to, and return it.
 
     Raises:
-        OutputError: the path exists and is not a folder, or it may not be written to.
+        OutputError: the path exists and is not a folder, or it may not be written to; or its name
+            is no text, which TensorBoard cannot write to.
     """
+    _check_name(path)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(
+            f"{path}: has a name that is not UTF-8, expected a folder with another name"
+        ) from error
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path, prefix=".tenfold-"):
@@ -35,6 +42,11 @@ def output_folder(path: Path) -> Path:
             f"{path}: cannot be written to ({os_error_message(error)}), expected a writable folder"
         ) from error
     return path
+
+
+def _check_name(path: Path) -> None:
+    if "\0" in str(path):
+        raise OutputError(f"{path}: has a null byte, expected the name of a file or folder")
 
 
 def new_folder(path: Path) -> Path:
@@ -73,11 +85,12 @@ def exclusive_lock(folder: Path, kind: str) -> Iterator[None]:
         OutputError: it cannot be written to, somebody is at work there, or it holds work of
             another kind.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - slow to import
+    from filelock import Timeout  # noqa: PLC0415 - slow to import
 
-    lock = FileLock(output_folder(folder) / "lock")
+    lock = folder_lock(output_folder(folder))
     try:
-        lock.acquire(timeout=0)
+        with lock_errors(folder):
+            lock.acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
             f"{folder}: another process is at work there, expected to be alone; wait for it, or "
@@ -99,10 +112,47 @@ def exclusive_lock(folder: Path, kind: str) -> Iterator[None]:
             folder.rmdir()
 
 
+def folder_lock(folder: Path) -> "FileLock":
+    """Return the lock of `folder`, not acquired yet.
+
+    Raises:
+        OutputError: something else bears its name.
+    """
+    from filelock import FileLock  # noqa: PLC0415 - slow to import
+
+    path = folder / "lock"
+    if path.is_symlink() or (path_exists(path) and not path.is_file()):
+        raise OutputError(f"{path}: is no ordinary file, expected a lock or nothing; remove it")
+    return FileLock(path)
+
+
+@contextmanager
+def lock_errors(folder: Path) -> Iterator[None]:
+    """Say in a sentence why a lock cannot be had; that another process has it is no such reason."""
+    from filelock import Timeout  # noqa: PLC0415 - slow to import
+
+    try:
+        yield
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:
+        reason = os_error_message(error) if isinstance(error, OSError) else str(error)
+        raise OutputError(
+            f"{folder / 'lock'}: cannot be locked ({reason}), expected a folder where files can be"
+        ) from error
+
+
+_PARTIAL = re.compile(r"\..*\.\d+\.partial(\.\w+)?")
+
+
 def clear_partials(folder: Path) -> None:
-    """Remove what killed processes left half written in `folder`, which is ours alone."""
-    for path in folder.glob(".*.partial*"):
-        path.unlink(missing_ok=True)
+    """Remove what killed processes left half written in `folder`, which is ours alone.
+
+    Also in the folders in it: of members, of figures.
+    """
+    for path in (*folder.glob(".*.partial*"), *folder.glob("*/.*.partial*")):
+        if _PARTIAL.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def path_exists(path: Path) -> bool:
@@ -136,6 +186,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder or the disk does not take the file.
     """
+    _check_name(path)
     if not path.name or (path_exists(path) and not path.is_file()):
         raise OutputError(f"{path}: is no ordinary file, expected the name of one to write")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
@@ -202,22 +253,27 @@ def save_arrays(
     Raises:
         OutputError: the file cannot be written.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415 - `tenfold --help` needs no numpy
-    from safetensors.numpy import save_file  # noqa: PLC0415
+    from safetensors.numpy import save  # noqa: PLC0415 - `tenfold --help` needs no numpy
 
     header = {"format": format, "metadata": json.dumps(metadata)}
     header["sha256"] = checksum(header["metadata"], arrays)
     # One entry: safetensors writes several in random order, and equal content shall be equal bytes.
     entry = {"tenfold": json.dumps(header)}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(dict(arrays), temporary, entry)
-        except SafetensorError as error:  # it wraps a full disk, among others
-            raise OSError(str(error)) from error
+    # Not by its `save_file`, whose own temporary file would stay where the process is killed.
+    write_bytes(path, save(dict(arrays), entry))
 
 
-def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dict[str, Any]]:
+# The dtypes that numpy has, as safetensors names them.
+_NUMPY_DTYPES = {"BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64", "F16", "F32", "F64"}
+
+
+def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], str]:
     """Read back what `save_arrays` wrote, believing nothing before the checksum agrees.
+
+    `tenfold.artifact.load_artifact` also checks that it makes sense.
+
+    Returns:
+        The arrays by name, and the description as the text that was saved.
 
     Raises:
         RecognizerError: the file is missing, damaged, of another format, or of another version.
@@ -230,19 +286,31 @@ def load_arrays(path: Path, format: str) -> tuple[dict[str, "NDArray[Any]"], dic
         with safe_open(path, framework="numpy") as file:
             found = file.metadata() or {}
             header = json.loads(found["tenfold"]) if "tenfold" in found else found
+            names = list(file.keys())
+            for name in names:
+                if (dtype := file.get_slice(name).get_dtype()) not in _NUMPY_DTYPES:
+                    raise ValueError(f"the array {name!r:.40} is {dtype}")
             # A copy owns its memory: the file may be replaced while the arrays are in use.
-            arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+            arrays = {name: file.get_tensor(name).copy() for name in names}
+        format_found, text, sha256 = (
+            str(header.get(key, "")) for key in ("format", "metadata", "sha256")
+        )
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise RecognizerError(
             f"{path}: is damaged, or was not saved by tenfold ({error}), expected {format!r} as a "
             "safetensors file"
         ) from error
-    check_format(path, header.get("format", "no format"), format)
-    metadata = header.get("metadata", "")
-    if header.get("sha256") != checksum(metadata, arrays):
+    check_format(path, format_found or "no format", format)
+    if sha256 != checksum(text, arrays):
         raise RecognizerError(f"{path}: is damaged, its checksum does not match its content")
-    described: dict[str, Any] = json.loads(metadata)
-    return arrays, described
+    return arrays, text
 
 
 def check_format(path: Path | str, found: str, expected: str) -> None:
@@ -260,7 +328,7 @@ def check_format(path: Path | str, found: str, expected: str) -> None:
             f"{path}: was written by {age} version of tenfold ({found}), expected {expected}: "
             "train again with this version, or use the version that wrote it"
         )
-    raise RecognizerError(f"{path}: is {found!r}, expected {expected!r}")
+    raise RecognizerError(f"{path}: is {found!r:.80}, expected {expected!r}")
 
 
 def checksum(text: str, arrays: Mapping[str, "NDArray[Any]"]) -> str:
@@ -270,28 +338,3 @@ def checksum(text: str, arrays: Mapping[str, "NDArray[Any]"]) -> str:
         digest.update(f"{name} {arrays[name].dtype} {list(arrays[name].shape)}".encode())
         digest.update(arrays[name].tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def graceful_shutdown() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event; a second SIGINT breaks off at once.
-
-    So Ctrl-C waits for the end of a step, and no weight is half changed. Outside the main thread
-    Python allows no handlers, and the event is never set.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def request_stop(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    handled = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, request_stop) for number in handled}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -24,11 +24,22 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else _escape(each) for each in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return `text` with each of its lines made printable."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message without its full stop, or its name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def shorten(text: str, length: int) -> str:
@@ -83,15 +94,16 @@ class ConsoleHandler(logging.Handler):
 
     Args:
         console: where to print.
+        warnings: where to print warnings; None for the same.
     """
 
-    def __init__(self, console: "Console") -> None:
+    def __init__(self, console: "Console", warnings: "Console | None" = None) -> None:
         super().__init__()
-        self._console = console
+        self._console, self._warnings = console, warnings or console
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message; a warning is marked as one."""
-        message = record.getMessage()
+        console, message = self._console, printable_lines(record.getMessage())
         if record.levelno >= logging.WARNING:
-            message = f"warning: {message}"
-        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+            console, message = self._warnings, f"warning: {message}"
+        console.print(message, highlight=False, markup=False, soft_wrap=True)

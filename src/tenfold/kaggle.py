@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TextIO
 
-from tenfold.data import DIGITS, read_submission
+from tenfold.data import DIGITS, read_answers, read_submission
 from tenfold.errors import DataError, SubmitError
 from tenfold.metrics import wilson_interval
 
@@ -84,6 +84,9 @@ def submit(path: Path, message: str, competition: str = COMPETITION) -> KaggleRe
 
 def _check_file(path: Path, competition: str) -> None:
     """Read the file as the competition would, before a submission is spent on it."""
+    if competition != COMPETITION:  # whose header and ids are not known
+        read_answers(path)
+        return
     labels = read_submission(path)
     expected = EXPECTED_ROWS.get(competition)
     if expected is not None and len(labels) != expected:
@@ -92,7 +95,7 @@ def _check_file(path: Path, competition: str) -> None:
             f"of {competition}"
         )
     invalid = [label for label in labels.tolist() if str(label) not in DIGITS]
-    if competition == COMPETITION and invalid:
+    if invalid:
         raise DataError(f"{path}: has the label {invalid[0]}, expected digits from 0 to 9")
 
 

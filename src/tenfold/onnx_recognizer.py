@@ -1,6 +1,5 @@
 """OnnxRecognizer: a recognizer in one ONNX file, computed by onnxruntime. It needs no PyTorch."""
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,16 +8,35 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.artifact import (
+    ArtifactSchema,
+    ClassNames,
+    StoredImageSize,
+    parse_json,
+    quoted,
+    refusing,
+    validate_artifact,
+)
 from tenfold.classifier import Classifier, Images, OnProgress, no_progress, pixels_of
-from tenfold.decision import DecisionRule
+from tenfold.decision import DecisionRule, DecisionRuleFile
 from tenfold.errors import RecognizerError
 from tenfold.files import check_format, path_exists
+from tenfold.machine import usable_cores
 
 FORMAT: Final = "tenfold-onnx-1"
 METADATA_KEY: Final = "tenfold"
 INPUT, OUTPUT = "images", "probabilities"
 # Of 32, 64, 128 and 256 the fastest by a tenth; larger ones leave the processor's cache.
 PREDICT_BATCH: Final = 64
+
+
+class OnnxMetadata(ArtifactSchema):
+    """What the metadata of the file says of the recognizer."""
+
+    classes: ClassNames
+    image_size: StoredImageSize
+    decision_rule: DecisionRuleFile
+    card: dict[str, Any]
 
 
 class OnnxRecognizer(Classifier):
@@ -31,15 +49,14 @@ class OnnxRecognizer(Classifier):
         classes: the name of each output.
         image_size: height and width in pixels of the images it was trained on.
         decision_rule: when its answer is sure, and when there is no digit.
-        card: where it comes from and what was measured, as JSON values.
     """
 
     def __init__(self, session: Any, metadata: Mapping[str, Any]) -> None:
         self.classes = tuple(metadata["classes"])
-        self.image_size = int(metadata["image_size"])
+        self.image_size = metadata["image_size"]
         self.decision_rule = DecisionRule.from_json(metadata["decision_rule"])
         self._predictor = OnnxPredictor(session, self.image_size, len(self.classes))
-        self.card: Mapping[str, Any] = metadata["card"]
+        self._card: Mapping[str, Any] = metadata["card"]
 
     def __repr__(self) -> str:
         size = self.image_size
@@ -62,12 +79,17 @@ class OnnxRecognizer(Classifier):
                 f"{path}: is an ONNX file of another program, expected one that `tenfold export` "
                 "wrote: it lacks the names of the classes and the size of the images"
             )
-        try:
-            metadata = json.loads(found[METADATA_KEY])
-            check_format(path, metadata["format"], FORMAT)
-            return cls(session, metadata)
-        except (ValueError, KeyError, TypeError) as error:
-            raise RecognizerError(f"{path}: its metadata is damaged ({error!r})") from error
+        with refusing(path):
+            metadata = validate_artifact(parse_json(found[METADATA_KEY]), ArtifactSchema)
+            check_format(path, str(metadata.get("format", "no format")), FORMAT)
+            validate_artifact(metadata, OnnxMetadata)
+            _check_graph(session, metadata["image_size"], len(metadata["classes"]))
+        return cls(session, metadata)
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """Where it comes from and what was measured, as JSON values."""
+        return self._card
 
     def predictor(self) -> "OnnxPredictor":
         """Return what computes it: prepared already, for any number of calls and threads."""
@@ -103,8 +125,6 @@ class OnnxPredictor:
         batches = [pixels[start : start + PREDICT_BATCH] for start in range(0, n, PREDICT_BATCH)]
         if len(batches) < 2:
             return self._predict_batch(pixels)
-        from tenfold.jobs.local import usable_cores  # noqa: PLC0415 - one digit needs one core
-
         found: list[NDArray[np.float32]] = []
         with ThreadPoolExecutor(len(usable_cores())) as threads:
             for probabilities in threads.map(self._predict_batch, batches):
@@ -118,6 +138,27 @@ class OnnxPredictor:
         (probabilities,) = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(pixels)})
         found: NDArray[np.float32] = probabilities
         return found
+
+
+def _check_graph(session: Any, image_size: int, n_classes: int) -> None:
+    """Make sure that the graph takes such images and returns so many probabilities.
+
+    Raises:
+        ValueError: it does not.
+    """
+    found = [
+        (each.name, each.type, list(each.shape)[1:])
+        for each in (*session.get_inputs(), *session.get_outputs())
+    ]
+    expected = [
+        (INPUT, "tensor(uint8)", [image_size, image_size]),
+        (OUTPUT, "tensor(float)", [n_classes]),
+    ]
+    if found != expected:
+        raise ValueError(
+            f"it computes {quoted(found)}, and its metadata promise images of {image_size} × "
+            f"{image_size} pixels and {n_classes} classes"
+        )
 
 
 def _open_session(path: Path) -> Any:

@@ -2,20 +2,22 @@
 
 import csv
 import io
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.classifier import Classifier
+from tenfold.classifier import Classifier, PreparedClassifier
+from tenfold.data.folders import has_datasets
 from tenfold.decision import Decision
 from tenfold.errors import ImageError
 from tenfold.files import atomic_path, path_exists
-from tenfold.images import Segmentation, decode_all, explain, segment
+from tenfold.images import Picture, Segmentation, decode_all, explain, segment
 from tenfold.images.components import Box
 from tenfold.images.decode import STDIN, SUFFIXES, Source
 from tenfold.models import load
@@ -175,22 +177,35 @@ def iter_images(
         if isinstance(picture, ImageError):
             yield picture
             continue
-        found = segment(picture, predictor.predict_proba)
-        probabilities = predictor.predict_proba(found.images)
-        decisions = classifier.decision_rule.decide(probabilities)
-        digits = tuple(
-            ReadDigit(
-                label=classifier.classes[int(row.argmax())],
-                confidence=float(row.max()),
-                decision=decision,
-                probabilities=row,
-                box=digit.box,
-                line=digit.line,
-                position=digit.position,
-            )
-            for digit, row, decision in zip(found.digits, probabilities, decisions, strict=True)
+        yield read_picture(picture, classifier, predictor)
+
+
+def read_picture(
+    picture: Picture, classifier: Classifier, predictor: PreparedClassifier
+) -> ReadImage:
+    """Read the digits of one picture.
+
+    Args:
+        picture: as `tenfold.images.decode` returns it.
+        classifier: one that `check_reads_pictures`.
+        predictor: the same, prepared.
+    """
+    found = segment(picture, predictor.predict_proba)
+    probabilities = predictor.predict_proba(found.images)
+    decisions = classifier.decision_rule.decide(probabilities)
+    digits = tuple(
+        ReadDigit(
+            label=classifier.classes[int(row.argmax())],
+            confidence=float(row.max()),
+            decision=decision,
+            probabilities=row,
+            box=digit.box,
+            line=digit.line,
+            position=digit.position,
         )
-        yield ReadImage(picture.name, digits, classifier.classes, found)
+        for digit, row, decision in zip(found.digits, probabilities, decisions, strict=True)
+    )
+    return ReadImage(picture.name, digits, classifier.classes, found)
 
 
 # The first bytes of PNG, JPEG, GIF, BMP, TIFF, and of PDF, whose error says what to do instead.
@@ -200,14 +215,30 @@ _MAGIC: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*"
 def is_picture(source: str) -> bool:
     """Whether an input of the command line is read as a picture: by its name, else its content."""
     path = Path(source)
-    if source == STDIN or path.suffix.lower() in SUFFIXES or (path_exists(path) and path.is_dir()):
+    if source != STDIN and path_exists(path) and path.is_dir():
+        return not has_datasets(path)
+    if path.suffix.lower() in SUFFIXES:
         return True
     try:
-        with path.open("rb") as file:
-            head = file.read(12)
+        if source == STDIN:
+            head = _peek(sys.stdin.buffer)
+        elif path_exists(path) and path.is_fifo():  # what is read of a pipe is gone
+            return False
+        else:
+            with path.open("rb") as file:
+                head = file.read(12)
     except OSError:  # whoever reads it as data says so
         return False
     return head.startswith(_MAGIC) or head[8:] == b"WEBP" or head[4:8] == b"ftyp"
+
+
+def _peek(stream: BinaryIO) -> bytes:
+    """Return the first bytes of a stream, which stay in it."""
+    if isinstance(stream, io.BufferedReader):
+        return stream.peek(12)[:12]
+    head = stream.read(12)
+    stream.seek(0)
+    return head
 
 
 def _as_list(sources: Source | Iterable[Source]) -> list[Source]:

@@ -9,25 +9,34 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.artifact import load_artifact
 from tenfold.classifier import Classifier
+from tenfold.data.checks import polarity_problem
 from tenfold.data.dataset import Dataset
-from tenfold.data.streaming import Shard, chunks, split_file
-from tenfold.data.submission import submission_writer
+from tenfold.data.request import ReadOptions
+from tenfold.data.streaming import NO_OPTIONS, Shard, chunks, split_file
+from tenfold.data.submission import (
+    KAGGLE_FORM,
+    SubmissionForm,
+    check_submission_name,
+    submission_writer,
+)
 from tenfold.errors import DataError, OutputError
-from tenfold.files import cleanup_on_error, load_arrays, output_folder, path_exists, save_arrays
+from tenfold.files import cleanup_on_error, output_folder, path_exists, save_arrays
 from tenfold.formatting import ProgressLogger
 from tenfold.jobs import LOCAL, Emit, Executor, Job, JobCallback, get_executor, run_jobs
 from tenfold.models import load, model_file
 
 FORMAT = "tenfold-shard-predictions-2"
 PREDICTIONS = "predictions.safetensors"
+ARRAYS = {"predicted": "int64 [N]", "confidence": "float32 [N]"}
 PREDICT_SHARD = "tenfold.predict:predict_shard"
 MAX_SHARDS = 64  # a lost node costs little, and a shard is worth the start of a process
 
@@ -61,16 +70,20 @@ def predict_file(
     out: Path | None,
     *,
     executor: str | Executor = LOCAL,
+    options: ReadOptions = NO_OPTIONS,
+    form: SubmissionForm = KAGGLE_FORM,
 ) -> tuple[Classifier, ChunkPredictions]:
     """Predict every image in `source`, and write the submission `out` if one is wanted.
 
     Args:
         model: a run folder, a recognizer's file, or an exported one; None is the model in the box.
-        source: CSV, plain, .gz or .zip, or Parquet; of any length.
-        out: the submission.
+        source: a file or folder of any format, or "-" for standard input; of any length.
+        out: the submission; gzip if it ends in .gz.
         executor: "local" predicts in this process; any other executor of `tenfold.jobs.run_jobs`
             gets shards of the file as jobs, and on a cluster every node must find the file under
             the same path.
+        options: how to read it.
+        form: what the submission looks like.
 
     Raises:
         RecognizerError: there is no such recognizer, or it is damaged.
@@ -80,19 +93,21 @@ def predict_file(
     """
     get_executor(executor)
     if out is not None:
+        check_submission_name(out)
         _check_is_not_read(out, source, model_file(model))
     recognizer = load(model)
     if executor == LOCAL:
         log = ProgressLogger(logger, "images")
-        results = _predict_chunks(recognizer, chunks(source), log)
+        datasets = warn_of_polarity(chunks(source, options=options), recognizer)
+        results = _predict_chunks(recognizer, datasets, log)
     else:
-        results = _predict_shards(model, source, out, executor)
+        results = _predict_shards(model, source, out, executor, options)
     found: list[ChunkPredictions] = []
     with ExitStack() as stack:
         write = None
         if out is not None:
             stack.enter_context(cleanup_on_error(out))
-            write = stack.enter_context(submission_writer(out))
+            write = stack.enter_context(submission_writer(out, form))
         for chunk in results:
             found.append(chunk)
             if write is not None:
@@ -100,6 +115,15 @@ def predict_file(
         if not found:
             raise DataError(f"{source}: has a header and no rows, expected a row for each image")
     return recognizer, ChunkPredictions.concat(found)
+
+
+def warn_of_polarity(datasets: Iterator[Dataset], recognizer: Classifier) -> Iterator[Dataset]:
+    """Yield the datasets; warn if the ink of the first is dark where bright ink was learned."""
+    for number, dataset in enumerate(datasets):
+        problem = polarity_problem(dataset, bright_ink=recognizer.bright_ink)
+        if number == 0 and problem is not None:
+            logger.warning("%s", problem)
+        yield dataset
 
 
 def _check_is_not_read(out: Path, *inputs: Path) -> None:
@@ -152,7 +176,11 @@ class _ShardProgress(JobCallback):
 
 
 def _predict_shards(
-    model: Path | None, source: Path, out: Path | None, executor: str | Executor
+    model: Path | None,
+    source: Path,
+    out: Path | None,
+    executor: str | Executor,
+    options: ReadOptions,
 ) -> Iterator[ChunkPredictions]:
     """Predict shards of the file as jobs, and yield the predictions in order."""
     shards = split_file(source, MAX_SHARDS)
@@ -166,6 +194,7 @@ def _predict_shards(
         "modified": stat.st_mtime_ns,
         "model": f"model{recognizer_file.suffix}",
         "model_sha256": hashlib.sha256(recognizer_file.read_bytes()).hexdigest(),
+        "options": asdict(options),
     }
     # A subfolder named by its content: whatever else is in the outer folder is left alone.
     identity = Job(PREDICT_SHARD, shared).id
@@ -192,7 +221,7 @@ def _predict_shards(
         if not any(job.is_done(folder) for job in jobs):  # else the same command resumes from here
             _remove(folder)
     for job in jobs:
-        arrays, _ = load_arrays(folder / job.id / PREDICTIONS, FORMAT)
+        arrays, _ = load_artifact(folder / job.id / PREDICTIONS, FORMAT, arrays=ARRAYS)
         yield ChunkPredictions(**arrays)
     _remove(folder)
 
@@ -209,7 +238,8 @@ def predict_shard(description: Mapping[str, Any], folder: Path, emit: Emit) -> d
 
     Args:
         description: "source", its "bytes" and its time "modified" in nanoseconds, "start" and
-            "end" of a `Shard`, and the file "model" beside `folder`, with its "model_sha256".
+            "end" of a `Shard`, the "options" of reading, and the file "model" beside `folder`,
+            with its "model_sha256".
         folder: gets the predictions.
         emit: is not called.
 
@@ -224,6 +254,9 @@ def predict_shard(description: Mapping[str, Any], folder: Path, emit: Emit) -> d
         )
     recognizer = load(folder.parent / description["model"])
     shard = Shard(description["start"], description["end"])
-    found = ChunkPredictions.concat(list(_predict_chunks(recognizer, chunks(source, shard))))
+    datasets = warn_of_polarity(
+        chunks(source, shard, ReadOptions(**description["options"])), recognizer
+    )
+    found = ChunkPredictions.concat(list(_predict_chunks(recognizer, datasets)))
     save_arrays(folder / PREDICTIONS, vars(found), FORMAT, {})
     return {"n": len(found.predicted)}

@@ -6,15 +6,39 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.artifact import (
+    ArtifactSchema,
+    ClassNames,
+    check_indices,
+    load_artifact,
+    refusing,
+)
 from tenfold.classifier import Classifier
 from tenfold.data.dataset import Dataset
-from tenfold.errors import RecognizerError
-from tenfold.files import load_arrays, save_arrays
+from tenfold.files import save_arrays
 from tenfold.metrics import Evaluation, evaluate_probabilities
 
 FORMAT = "tenfold-predictions-2"
 MAX_HARDEST = 1000
 SAMPLED_PER_CLASS, SAMPLED_CLASSES = 12, 64
+ARRAYS = {
+    "probabilities": "float32 [N, C]",
+    "indices": "int64 [N]",
+    "labels?": "int64 [N]",
+    "hardest": "int64 [K]",
+    "images": "uint8 [K, S, S]",
+    "member_predictions?": "int64 [M, N]",
+    "sampled?": "int64 [P]",
+    "sampled_images?": "uint8 [P, S, S]",
+}
+
+
+class PredictionsFile(ArtifactSchema):
+    """The description in the file of predictions."""
+
+    classes: ClassNames
+    name: str
+    dataset_sha256: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,24 +169,35 @@ class Predictions:
         Raises:
             RecognizerError: the file is missing, damaged or something else.
         """
-        arrays, metadata = load_arrays(path, FORMAT)
+        arrays, metadata = load_artifact(path, FORMAT, PredictionsFile, ARRAYS)
         # Runs of before the samples stay readable.
         optional = {name: arrays[name] for name in ("sampled", "sampled_images") if name in arrays}
-        try:
-            return cls(
-                probabilities=arrays["probabilities"],
-                indices=arrays["indices"],
-                classes=tuple(metadata["classes"]),
-                labels=arrays.get("labels"),
-                hardest=arrays["hardest"],
-                images=arrays["images"],
-                member_predictions=arrays.get("member_predictions"),
-                name=metadata["name"],
-                dataset_sha256=metadata["dataset_sha256"],
-                **optional,
-            )
-        except KeyError as error:
-            raise RecognizerError(f"{path}: lacks {error}, which it should hold") from error
+        found = cls(
+            probabilities=arrays["probabilities"],
+            indices=arrays["indices"],
+            classes=tuple(metadata["classes"]),
+            labels=arrays.get("labels"),
+            hardest=arrays["hardest"],
+            images=arrays["images"],
+            member_predictions=arrays.get("member_predictions"),
+            name=metadata["name"],
+            dataset_sha256=metadata["dataset_sha256"],
+            **optional,
+        )
+        with refusing(path):
+            found._check_values()
+        return found
+
+    def _check_values(self) -> None:
+        n, n_classes = self.probabilities.shape
+        sums = self.probabilities.sum(axis=1, dtype=np.float64)
+        if not ((self.probabilities >= 0).all() and (np.abs(sums - 1) < 1e-2).all()):
+            raise ValueError("its probabilities are negative, not numbers, or do not add up to 1")
+        check_indices("the labels", self.labels, n_classes)
+        check_indices("the predictions of members", self.member_predictions, n_classes)
+        check_indices("the positions of the hardest images", self.hardest, n)
+        check_indices("the positions of the samples", self.sampled, n)
+        check_indices("the rows", self.indices, 2**62)
 
 
 def _sample_by_class(predicted: NDArray[np.int64]) -> NDArray[np.int64]:

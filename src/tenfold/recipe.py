@@ -4,7 +4,6 @@ A recipe is a small tree of frozen sections, which `tenfold.config` defines. Her
 checked against each other; each problem becomes one sentence.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from tenfold.config import (
     HAS_BATCH_NORM,
     MAX_MEMBERS,
+    MAX_QUOTED,
     MEMBER_OVERRIDABLE,
     NETWORK_OPTIONS,
     SIZE_AGNOSTIC,
@@ -34,6 +34,8 @@ from tenfold.config import (
 )
 from tenfold.errors import RecipeError
 from tenfold.files import os_error_message
+from tenfold.formatting import shorten
+from tenfold.toml import MAX_DEPTH, parse_toml, read_toml
 
 METADATA_FIELDS: Final = {"name", "description", "benchmark"}  # these change no result
 
@@ -169,10 +171,8 @@ def _read(source: str | Path) -> dict[str, Any]:
     path = Path(source)
     try:
         if str(source) in list_recipes():
-            text = (resources.files("tenfold") / "recipes" / f"{source}.toml").read_text("utf-8")
-        else:
-            text = path.read_text("utf-8")
-        return tomllib.loads(text)
+            return read_toml(resources.files("tenfold") / "recipes" / f"{source}.toml")
+        return read_toml(path)
     except FileNotFoundError as error:
         known = ", ".join(list_recipes())
         raise RecipeError(
@@ -183,7 +183,7 @@ def _read(source: str | Path) -> dict[str, Any]:
         raise RecipeError(str(source), [f"cannot be read ({os_error_message(error)})"]) from error
     except UnicodeDecodeError as error:
         raise RecipeError(str(source), [f"cannot be read as text ({error})"]) from error
-    except (ValueError, RecursionError) as error:  # also of numbers too long, nests too deep
+    except ValueError as error:  # also of numbers too long, nests too deep
         raise RecipeError(str(source), [f"is not valid TOML ({error})"]) from error
 
 
@@ -191,21 +191,24 @@ def _apply_override(values: dict[str, Any], text: str) -> str | None:
     """Set one "section.field=value" in `values`; return the problem if it cannot be parsed."""
     key, equals, value = text.partition("=")
     *sections, field = key.strip().split(".")
-    if not equals or not field:
-        return f"--set {text!r}: expected key=value, such as training.max_epochs=20"
+    shown = shorten(repr(text), MAX_QUOTED)
+    if not equals or not field or len(sections) > MAX_DEPTH:
+        return f"--set {shown}: expected key=value, such as training.max_epochs=20"
     target: Any = values
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
-            return f"--set {text!r}: {section} is a single value, it has no fields"
+            return (
+                f"--set {shown}: {shorten(section, MAX_QUOTED)} is a single value, it has no fields"
+            )
     target[field] = _parse_toml_value(value.strip())
     return None
 
 
 def _parse_toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text  # a bare word: network.name=mlp
 
 

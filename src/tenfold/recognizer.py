@@ -18,15 +18,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tenfold.artifact import (
+    load_artifact,
+    refusing,
+)
 from tenfold.classifier import Classifier, Images, OnProgress, no_progress, pixels_of
 from tenfold.config import NetworkConfig
 from tenfold.decision import DecisionRule
 from tenfold.device import Device
-from tenfold.errors import RecognizerError
-from tenfold.files import checksum, load_arrays, path_exists, save_arrays
-from tenfold.networks import build
+from tenfold.files import checksum, path_exists, save_arrays
 from tenfold.networks.layers import fuse_conv_bn
 from tenfold.preprocessing import Preprocessing, identity_grid
+from tenfold.recognizer_file import RecognizerFile, read_networks
 from tenfold.run_folder import RunFolder
 
 FORMAT: Final = "tenfold-recognizer-5"
@@ -124,6 +127,16 @@ class Recognizer(Classifier):
             f"images of {size} × {size})"
         )
 
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """Where it comes from: its provenance."""
+        return self.provenance
+
+    @property
+    def bright_ink(self) -> bool:
+        """Whether it was trained on bright ink on dark: then most pixels were dark."""
+        return all(member.preprocessing.mean <= 0.5 for member in self.members)
+
     def predictor(self, device: Device | None = None) -> "Predictor":
         """Prepare the networks for prediction, once for many calls."""
         return Predictor(self, device)
@@ -202,27 +215,20 @@ class Recognizer(Classifier):
         path = Path(path)
         if path_exists(path) and path.is_dir():
             path = RunFolder(path).recognizer
-        arrays, metadata = load_arrays(path, FORMAT)
-        try:
-            members = [
-                _load_member(description, index, arrays, metadata)
-                for index, description in enumerate(metadata["members"])
-            ]
-            return cls(
-                members,
-                tuple(metadata["classes"]),
-                metadata["image_size"],
-                metadata["temperature"],
-                metadata["tta_shift"],
-                metadata["precision"],
-                metadata["weights_dtype"],
-                metadata["provenance"],
-                DecisionRule.from_json(metadata["decision_rule"]),
-            )
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RecognizerError(
-                f"{path}: its description does not match its weights ({error})"
-            ) from error
+        arrays, metadata = load_artifact(path, FORMAT, RecognizerFile)
+        with refusing(path):
+            networks = read_networks(metadata, arrays)
+        return cls(
+            [Member(*parts) for parts in networks],
+            tuple(metadata["classes"]),
+            metadata["image_size"],
+            metadata["temperature"],
+            metadata["tta_shift"],
+            metadata["precision"],
+            metadata["weights_dtype"],
+            metadata["provenance"],
+            DecisionRule.from_json(metadata["decision_rule"]),
+        )
 
 
 class Predictor:
@@ -332,23 +338,3 @@ def apply_temperature(
     powers = np.maximum(probabilities, TINY).astype(np.float64) ** (1 / temperature)
     normalised: NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype("f4")
     return normalised
-
-
-def _load_member(
-    description: Mapping[str, Any],
-    index: int,
-    arrays: Mapping[str, NDArray[Any]],
-    metadata: Mapping[str, Any],
-) -> Member:
-    config = NetworkConfig.model_validate(description["network"])
-    preprocessing = Preprocessing(**description["preprocessing"])
-    size, n_classes = preprocessing.size or metadata["image_size"], len(metadata["classes"])
-    model = build(config, image_size=size, n_classes=n_classes, seed=0)
-    prefix = f"{index}."
-    weights = {
-        name.removeprefix(prefix): torch.from_numpy(array)
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
-    model.load_state_dict(weights)
-    return Member(model.eval(), config, preprocessing)

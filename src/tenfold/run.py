@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data import Dataset, check, write_submission
+from tenfold.data import Dataset, SubmissionForm, check, write_submission
+from tenfold.data.submission import KAGGLE_FORM
 from tenfold.errors import DataError, OutputError
 from tenfold.files import path_exists, write_json
 from tenfold.formatting import ProgressLogger
@@ -40,6 +41,7 @@ def run(
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
     executor: str = LOCAL,
+    form: SubmissionForm = KAGGLE_FORM,
 ) -> Score | None:
     """Do the main job, leave the run folder `out`, and return the score where labels are known.
 
@@ -53,6 +55,7 @@ def run(
         callbacks: called while it trains.
         resume: continue the run in `out`.
         executor: where the members of an ensemble train: "local", "ray" or "ray://host:port".
+        form: what the submission looks like.
 
     Raises:
         TenfoldError: with a sentence, see `tenfold.errors`.
@@ -83,7 +86,7 @@ def run(
     predictor, classes = result.recognizer.predictor(), result.recognizer.classes
     log = ProgressLogger(logger, "images")
     probabilities, by_member = predictor.predict_members(test_set, on_progress=log)
-    write_submission(folder.submission, probabilities.argmax(axis=1), classes)
+    write_submission(folder.submission, probabilities.argmax(axis=1), classes, form)
     logger.info("%s predictions written to %s (verified)", f"{len(test_set):,}", folder.submission)
 
     total_s = None if resumed else time.perf_counter() - started

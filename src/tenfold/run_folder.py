@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tenfold.artifact import ArtifactSchema, parse_json, read_text, validate_artifact
 from tenfold.errors import ExperimentError, OutputError, RecognizerError
 from tenfold.files import check_format, exclusive_lock, path_exists, write_json, write_text
 
@@ -53,7 +53,8 @@ class RunFolder:
             RecognizerError: the file is missing or damaged.
         """
         try:
-            return [json.loads(line) for line in self.metrics.read_text("utf-8").splitlines()]
+            rows = [parse_json(line) for line in read_text(self.metrics).splitlines()]
+            return [validate_artifact(row, ArtifactSchema) for row in rows]
         except (OSError, ValueError) as error:
             raise RecognizerError(
                 f"{self.metrics}: is missing or damaged, expected an object for each epoch; "
@@ -91,6 +92,11 @@ class RunFolder:
         return self.path / "validation.safetensors"
 
     @property
+    def seen_images(self) -> Path:
+        """Fingerprints of the images that were trained and validated on."""
+        return self.path / "seen-images.safetensors"
+
+    @property
     def predictions(self) -> Path:
         """Predictions for the test images."""
         return self.path / "predictions.safetensors"
@@ -114,7 +120,7 @@ class RunFolder:
         if not path_exists(self.environment):
             return
         try:
-            environment = json.loads(self.environment.read_text("utf-8"))
+            environment = parse_json(read_text(self.environment))
         except (OSError, ValueError):
             return  # damaged: whoever reads it says so
         if isinstance(environment, dict):
@@ -255,7 +261,7 @@ class ExperimentFolder:
             ExperimentError: it is damaged, or of another version of tenfold.
         """
         try:
-            summary = json.loads(self.summary.read_text("utf-8"))
+            summary = parse_json(read_text(self.summary))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):

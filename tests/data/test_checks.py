@@ -95,7 +95,7 @@ def test_inverted_images_are_a_problem(digits):
 
     report = check(edited(digits, edit))
     assert report.train.inverted
-    assert "invert the pixels" in report.problems[0]
+    assert "--invert inverts the pixels" in report.problems[0]
     assert not check(digits).train.inverted
 
 
@@ -109,7 +109,54 @@ def test_different_image_sizes_are_a_problem(digits):
 def test_single_class_is_a_problem_and_rare_classes_are_noted(digits):
     ones = digits.select(np.flatnonzero(digits.labels == 1))
     assert any("all labels are the same" in problem for problem in check(ones).problems)
-    assert sum("too few to train on" in note for note in check(ones).notes) == 9
+    few = [note for note in check(ones).notes if "too few to train on" in note]
+    assert few == [
+        "digits: 9 classes have fewer than 10 images ('0', '2', '3', '4', '5' and 4 more), "
+        "too few to train on"
+    ]
+    rare = digits.select(np.flatnonzero((digits.labels != 3) | (np.arange(2000) < 50)))
+    assert sum("class '3' has" in note for note in check(rare).notes) == 1
+
+
+def test_ten_for_zero_is_a_problem(digits):
+    names = digits.label_names()
+    names[names == "0"] = "10"
+    classes = tuple(map(str, range(1, 11)))
+    report = check(digits.with_labels(names, classes))
+    assert report.problems == (
+        "digits: labels run to 10 and none is 0, expected 0 to 9: 10 is perhaps the digit 0, as in "
+        "MATLAB, and would be predicted as 10",
+    )
+    assert check(digits).problems == ()
+
+
+def test_four_values_of_a_pixel_are_a_problem(digits):
+    wide = digits.images.reshape(2000, -1).repeat(4, axis=1).reshape(2000, 56, 56)
+    report = check(Dataset(wide, digits.labels, digits.classes, "train.csv"))
+    assert "seem to be colour images of 28 × 28 pixels" in report.problems[0]
+    large = digits.images.repeat(2, axis=1).repeat(2, axis=2)
+    assert check(Dataset(large, digits.labels, digits.classes, "train.csv")).problems == ()
+
+
+def test_ids_as_labels_are_a_problem_in_one_line(digits):
+    ids = Dataset(digits.images, np.arange(2000), tuple(map(str, range(2000))), "train.csv")
+    report = check(ids)
+    assert "2,000 images have 2,000 different labels" in report.problems[0]
+    assert len(report.notes) == 1
+
+
+def test_some_inverted_images_are_noted(digits):
+    def edit(images, _):
+        images[::4] = 255 - images[::4]
+
+    report = check(edited(digits, edit))
+    assert any("500 images with ink as bright as the paper" in note for note in report.notes)
+    assert report.problems == ()
+
+
+def test_images_on_another_scale_are_noted(digits):
+    faint = Dataset(digits.images // 16, digits.labels, digits.classes, "train.csv")
+    assert any("no pixel is above 15, expected up to 255" in note for note in check(faint).notes)
 
 
 @pytest.mark.parametrize("counts", [(5, 7, 9), (10, 10), (1, 900), range(1, 101), (3, 4) * 500])

@@ -358,20 +358,6 @@ def pixel_too_large(table):
     table[6][300] = "256"
 
 
-def fractional_pixel(table):
-    table[6][300] = "12.5"
-
-
-def scaled_pixels(table):
-    for row in table[1:]:
-        row[1:] = [str(round(int(cell) / 255, 3)) for cell in row[1:]]
-
-
-def binary_pixels(table):
-    for row in table[1:]:
-        row[1:] = [str(int(cell != "0")) for cell in row[1:]]
-
-
 def long_row(table):
     table[6].append("0")
 
@@ -428,10 +414,6 @@ def overlong_pixel_number(table):
     table[0][5] = "pixel" + "9" * 5000
 
 
-def no_header(table):
-    del table[0]
-
-
 def not_square(table):
     for row in table:
         row.pop()
@@ -452,9 +434,6 @@ DAMAGED_TABLES = [
     (text_pixel, ["line 7", "'pixel299'", "holds 'abc'", "whole number from 0 to 255"]),
     (negative_pixel, ["line 7", "'pixel299'", "holds '-3'", "from 0 to 255"]),
     (pixel_too_large, ["line 7", "'pixel299'", "holds '256'", "from 0 to 255"]),
-    (fractional_pixel, ["line 7", "'pixel299'", "holds '12.5'", "whole number from 0 to 255"]),
-    (scaled_pixels, ["line 2", "scaled to 0–1, multiply them by 255"]),
-    (binary_pixels, ["no pixel is above 1", "multiply them by 255"]),
     (long_row, ["line 7 has 786 values", "expected 785"]),
     (short_row, ["line 7 has 784 values", "expected 785"]),
     (blank_line, ["line 7 is blank", "expected 785 values"]),
@@ -469,9 +448,8 @@ DAMAGED_TABLES = [
     (missing_pixel, ["line 1 has no column 'pixel4'"]),
     (unknown_column, ["line 1", "'weight'", "neither the label nor a pixel"]),
     (overlong_pixel_number, ["line 1, column 'pixel999", "neither the label nor a pixel"]),
-    (no_header, ["line 1 holds numbers", "expected a header"]),
     (not_square, ["line 1", "783 pixel columns", "784 = 28 × 28"]),
-    (no_pixels, ["line 1", "0 pixel columns"]),
+    (no_pixels, ["line 1 is 'label'", "expected the names of several columns"]),
     (header_only, ["has a header and no rows"]),
 ]
 
@@ -497,11 +475,17 @@ def test_an_error_before_the_label_is_reported_first(table, write_csv):
     assert "line 4, column 'pixel2'" in error_message(write_csv(moved))
 
 
-def test_one_fraction_is_not_called_scaled_pixels(table, write_csv):
-    table[6][300] = "0.5"
-    message = error_message(write_csv(table))
-    assert "line 7, column 'pixel299' holds '0.5'" in message
-    assert "scaled" not in message
+def test_fractions_among_pixels_from_0_to_255_are_rounded_and_said(
+    table, write_csv, expected, caplog
+):
+    caplog.set_level(logging.INFO, logger="tenfold")
+    table[6][300], table[7][300] = "0.4", "254.6"
+    path = write_csv(table)
+    found = read(path)
+    assert caplog.messages == [f"{path}: its pixels have fractions, rounded to whole numbers"]
+    assert found.images[6].ravel()[299] == 255
+    found.images[6].ravel()[299] = expected.images[6].ravel()[299]
+    assert_same(found, expected)
 
 
 def test_missing_label_column_error_message(digits_csv):
@@ -516,12 +500,6 @@ def test_label_outside_the_classes_error_message(table, write_csv):
     table[6][0] = "7"
     message = error_message(write_csv(table), classes=("0", "1"))
     assert "line 7, column 'label' holds '7', expected one of the labels 0, 1" in message
-
-
-def test_other_separators_error_message(table, write_csv):
-    path = write_csv(table)
-    path.write_text(path.read_text().replace(",", ";"))
-    assert "separated by semicolons, expected commas" in error_message(path)
 
 
 @pytest.mark.parametrize("keep", ["half a row", "half a cell"])
@@ -545,7 +523,7 @@ def test_missing_file_error_message(tmp_path):
 
 
 def test_directory_error_message(tmp_path):
-    assert "is a directory" in error_message(tmp_path)
+    assert "holds no data file and no pictures" in error_message(tmp_path)
 
 
 def test_unreadable_file_error_message(table, write_csv):
@@ -572,8 +550,9 @@ def test_empty_file_error_message(tmp_path, text):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x89PNG\r\n\x1a\n", "0x89"),
-        (b"\xff\xfel\0a\0b\0", "line 1 holds NUL bytes"),
+        (b"\x89PNG\r\n\x1a\n", "is a picture"),
+        (b"\xff\xfel\0a\0b\0", "line 1 is 'lab', expected the names of several columns"),
+        (b"l\0a\0b\0", "line 1 holds NUL bytes"),
         (np.random.default_rng(0).bytes(500).replace(b"\n", b"") + b"\0", "line 1"),
     ],
 )
@@ -589,16 +568,6 @@ def test_row_that_is_not_utf8_error_message(table, write_csv):
     lines[6] = b"\xe9" + lines[6]
     path.write_bytes(b"\n".join(lines))
     assert "line 7 holds the byte 0xe9" in error_message(path)
-
-
-def test_zip_of_several_csv_files_error_message(digits_csv, tmp_path):
-    path = tmp_path / "digit-recognizer.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in ("train.csv", "test.csv", "sample_submission.csv"):
-            archive.write(digits_csv / name, name)
-    message = error_message(path)
-    assert "3 CSV files (train.csv, test.csv, sample_submission.csv)" in message
-    assert "extract it" in message
 
 
 def test_zip_without_csv_error_message(tmp_path):

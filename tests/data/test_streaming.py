@@ -180,12 +180,6 @@ def test_errors_name_the_line_in_the_file(digits_csv, tmp_path):
         (lambda text: text[:-900], "the file ends in the middle of line 801"),
         (lambda text: text.replace(b"\n", b"\n\n", 400), "is blank"),
         (lambda text: text.split(b"\n")[0] + b"\n" + b"1" * 2**17, "has a line of more than"),
-        (
-            lambda text: text.split(b"\n")[0] + b"\n" + re.sub(
-                rb"\b[1-9]\d*\b", b"1", b"\n".join(text.split(b"\n")[1:])
-            ),
-            "the pixels are scaled to 0–1",
-        ),
     ],
 )  # fmt: skip
 def test_damaged_file_error_message(digits_csv, tmp_path, damage, message):
@@ -207,7 +201,7 @@ def test_truncated_gzip_error_message(digits_csv, tmp_path):
     [
         ([1, None, 3], "row 2, column 'pixel3' is blank"),
         ([1, 2, 256], "row 3, column 'pixel3' holds 256"),
-        ([0.0, 0.5, 1.0], "row 2, column 'pixel3' holds 0.5"),
+        ([0.0, -0.5, 1.0], "row 2, column 'pixel3' holds -0.5"),
         (["a", "b", "c"], "column 'pixel3' holds string"),
     ],
 )

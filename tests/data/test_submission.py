@@ -122,7 +122,7 @@ def test_invalid_submission_error_message(tmp_path, text, message):
 def test_a_file_that_reads_back_differently_is_not_kept(tmp_path, monkeypatch):
     path = tmp_path / "submission.csv"
     path.write_text("an earlier submission")
-    monkeypatch.setattr(submission, "_file_digest", lambda _: b"something else")
+    monkeypatch.setattr(submission, "_file_digest", lambda *_: b"something else")
     with pytest.raises(OutputError, match="reads back differently"):
         write_submission(path, ["1", "3"])
     assert path.read_text() == "an earlier submission"

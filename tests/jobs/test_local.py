@@ -390,7 +390,7 @@ class NoisyLock(FileLock):
             Path(self.lock_file).with_name("waits").touch()
             return super().acquire(*arguments, **named)
 
-process.FileLock = NoisyLock
+process.folder_lock = lambda folder: NoisyLock(folder / "lock")
 process.main()
 """
 
@@ -421,3 +421,16 @@ def test_what_an_orphan_finished_is_not_started_again(tmp_path):
     assert late.wait(30) == 0
     late.communicate()
     assert (result, (folder / "runs.txt").read_text()) == (8, runs)
+
+
+def test_a_job_that_is_done_leaves_no_lock(tmp_path):
+    run_jobs([job("double", n=n) for n in range(3)], tmp_path, executor="inline")
+    assert not list(tmp_path.glob("*/lock"))
+    assert run_jobs([job("double", n=1)], tmp_path, executor="inline") == [2]
+
+
+@pytest.mark.parametrize("executor", ["local", "inline"])
+def test_a_lock_that_is_a_folder_is_the_failure_of_that_job(tmp_path, executor):
+    (tmp_path / job("double", n=1).id / "lock").mkdir(parents=True)
+    with pytest.raises(JobError, match="lock: is no ordinary file"):
+        run_jobs([job("double", n=1)], tmp_path, executor=executor)

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from tenfold import machine
 from tenfold.jobs import Job, JobCallback, local, run_jobs, usable_cores
 from tests.jobs.test_local import job, tasks  # noqa: F401 - a fixture
 
@@ -168,7 +169,7 @@ def test_a_container_allows_less_than_the_machine(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("700000\n")
     (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 100000\n")
-    monkeypatch.setattr(local, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
     assert local.free_bytes() == 400_000
     assert local.reserve_bytes() == 50_000
     (tmp_path / "memory.max").write_text("max\n")

@@ -490,3 +490,31 @@ def test_examples_survive_saving_and_loading(digits, tmp_path):
     np.testing.assert_array_equal(again.images.images, examples.images.images)
     np.testing.assert_array_equal(again.ink, examples.ink)
     assert again.n == 2000
+
+
+def test_files_of_other_images_than_the_recognizers_are_left_out(copied, digits):
+    """Each alone is whole; together they do not fit."""
+    small = Dataset(digits.images[:50, ::2, ::2].copy(), digits.labels[:50], digits.classes)
+    Examples.from_dataset(small).save(copied / "examples.safetensors")
+    other = Dataset(digits.images[:9], np.arange(9) % 2, ("a", "b"))
+    halves = np.full((9, 2), 0.5, np.float32)
+    for name in ("validation", "predictions"):
+        Predictions.from_probabilities(other, halves).save(copied / f"{name}.safetensors")
+    missing = RunArtifacts.read(copied).missing
+    for name in ("examples", "validation", "predictions"):
+        assert f"{name}.safetensors is of other classes or images than the recognizer" in missing
+    assert "Incomplete run: " in Page(write_report(copied)).text
+
+
+@pytest.mark.parametrize("name", ["environment", "data", "run", "score"])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' + "1" * 5000 + "}", '"\\ud800"', "\x00"])
+def test_no_json_however_crafted_stops_a_report(copied, name, text):
+    (copied / f"{name}.json").write_text(text)
+    assert any(each.startswith(f"{name}.json") for each in RunArtifacts.read(copied).missing)
+
+
+def test_half_a_character_in_a_name_does_not_stop_a_report(copied):
+    data = json.loads((copied / "data.json").read_text())
+    data["checks"]["train"]["name"] = "\ud800.csv"
+    (copied / "data.json").write_text(json.dumps(data))
+    assert "?.csv" in Page(write_report(copied)).text

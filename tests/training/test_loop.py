@@ -447,7 +447,7 @@ def test_a_checkpoint_of_another_network_names_the_tensor_and_both_shapes(parts,
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.save_checkpoint(path, new_state(parts, recipe()))
     with pytest.raises(
-        RecognizerError, match=r"conv1\.0\.weight has the shape \[4, 1, 4, 4\], expected .* \[8,"
+        RecognizerError, match=r"conv1\.0\.weight is float32 \[4, 1, 4, 4\], expected .* \[8,"
     ):
         checkpoint.load_checkpoint(path, new_state(parts, recipe("network.width=8")))
 

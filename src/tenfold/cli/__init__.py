@@ -1,79 +1,28 @@
 """The command line: parse, call, print, exit code.
 
 No other package decides an exit code, but for the process of a job.
-Heavy imports stand inside the commands: `tenfold --help` must not wait for torch.
+Heavy imports stand inside the commands: `tenfold --help` must not wait for torch. Here nearly
+nothing is imported, so that Ctrl-C is handled from the first instruction on.
 """
 
-import errno
-import io
-import os
-import signal
 import sys
-from pathlib import Path
 
-import typer
-
-from tenfold.cli import train, inspect, predict, experiment  # isort: skip - the order of the help
-from tenfold.cli.common import app, detach, remove_console_handlers
-from tenfold.errors import DependencyError, Interrupted, TenfoldError
-from tenfold.files import os_error_message
-
-__all__ = ["app", "experiment", "inspect", "main", "predict", "train"]
+from tenfold.signals import INTERRUPTED, handle_signals
 
 # The packages of the extra `train`, which predicting does without.
 EXTRA_TRAIN = {
     "jinja2", "matplotlib", "onnx", "onnxscript", "optuna", "scipy",
     "sklearn", "tensorboard", "torch",
 }  # fmt: skip
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main() -> None:
     """Run the command line; every foreseen mistake becomes one line on stderr and an exit code."""
-    _prepare_streams()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-        sys.stdout.flush()
-        if code == Interrupted.exit_code:  # typer keeps Ctrl-C to itself and returns this
-            _print_error("interrupted", code)
-    except (TenfoldError, Interrupted) as error:
-        code = _print_error(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        code = _print_error("interrupted", Interrupted.exit_code)
-    except BrokenPipeError:  # as in `tenfold recipes | head -1`: nobody reads on, which is fine
-        detach(sys.stdout)
-        code = 0
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in EXTRA_TRAIN:
-            raise
-        sentence = f"this needs {error.name}, which is not installed: pip install 'tenfold[train]'"
-        code = _print_error(sentence, DependencyError.exit_code)
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            raise  # a bug of ours, to be seen as one
-        detach(sys.stdout)
-        code = _print_error(f"the output cannot be written ({os_error_message(error)})", 2)
-    except typer.TyperException as error:
-        code = _print_error(error.format_message(), error.exit_code)
-    finally:
-        remove_console_handlers()
-    sys.exit(code or 0)
+        handle_signals()
+        from tenfold.cli.main import run
 
-
-def _prepare_streams() -> None:
-    """Let output go on where a stream is closed (`>&-`) or its terminal knows no χ."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
-def _print_error(sentence: str, code: int) -> int:
-    try:
-        sys.stderr.write(f"tenfold: {' '.join(sentence.split())}\n")
-    except OSError:  # nobody reads it; the code still says it
-        detach(sys.stderr)
-    return code
+        run()
+    except KeyboardInterrupt:  # before `run` takes care of it, or after
+        sys.stderr.write(INTERRUPTED)
+        sys.exit(130)

@@ -5,15 +5,17 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
 
+from tenfold.errors import DataError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tenfold.data import Dataset
+    from tenfold.data import Dataset, ReadOptions, SubmissionForm
 
 app = typer.Typer(
     help="Read handwritten digits: from Kaggle's train.csv and test.csv to a submission.csv.",
@@ -50,7 +52,31 @@ def _check_executor(executor: str) -> str:
     return executor
 
 
-TrainFile = Annotated[Path, Argument(metavar="TRAIN", help="CSV with a label column.")]
+TrainFile = Annotated[
+    Path, Argument(metavar="TRAIN", help="Labelled images: CSV or another format, or a folder.")
+]
+LabelOption = Annotated[
+    str | None,
+    Option("--label", metavar="COLUMN", help="The label column of a table; or first, or last."),
+]
+InvertOption = Annotated[bool, Option("--invert", help="Exchange bright and dark.")]
+TransposeOption = Annotated[
+    bool, Option("--transpose", help="Exchange rows and columns, as in EMNIST's files.")
+]
+IdOption = Annotated[
+    str | None,
+    Option("--id", metavar="COLUMN", help="Ids of the submission: this column of the data."),
+]
+HeaderOption = Annotated[
+    str | None,
+    Option(
+        "--submission-header", metavar="ID,LABEL", help="Of the submission; default ImageId,Label."
+    ),
+]
+LikeOption = Annotated[
+    Path | None,
+    Option("--like", metavar="FILE", help="A sample submission: its header, and its ids."),
+]
 RecipeOption = Annotated[
     str | None, Option("--recipe", "-r", metavar="NAME|FILE", help="Default: quick.")
 ]
@@ -78,23 +104,73 @@ ModelArgument = Annotated[
 ]
 
 
-def read_images(path: Path, *, labels: bool, classes: tuple[str, ...] | None = None) -> "Dataset":
-    """Read a CSV of images, and log how many."""
+def read_images(
+    path: Path,
+    *,
+    labels: bool | None,
+    classes: tuple[str, ...] | None = None,
+    part: Literal["train", "test"] | None = None,
+    options: "ReadOptions | None" = None,
+) -> "Dataset":
+    """Read images of any format, and log how many."""
     from tenfold.data import read
     from tenfold.formatting import pluralize
 
-    dataset = read(path, labels=labels, classes=classes)
+    dataset = read(path, labels=labels, classes=classes, part=part, options=options)
     size = dataset.image_size
     images = pluralize(len(dataset), "image")
     logging.getLogger(__name__).info("read %s: %s of %d × %d", path, images, size, size)
     return dataset
 
 
+def read_options(
+    label: str | None, invert: bool, transpose: bool, row_id: str | None = None
+) -> "ReadOptions":
+    """Return the options of reading."""
+    from tenfold.data import ReadOptions
+
+    return ReadOptions(label, row_id, invert, transpose)
+
+
+def submission_form(
+    source: Path, row_id: str | None, header: str | None, like: Path | None
+) -> "SubmissionForm":
+    """Return what a submission looks like: the competition's, or as the options say.
+
+    Args:
+        source: the images to predict, on disk.
+        row_id: the column with their ids; None numbers them, or takes those of `like`.
+        header: two names, with a comma between them.
+        like: a sample submission.
+
+    Raises:
+        DataError: the header is not two names, or the ids of `source` and `like` differ.
+    """
+    from tenfold.data import SubmissionForm
+    from tenfold.data.formats import read_column
+
+    form = SubmissionForm() if like is None else SubmissionForm.like(like)
+    ids = form.ids
+    if row_id is not None:
+        ids = read_column(source, row_id)
+        if form.ids is not None and set(form.ids) != set(ids):
+            raise DataError(
+                f"{source}: the column {row_id!r} holds other ids than {like}, expected the same"
+            )
+    names = form.header
+    if header is not None:
+        first, _, second = header.partition(",")
+        if not first.strip() or not second.strip() or "," in second:
+            raise DataError(f"--submission-header {header}: expected two names, such as id,label")
+        names = (first.strip(), second.strip())
+    return SubmissionForm(names, ids)
+
+
 def make_console(as_json: bool = False) -> "Console":
     """Make the console for human-readable output: stdout, or stderr when stdout belongs to JSON.
 
-    The messages of the logger "tenfold" are printed there too. Under torchrun the main process
-    prints, the others are silent.
+    The messages of the logger "tenfold" are printed there too, warnings on stderr. Under torchrun
+    the main process prints, the others are silent.
     """
     from rich.console import Console
 
@@ -108,11 +184,14 @@ def make_console(as_json: bool = False) -> "Console":
             self.quiet = True
             detach(self.file)
 
-    console = PipeConsole(stderr=as_json, emoji=False, quiet=rank_and_world_size()[0] > 0)
+    quiet = rank_and_world_size()[0] > 0
+    console = PipeConsole(stderr=as_json, emoji=False, quiet=quiet)
+    # On a terminal they stand above a live bar, as all messages do.
+    warnings = None if console.is_terminal else PipeConsole(stderr=True, emoji=False, quiet=quiet)
     remove_console_handlers()
     package = logging.getLogger("tenfold")
     package.setLevel(logging.INFO)
-    package.addHandler(ConsoleHandler(console))
+    package.addHandler(ConsoleHandler(console, warnings))
     return console
 
 
@@ -128,7 +207,9 @@ def remove_console_handlers() -> None:
 
 def print_line(console: "Console", line: str) -> None:
     """Print a line as it is, however long."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    from tenfold.formatting import printable_lines
+
+    console.print(printable_lines(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

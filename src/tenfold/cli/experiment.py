@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,19 +10,24 @@ from typer import Option
 
 from tenfold.cli.common import (
     ExecutorOption,
+    InvertOption,
+    LabelOption,
     RecipeOption,
     SetOption,
     TrainFile,
+    TransposeOption,
     app,
     make_console,
     print_line,
     read_images,
+    read_options,
 )
 from tenfold.errors import ExperimentError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tenfold.data import ReadOptions
     from tenfold.experiments.search import SearchResult
     from tenfold.experiments.space import SearchConfig
 
@@ -60,6 +66,9 @@ def search_command(
     out: Annotated[
         Path | None, Option("--out", metavar="DIR", help="Default: runs/search-RECIPE.")
     ] = None,
+    label: LabelOption = None,
+    invert: InvertOption = False,
+    transpose: TransposeOption = False,
     executor: ExecutorOption = "local",
     storage: Annotated[
         str | None, Option("--storage", metavar="URL", help="postgresql://…, to share the study.")
@@ -86,15 +95,23 @@ def search_command(
     budget_s = None if budget is None else parse_time(budget)
     suffix = f"-worker-{os.getpid()}" if worker else ""
     folder = out or Path("runs") / f"search-{baseline.name}{suffix}"
+    options = read_options(label, invert, transpose)
     if storage is None:
-        labelled = read_images(train, labels=True)
+        labelled = read_images(train, labels=True, options=options)
         callback = console_callback(console)
         result = search(
             labelled, config, folder, budget_s=budget_s, executor=executor, callback=callback
         )
     else:
         shared = _search_shared(
-            train, config, folder, storage, worker=worker, executor=executor, console=console
+            train,
+            config,
+            folder,
+            storage,
+            options=options,
+            worker=worker,
+            executor=executor,
+            console=console,
         )
         if shared is None:
             print_line(
@@ -114,7 +131,8 @@ def _print_winner(
     print_line(console, f"winner: trial {winner.number}, {accuracy:.4f} in the search")
     print_line(console, result.no_test_reason if test is None else test.summary())
     print_line(console, f"report: {folder / 'report.html'}")
-    command = f"tenfold run {train} TEST --recipe {folder / 'best.toml'}"
+    files = (shlex.quote(str(path)) for path in (train, folder / "best.toml"))
+    command = "tenfold run {} TEST --recipe {}".format(*files)
     if test is not None and test.is_better:
         print_line(console, f"train it with: {command}")
     else:
@@ -129,6 +147,7 @@ def _search_shared(
     folder: Path,
     storage: str,
     *,
+    options: "ReadOptions",
     worker: bool,
     executor: str,
     console: "Console",
@@ -138,7 +157,7 @@ def _search_shared(
     from tenfold.training.console import console_callback
 
     sqlalchemy_url(storage)  # fails before the images are read
-    labelled = read_images(train, labels=True)
+    labelled = read_images(train, labels=True, options=options)
     callback = console_callback(console)
     return search_shared(
         labelled, config, folder, storage, worker=worker, executor=executor, callback=callback
@@ -162,6 +181,9 @@ def compare_command(
     out: Annotated[
         Path | None, Option("--out", metavar="DIR", help="Default: runs/compare.")
     ] = None,
+    label: LabelOption = None,
+    invert: InvertOption = False,
+    transpose: TransposeOption = False,
     executor: ExecutorOption = "local",
 ) -> None:
     """Compare methods, from naive Bayes to networks; run again, it resumes.
@@ -178,7 +200,8 @@ def compare_command(
     wanted = parse_methods(methods)
     budget_s = None if budget is None else parse_time(budget)
     folder = out or Path("runs") / "compare"
-    labelled = read_images(train, labels=True)
+    options = read_options(label, invert, transpose)
+    labelled = read_images(train, labels=True, options=options)
     result = compare(
         labelled, wanted, folder, folds=folds, seed=seed, budget_s=budget_s, executor=executor,
         callback=console_callback(console),

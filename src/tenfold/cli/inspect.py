@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from tenfold.cli.common import (
+    InvertOption,
     JsonOption,
+    LabelOption,
     TrainFile,
+    TransposeOption,
     app,
     make_console,
     print_json,
     print_line,
     read_images,
+    read_options,
 )
 from tenfold.errors import TenfoldError
 
@@ -25,18 +29,25 @@ if TYPE_CHECKING:
 @app.command("check")
 def check_command(
     train: TrainFile,
-    test: Annotated[Path | None, Argument(metavar="TEST", help="CSV to predict.")] = None,
+    test: Annotated[Path | None, Argument(metavar="TEST", help="Images to predict.")] = None,
     out: Annotated[
         Path | None, Option("--out", metavar="DIR", help="Save figures into it, too.")
     ] = None,
+    label: LabelOption = None,
+    invert: InvertOption = False,
+    transpose: TransposeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Report what is wrong or odd in the data, and overlap of the two files."""
+    """Report what is wrong or odd in the data, and overlap of the two files.
+
+    A test file may stand alone.
+    """
     console = make_console(as_json)
     from tenfold.data import check
 
-    train_set = read_images(train, labels=True)
-    test_set = None if test is None else read_images(test, labels=False)
+    options = read_options(label, invert, transpose)
+    train_set = read_images(train, labels=None if test is None else True, options=options)
+    test_set = None if test is None else read_images(test, labels=False, options=options)
     report = check(train_set, test_set)
     if as_json:
         print_json(report.to_json())

@@ -1,30 +1,37 @@
-"""The commands about predictions: predict, evaluate, score, submit and leaderboard."""
+"""The commands that predict: predict, evaluate and export."""
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
 from tenfold.cli.common import (
     ExecutorOption,
+    HeaderOption,
+    IdOption,
+    InvertOption,
     JsonOption,
+    LabelOption,
+    LikeOption,
     ModelArgument,
+    TransposeOption,
     app,
     make_console,
     print_json,
     print_line,
     read_images,
+    read_options,
+    submission_form,
 )
 from tenfold.errors import DataError, TenfoldError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tenfold.run_folder import RunFolder
+    from tenfold.data import ReadOptions, SubmissionForm
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +42,8 @@ def predict_command(
         list[str],
         Argument(
             metavar="[RUN|MODEL] INPUT...",
-            help="A model, unless the one in the box will do. Then one data file (CSV or Parquet, "
-            "of any length); or pictures, folders of them, or - for standard input.",
+            help="A model, unless the one in the box will do. Then one data file of any format "
+            "and length; or pictures, folders of them, or - for standard input.",
         ),
     ],
     out: Annotated[
@@ -60,6 +67,12 @@ def predict_command(
             "this probability, such as 0.99, on images like those the model was validated on.",
         ),
     ] = None,
+    label: LabelOption = None,
+    invert: InvertOption = False,
+    transpose: TransposeOption = False,
+    row_id: IdOption = None,
+    header: HeaderOption = None,
+    like: LikeOption = None,
     executor: ExecutorOption = "local",
     as_json: JsonOption = False,
 ) -> None:
@@ -79,7 +92,14 @@ def predict_command(
     elif explain is not None or set_coverage is not None:
         raise TenfoldError(f"{sources[0]}: --explain and --set-coverage are for pictures")
     else:
-        _predict_data_file(console, model, Path(sources[0]), out, executor, as_json=as_json)
+        from tenfold.data.formats import on_disk
+
+        options = read_options(label, invert, transpose, row_id)
+        with on_disk(sources[0]) as source:
+            form = submission_form(source, row_id, header, like)
+            _predict_data_file(
+                console, model, source, out, executor, options=options, form=form, as_json=as_json
+            )
 
 
 def _are_pictures(sources: Sequence[str]) -> bool:
@@ -105,6 +125,8 @@ def _predict_data_file(
     out: Path | None,
     executor: str,
     *,
+    options: "ReadOptions",
+    form: "SubmissionForm",
     as_json: bool,
 ) -> None:
     from tenfold.formatting import pluralize
@@ -112,7 +134,9 @@ def _predict_data_file(
 
     if out is None and not as_json:
         out = Path("submission.csv")
-    recognizer, predictions = predict_file(model, source, out, executor=executor)
+    recognizer, predictions = predict_file(
+        model, source, out, executor=executor, options=options, form=form
+    )
     if out is not None:
         print_line(
             console,
@@ -169,30 +193,54 @@ def _predict_pictures(
 @app.command("evaluate")
 def evaluate_command(
     model: ModelArgument,
-    labelled: Annotated[Path, Argument(metavar="LABELLED", help="CSV with a label column.")],
+    labelled: Annotated[Path, Argument(metavar="LABELLED", help="Labelled images of any format.")],
+    label: LabelOption = None,
+    invert: InvertOption = False,
+    transpose: TransposeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare predictions with known labels, class by class."""
+    """Compare predictions with known labels, class by class.
+
+    Says how many of the images a run was trained on, and gives the score on the others.
+    """
     console = make_console(as_json)
-    from tenfold.decision import DecisionCounts
+    from tenfold.data.fingerprints import Fingerprints
+    from tenfold.evaluation import evaluate_labelled
+    from tenfold.files import path_exists
     from tenfold.formatting import ProgressLogger
-    from tenfold.metrics import evaluate_probabilities
-    from tenfold.models import load
+    from tenfold.models import load, model_file
+    from tenfold.run_folder import RunFolder
 
     recognizer = load(model)
-    dataset = read_images(labelled, labels=True, classes=recognizer.classes)
-    probabilities = recognizer.predictor().predict_proba(
-        dataset, on_progress=ProgressLogger(logger, "images")
+    dataset = read_images(
+        labelled,
+        labels=True,
+        classes=recognizer.classes,
+        part="test",
+        options=read_options(label, invert, transpose),
     )
-    found = evaluate_probabilities(probabilities, dataset.require_labels(), recognizer.classes)
-    decisions = DecisionCounts.count(
-        recognizer.decision_rule, probabilities, dataset.require_labels()
+    known = RunFolder(model_file(model).parent).seen_images
+    result = evaluate_labelled(
+        recognizer,
+        dataset,
+        Fingerprints.load(known) if path_exists(known) else None,
+        on_progress=ProgressLogger(logger, "images"),
     )
+    for warning in result.warnings:
+        logger.warning("%s", warning)
+    found = result.evaluation
     if as_json:
-        print_json(found.to_json() | {"decisions": vars(decisions)})
+        print_json(result.to_json())
         return
     print_line(console, f"score: {found.score}")
-    print_line(console, f"decisions: {decisions}")
+    print_line(console, f"decisions: {result.decisions}")
+    if result.n_trained or result.n_validated:
+        print_line(
+            console,
+            f"{result.n_trained:,} of these {len(dataset):,} images were trained on, "
+            f"{result.n_validated:,} held out meanwhile: their score is too high",
+        )
+        print_line(console, f"score on the others: {result.others or 'there are none'}")
     print_line(console, f"loss {found.loss:.4f}, calibration error {found.calibration_error:.4f}")
     for name, score in found.per_class.items():
         print_line(console, f"  class {name}: {score}")
@@ -205,25 +253,43 @@ def evaluate_command(
 
 @app.command("export")
 def export_command(
-    model: ModelArgument,
-    out: Annotated[Path, Argument(metavar="FILE.onnx", help="What to write.")],
+    paths: Annotated[
+        list[Path],
+        Argument(
+            metavar="[RUN|MODEL] FILE.onnx|FILE.html",
+            help="A model, by default the one in the box; and what to write: an ONNX file, or a "
+            "page to draw on, whose network computes in the browser.",
+        ),
+    ],
     weights: Annotated[
-        str, Option("--weights", metavar="TYPE", help="float32, or float16 for half the size.")
+        str,
+        Option("--weights", metavar="TYPE", help="Of ONNX: float32, or float16 for half the size."),
     ] = "float32",
     tta: Annotated[
-        bool, Option("--tta/--no-tta", help="Test-time views, as the recipe has them.")
+        bool, Option("--tta/--no-tta", help="Of ONNX: test-time views, as the recipe has them.")
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a recognizer to one ONNX file, which predicts without PyTorch, and compare the two."""
+    """Write a recognizer to one file that predicts without PyTorch: ONNX, or a page to draw on."""
     console = make_console(as_json)
+    *models, out = paths
+    if len(models) > 1:
+        raise TenfoldError(f"{models[1]}: is one argument too many, expected a model and a file")
+    if out.suffix == ".html":
+        _export_page(console, models[0] if models else None, out, as_json=as_json)
+        return
     if out.suffix != ".onnx":
-        raise TenfoldError(f"{out}: ends in {out.suffix!r}, expected a name that ends in .onnx")
+        raise TenfoldError(
+            f"{out}: ends in {out.suffix!r}, expected a name that ends in .onnx or .html"
+        )
     if weights not in {"float32", "float16"}:
         raise TenfoldError(f"--weights {weights}: expected float32 or float16")
+    if not models:
+        raise TenfoldError(f"{out}: expected a model before it, as the one in the box is ONNX")
     from tenfold.export import export_onnx
     from tenfold.recognizer import Recognizer
 
+    (model,) = models
     recognizer = Recognizer.load(model)
     parity = export_onnx(
         recognizer, out, weights_dtype="float16" if weights == "float16" else "float32", tta=tta
@@ -234,123 +300,10 @@ def export_command(
         print_json({"file": str(out), "bytes": size} | vars(parity))
 
 
-@app.command("score")
-def score_command(
-    submission: Annotated[Path, Argument(metavar="SUBMISSION", help="ImageId,Label.")],
-    labels: Annotated[Path, Argument(metavar="LABELS", help="ImageId,Label.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Compare a submission with the true labels."""
-    console = make_console(as_json)
-    from tenfold.data import read_submission
-    from tenfold.formatting import pluralize
-    from tenfold.metrics import score
+def _export_page(console: "Console", model: Path | None, out: Path, *, as_json: bool) -> None:
+    from tenfold.serving.page import write_page
 
-    predicted, known = read_submission(submission), read_submission(labels)
-    if len(predicted) != len(known):
-        raise DataError(
-            f"{submission}: has {pluralize(len(predicted), 'prediction')}, expected {len(known):,} "
-            f"as in {labels}"
-        )
-    found = score(predicted, known)
+    size = write_page(model, out)
+    print_line(console, f"{out}: {size / 1000:,.0f} kB; open it in a browser, it needs no network")
     if as_json:
-        print_json(found.to_json())
-    else:
-        print_line(console, f"score: {found}")
-
-
-@app.command("submit")
-def submit_command(
-    submission: Annotated[Path, Argument(metavar="SUBMISSION", help="ImageId,Label.")],
-    competition: Annotated[
-        str, Option("--competition", metavar="NAME", help="Its name, as in its address.")
-    ] = "digit-recognizer",
-    message: Annotated[
-        str | None,
-        Option("--message", metavar="TEXT", help="A description, kept with it on Kaggle."),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Submit to Kaggle and wait for the score.
-
-    The score of a run's own submission is compared with the one that the run predicted, and kept
-    in the run folder.
-    """
-    console = make_console(as_json)
-    from tenfold.files import write_json
-    from tenfold.kaggle import submit
-    from tenfold.run_folder import RunFolder
-
-    run = RunFolder(submission.parent)
-    is_of_run = run.summary.is_file() and submission.resolve() == run.submission.resolve()
-    expected = _read_expected(run) if is_of_run else None
-    text = message or f"tenfold {run.path.resolve().name}"
-    result = submit(submission, text, competition)
-    if as_json:
-        print_json(result.to_json() | {"expected": expected})
-    elif result.score is not None:
-        _print_score(console, result.score, expected)
-    if is_of_run:
-        write_json(run.kaggle_result, result.to_json())
-
-
-def _print_score(console: "Console", score: float, expected: dict[str, Any] | None) -> None:
-    """Print the score, the one that the run predicted, and the position on the leaderboard."""
-    from tenfold.kaggle import leaderboard_position
-
-    print_line(console, f"leaderboard score: {score:.5f}")
-    if expected is not None:
-        low, high = expected["interval"]
-        inside = "inside" if low <= score <= high else "outside"
-        print_line(
-            console,
-            f"predicted: {expected['accuracy']:.5f}, 95% interval "
-            f"{low:.5f}–{high:.5f}; the score is {inside} it",
-        )
-    print_line(console, leaderboard_position(score).summary())
-
-
-def _read_expected(run: "RunFolder") -> dict[str, Any] | None:
-    """Return the score that this run predicted, if it held images out and its summary is valid."""
-    from tenfold.report.artifacts import ExpectedScoreFile, validate_artifact
-
-    try:
-        summary = validate_artifact(json.loads(run.summary.read_text("utf-8")), ExpectedScoreFile)
-    except (OSError, ValueError):
-        return None
-    expected: dict[str, Any] | None = summary["validation"]
-    return expected
-
-
-@app.command("leaderboard")
-def leaderboard_command(
-    score: Annotated[float, Argument(metavar="SCORE", help="Accuracy, such as 0.9957.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Place a score among known ones without test-label leakage."""
-    console = make_console(as_json)
-    from tenfold.kaggle import LeaderboardEntry, leaderboard_position, plausible_max
-
-    position = leaderboard_position(score)
-    if as_json:
-        above, below = (
-            [vars(entry) | {"interval": entry.interval} for entry in part]
-            for part in (position.above, position.below)
-        )
-        summary = position.summary()
-        print_json(
-            {"above": above, "below": below, "plausible_max": plausible_max(), "summary": summary}
-        )
-        return
-
-    def line(entry: LeaderboardEntry) -> str:
-        low, high = entry.interval
-        return f"  {entry.score:<8g} {low:.4f}–{high:.4f}  {entry.source:10} {entry.method}"
-
-    print_line(console, "  score    95% interval")
-    for entry in position.above:
-        print_line(console, line(entry))
-    print_line(console, f"> {score:<8g} {'':13}  this one")
-    for entry in position.below:
-        print_line(console, line(entry))
-    print_line(console, position.summary())
+        print_json({"file": str(out), "bytes": size})

@@ -1,8 +1,10 @@
 """The commands that train: run and train."""
 
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,16 +13,24 @@ from typer import Argument, Option
 
 from tenfold.cli.common import (
     ExecutorOption,
+    HeaderOption,
+    IdOption,
+    InvertOption,
+    LabelOption,
+    LikeOption,
     OutOption,
     RecipeOption,
     ResumeOption,
     SeedOption,
     SetOption,
     TrainFile,
+    TransposeOption,
     app,
     make_console,
     print_line,
     read_images,
+    read_options,
+    submission_form,
 )
 from tenfold.errors import Interrupted, RecipeError, TenfoldError
 
@@ -28,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tenfold.data import Dataset
+    from tenfold.data import Dataset, ReadOptions
     from tenfold.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -43,6 +53,12 @@ def run_command(
     seed: SeedOption = None,
     out: OutOption = None,
     resume: ResumeOption = False,
+    label: LabelOption = None,
+    invert: InvertOption = False,
+    transpose: TransposeOption = False,
+    row_id: IdOption = None,
+    header: HeaderOption = None,
+    like: LikeOption = None,
     executor: ExecutorOption = "local",
 ) -> None:
     """Do the main job: check, train, predict, write submission.csv and a report.
@@ -55,7 +71,9 @@ def run_command(
     if rank_and_world_size()[1] > 1:
         raise TenfoldError("run under torchrun: expected `tenfold train`, then `tenfold predict`")
     resolved = resolve_recipe(recipe, set_, seed, out, resume)
-    train_set, test_set, test_labels = load_datasets(train, test, resolved.seed)
+    form = submission_form(test or train or Path(), row_id, header, like)
+    options = read_options(label, invert, transpose, row_id)
+    train_set, test_set, test_labels = load_datasets(train, test, resolved.seed, options)
 
     from tenfold.run import run
     from tenfold.training.console import console_callback
@@ -70,6 +88,7 @@ def run_command(
             callbacks=[console_callback(console)],
             resume=resume,
             executor=executor,
+            form=form,
         )
     if test_score is not None:
         print_line(console, f"test score: {test_score}")
@@ -84,6 +103,9 @@ def train_command(
     seed: SeedOption = None,
     out: OutOption = None,
     resume: ResumeOption = False,
+    label: LabelOption = None,
+    invert: InvertOption = False,
+    transpose: TransposeOption = False,
     executor: ExecutorOption = "local",
     watch: Annotated[
         bool, Option("--watch", help="Keep figures/training.png up to date meanwhile.")
@@ -101,7 +123,7 @@ def train_command(
     if world_size > 1 and not resolved.is_single_model:
         problem = "trains several networks, expected one, and no teacher, under torchrun"
         raise RecipeError(resolved.name, [problem])
-    train_set = read_images(train, labels=True)
+    train_set = read_images(train, labels=True, options=read_options(label, invert, transpose))
     if rank > 0:
         from tenfold.training.loop import fit_single
 
@@ -136,7 +158,7 @@ def run_directory(recipe: "Recipe", out: Path | None) -> Iterator[Path]:
         with cleanup_on_error(folder), exclusive_lock(folder, "run"):
             yield folder
     except Interrupted as stopped:
-        how = f"the same command with --resume --out {folder} resumes it"
+        how = f"the same command with --resume --out {shlex.quote(str(folder))} resumes it"
         raise Interrupted(f"{stopped}; {how}") from stopped
 
 
@@ -169,13 +191,22 @@ def resolve_recipe(
 
 
 def load_datasets(
-    train: Path | None, test: Path | None, seed: int
+    train: Path | None, test: Path | None, seed: int, options: "ReadOptions"
 ) -> tuple["Dataset", "Dataset", "NDArray[np.str_] | None"]:
-    """Read both files, or take MNIST in their place, whose test labels are known."""
-    if train is not None and test is not None:
-        return read_images(train, labels=True), read_images(test, labels=False), None
+    """Read both files, or take MNIST in their place, whose test labels are known.
+
+    One folder or archive may hold both.
+    """
     if train is not None:
-        raise TenfoldError("TEST is missing: expected both TRAIN and TEST, or neither for MNIST")
+        from tenfold.data.formats import holds_both
+
+        if test is None and not holds_both(train):
+            raise TenfoldError(
+                "TEST is missing: expected both TRAIN and TEST, or neither for MNIST"
+            )
+        train_options = replace(options, row_id=None)
+        train_set = read_images(train, labels=True, options=train_options)
+        return train_set, read_images(test or train, labels=False, options=options), None
     from tenfold.data import kaggle_split, mnist
 
     logger.info("no files given: MNIST in the competition's shape, 42,000 labelled, 28,000 not")

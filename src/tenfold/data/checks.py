@@ -13,6 +13,10 @@ from tenfold.formatting import pluralize
 
 _MIN_IMAGES_PER_CLASS = 10
 _MAX_SHOWN = 5
+_MAX_OTHER_POLARITY = 0.02
+_FAINT = 64
+_MAX_SAMPLED, _MIN_GREY = 1000, 0.98
+_TEN, _ONE_TO_TEN = "10", frozenset(map(str, range(1, 11)))
 _INDEX_NOTE = "image indices start at 0; image i is on line i + 2 of its CSV file"
 
 
@@ -98,12 +102,12 @@ class DataReport:
 def check(train: Dataset, test: Dataset | None = None) -> DataReport:
     """Check `train`, `test` and their overlap for what is wrong or unusual."""
     train_stats = _compute_stats(train)
-    problems, notes = _find_problems(train_stats), _find_notes(train_stats)
+    problems, notes = _find_problems(train_stats, train), _find_notes(train_stats, train)
     if test is None:
         return DataReport(train_stats, None, (), tuple(problems), tuple(notes))
     test_stats = _compute_stats(test)
-    problems += _find_problems(test_stats)
-    notes += _find_notes(test_stats)
+    problems += _find_problems(test_stats, test)
+    notes += _find_notes(test_stats, test)
     if train.image_size != test.image_size:
         problems.append(
             f"{test.name}: images are {test.image_size} × {test.image_size} pixels, expected "
@@ -191,6 +195,44 @@ def _border_and_centre_mean(images: NDArray[np.uint8]) -> tuple[float, float]:
     return float(mean_image[~inside].mean()), float(mean_image[middle, middle].mean())
 
 
+def polarity_problem(dataset: Dataset, *, bright_ink: bool = True) -> str | None:
+    """Return the sentence for images whose ink is not as expected: bright on dark, or the other."""
+    border, centre = _border_and_centre_mean(dataset.images)
+    if border == centre or (border < centre) == bright_ink:
+        return None
+    return _polarity_sentence(dataset.name, border, centre, bright_ink=bright_ink)
+
+
+def _polarity_sentence(name: str, border: float, centre: float, *, bright_ink: bool = True) -> str:
+    is_, expected = (
+        ("brighter", "bright ink on dark") if bright_ink else ("darker", "dark on bright")
+    )
+    return (
+        f"{name}: the border is {is_} (mean {border:.0f}) than the centre ({centre:.0f}), expected "
+        f"{expected}: --invert inverts the pixels"
+    )
+
+
+def _has_channels(images: NDArray[np.uint8]) -> bool:
+    """Whether red, green and blue of grey pixels, and their opacity, pass for four pixels."""
+    if not images.size or images.shape[1] % 2:
+        return False
+    pixels = images[:_MAX_SAMPLED].reshape(-1, 4)
+    pixels = pixels[pixels[:, 0] > 0]
+    is_grey = (pixels[:, 0] == pixels[:, 1]) & (pixels[:, 1] == pixels[:, 2])
+    return len(pixels) > 0 and bool(is_grey.mean() > _MIN_GREY)
+
+
+def _other_polarity(images: NDArray[np.uint8], inverted: bool) -> tuple[int, ...]:
+    """Return the images whose border is bright where that of the set is dark, or the other way."""
+    if not images.size:
+        return ()
+    size = images.shape[1]
+    edges = images[:, [0, -1], :].mean(axis=(1, 2)) + images[:, :, [0, -1]].mean(axis=(1, 2))
+    bright = edges / 2 > images[:, 1:-1, 1:-1].mean(axis=(1, 2)) if size > 2 else edges > 255
+    return _true_indices(bright != inverted)
+
+
 def _as_keys(images: NDArray[np.uint8]) -> NDArray[np.void]:
     """Return one value per image, [N]; two are equal if and only if the images are."""
     flat = np.ascontiguousarray(images.reshape(len(images), -1))
@@ -233,15 +275,12 @@ def _true_indices(mask: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(mask).tolist())
 
 
-def _find_problems(stats: DatasetStats) -> list[str]:
+def _find_problems(stats: DatasetStats, dataset: Dataset) -> list[str]:
     problems = []
     if not stats.rows:
         problems.append(f"{stats.name}: has no images, expected at least one")
     if stats.inverted:
-        problems.append(
-            f"{stats.name}: the border is brighter (mean {stats.border_mean:.0f}) than the centre "
-            f"({stats.centre_mean:.0f}), expected bright ink on dark: invert the pixels"
-        )
+        problems.append(_polarity_sentence(stats.name, stats.border_mean, stats.centre_mean))
     if stats.conflicts:
         problems.append(
             f"{stats.name}: {pluralize(len(stats.conflicts), 'group')} of identical images with "
@@ -249,11 +288,39 @@ def _find_problems(stats: DatasetStats) -> list[str]:
         )
     if stats.class_counts and sum(n > 0 for n in stats.class_counts.values()) < 2:
         problems.append(f"{stats.name}: all labels are the same, expected at least two classes")
+    if _TEN in stats.class_counts and set(stats.class_counts) <= _ONE_TO_TEN:
+        problems.append(
+            f"{stats.name}: labels run to 10 and none is 0, expected 0 to 9: 10 is perhaps the "
+            "digit 0, as in MATLAB, and would be predicted as 10"
+        )
+    if _has_channels(dataset.images):
+        half = stats.image_size // 2
+        problems.append(
+            f"{stats.name}: its pixels repeat in fours, expected one for each place: these seem to "
+            f"be colour images of {half} × {half} pixels with four values each"
+        )
+    n_classes = sum(n > 0 for n in stats.class_counts.values())
+    if n_classes > max(_MIN_IMAGES_PER_CLASS, stats.rows / 2):
+        problems.append(
+            f"{stats.name}: {stats.rows:,} images have {n_classes:,} different labels, expected a "
+            "few classes: does the column hold ids?"
+        )
     return problems
 
 
-def _find_notes(stats: DatasetStats) -> list[str]:
+def _find_notes(stats: DatasetStats, dataset: Dataset) -> list[str]:
     notes = []
+    odd = _other_polarity(dataset.images, stats.inverted)
+    if len(odd) > _MAX_OTHER_POLARITY * stats.rows:
+        notes.append(
+            f"{stats.name}: {pluralize(len(odd), 'image')} with ink as bright as the paper of the "
+            f"others ({_list(odd)}): some seem to be inverted"
+        )
+    if 1 < stats.pixel_max < _FAINT:
+        notes.append(
+            f"{stats.name}: no pixel is above {stats.pixel_max}, expected up to 255: the images "
+            "may be on another scale"
+        )
     if stats.blank:
         blank = pluralize(len(stats.blank), "blank image")
         notes.append(f"{stats.name}: {blank} ({_list(stats.blank)})")
@@ -265,11 +332,17 @@ def _find_notes(stats: DatasetStats) -> list[str]:
             f"{stats.name}: {pluralize(len(stats.duplicates), 'group')} of identical images "
             f"({_list_groups(stats.duplicates)})"
         )
-    for name, n in stats.class_counts.items():
-        if n < _MIN_IMAGES_PER_CLASS:
-            notes.append(
-                f"{stats.name}: class {name!r} has {pluralize(n, 'image')}, too few to train on"
-            )
+    few = [(name, n) for name, n in stats.class_counts.items() if n < _MIN_IMAGES_PER_CLASS]
+    for name, n in few if len(few) <= _MAX_SHOWN else []:
+        notes.append(
+            f"{stats.name}: class {name!r} has {pluralize(n, 'image')}, too few to train on"
+        )
+    if len(few) > _MAX_SHOWN:
+        shown = ", ".join(repr(name) for name, _ in few[:_MAX_SHOWN])
+        notes.append(
+            f"{stats.name}: {len(few):,} classes have fewer than {_MIN_IMAGES_PER_CLASS} images "
+            f"({shown} and {len(few) - _MAX_SHOWN:,} more), too few to train on"
+        )
     return notes
 
 

@@ -1,5 +1,6 @@
 """Read the bytes of a file, plain or compressed, and never more of them than memory can hold."""
 
+import bz2
 import gzip
 import io
 import lzma
@@ -23,16 +24,21 @@ MAX_FILE_BYTES = 4 * 2**30
 MAX_COMPRESSION_RATIO = 200
 HARMLESS_BYTES = 128 * 2**20
 _READ_BYTES = 2**20
+_OF_INTEREST = (".png", ".jpg", ".jpeg", ".npy", ".parquet", ".zip", ".gz", "ubyte", ".bmp", ".gif")
 
 _GZIP_MAGIC, _ZIP_MAGIC, _EMPTY_ZIP_MAGIC = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
+_BZIP2_MAGIC, _XZ_MAGIC = b"BZh", b"\xfd7zXZ\0"
+_HEAD_BYTES = 512
+_MAX_REASON = 200
 # Damage in the right place makes zipfile fail on a name, a struct or its own assumptions.
-_DAMAGE_ERRORS = (
+DAMAGE_ERRORS = (
     zipfile.BadZipFile,
     gzip.BadGzipFile,
     zlib.error,
     lzma.LZMAError,
     struct.error,
     EOFError,
+    NotImplementedError,
     RuntimeError,
     UnicodeDecodeError,
 )
@@ -64,15 +70,23 @@ def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         DataError: the file is missing or unreadable, or compressed and damaged or cut short.
     """
+    if "\0" in str(path):
+        raise DataError(f"{path}: has a null byte, expected the name of a file")
     try:
         with path.open("rb") as file:
-            magic = file.read(len(_ZIP_MAGIC))
+            magic = file.read(len(_XZ_MAGIC))
             file.seek(0)
-            if magic in (_ZIP_MAGIC, _EMPTY_ZIP_MAGIC):
+            if magic.startswith((_ZIP_MAGIC, _EMPTY_ZIP_MAGIC)):
                 with zipfile.ZipFile(file) as archive, _open_only_csv(path, archive) as member:
                     yield member
             elif magic.startswith(_GZIP_MAGIC):
                 with gzip.GzipFile(fileobj=file) as stream:
+                    yield cast(IO[bytes], stream)
+            elif magic.startswith(_BZIP2_MAGIC):
+                with bz2.BZ2File(file) as stream:
+                    yield cast(IO[bytes], stream)
+            elif magic.startswith(_XZ_MAGIC):
+                with lzma.LZMAFile(file) as stream:
                     yield cast(IO[bytes], stream)
             elif magic and path.suffix.lower() in {".gz", ".zip"}:
                 raise DataError(
@@ -81,16 +95,41 @@ def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
                 )
             else:
                 yield file
-    except _DAMAGE_ERRORS as error:
+    except DAMAGE_ERRORS as error:
         raise DataError(
-            f"{path}: the compressed file is damaged or cut short ({error}), "
+            f"{path}: the compressed file is damaged or cut short ({one_line(error)}), "
             "expected a complete one: download or copy it again"
         ) from error
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({os_error_message(error)}), "
-            "expected a file, plain, .gz or .zip"
-        ) from error
+        raise _unreadable_error(path, error) from error
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error that quotes what is damaged, in one line of bounded length."""
+    return " ".join(str(error).split())[:_MAX_REASON]
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file, gzip, bzip2 and xz decompressed, a zip as it is.
+
+    Raises:
+        DataError: it cannot be read, or is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise _unreadable_error(path, error) from error
+    if head.startswith((_GZIP_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC)):
+        with open_decompressed(path) as stream:
+            return stream.read(_HEAD_BYTES)
+    return head
+
+
+def _unreadable_error(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path}: cannot be read ({os_error_message(error)}), expected a file, plain, .gz or .zip"
+    )
 
 
 def read_zip_member(path: Path, name: str) -> bytes:
@@ -102,25 +141,30 @@ def read_zip_member(path: Path, name: str) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(name) as member:
             return _read_at_most(path, member, MAX_FILE_BYTES)
-    except (*_DAMAGE_ERRORS, KeyError, OSError) as error:
+    except (*DAMAGE_ERRORS, KeyError, OSError) as error:
         raise DataError(f"{path}: {name} cannot be decompressed ({error})") from error
 
 
-def _open_only_csv(path: Path, archive: zipfile.ZipFile) -> IO[bytes]:
-    csv_files = [
+def only_csv(archive: zipfile.ZipFile) -> str | None:
+    """Return the name of the one CSV in a zip that holds nothing else of interest."""
+    files = [
         name
         for name in archive.namelist()
-        if name.lower().endswith(".csv") and not name.startswith("__MACOSX/")
+        if not name.startswith("__MACOSX/") and not name.endswith("/")
     ]
-    if len(csv_files) != 1:
-        shown = ", ".join(csv_files[:4])
-        found = f"{len(csv_files)} CSV files ({shown})" if csv_files else "no CSV file"
-        raise DataError(
-            f"{path}: the zip holds {found}, expected exactly one: extract it and name the CSV"
-        )
-    if archive.getinfo(csv_files[0]).flag_bits & 1:
+    tables = [name for name in files if name.lower().endswith((".csv", ".tsv", ".arff"))]
+    others = [name for name in files if name not in tables and name.lower().endswith(_OF_INTEREST)]
+    return tables[0] if len(tables) == 1 and not others else None
+
+
+def _open_only_csv(path: Path, archive: zipfile.ZipFile) -> IO[bytes]:
+    name = only_csv(archive)
+    if name is None:
+        shown = ", ".join(repr(each)[1:-1] for each in archive.namelist()[:4])
+        raise DataError(f"{path}: the zip holds {shown or 'no CSV file'}, expected exactly one CSV")
+    if archive.getinfo(name).flag_bits & 1:
         raise DataError(f"{path}: the zip is encrypted, expected one without a password")
-    return archive.open(csv_files[0])
+    return archive.open(name)
 
 
 def _read_at_most(path: Path, stream: IO[bytes], limit: int) -> bytes:

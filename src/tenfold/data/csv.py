@@ -1,5 +1,6 @@
 """Read and write the competition's train.csv and test.csv."""
 
+import csv
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -9,53 +10,97 @@ from numpy.typing import NDArray
 
 from tenfold.data import csv_fast
 from tenfold.data.compression import read_bytes
+from tenfold.data.csv_dialect import MAX_HEADER_BYTES, find_dialect
 from tenfold.data.csv_fallback import ALL_LINES, FallbackReader, LineRange, RowIdChecker
-from tenfold.data.csv_header import CsvSchema, parse_header
+from tenfold.data.csv_header import ANY_COLUMNS, ColumnNames, CsvSchema
 from tenfold.data.dataset import Dataset, dataset_name
+from tenfold.data.pixels import PixelConverter, Scale
 from tenfold.data.submission import write_submission
 from tenfold.errors import DataError, OutputError
 from tenfold.files import atomic_path, output_folder, path_exists
 
-MAX_HEADER_BYTES = 2**20
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _WHITESPACE, _NEWLINE = frozenset(b" \t\r\n"), ord("\n")
 _ROWS_PER_WRITE = 2000
 
 logger = logging.getLogger(__name__)
 
 
-def read(
-    path: Path | str, *, labels: bool | None = None, classes: tuple[str, ...] | None = None
+def read_csv(
+    path: Path,
+    *,
+    labels: bool | None = None,
+    classes: tuple[str, ...] | None = None,
+    columns: ColumnNames = ANY_COLUMNS,
 ) -> Dataset:
-    """Read a CSV with one image per row: pixels from 0 to 255 and, optionally, a column 'label'.
+    """Read a CSV with one image per row; see `tenfold.data.formats.read`.
 
-    Compressed files are read too: gzip, or a zip with one CSV. Columns called pixelK are sorted
-    by K, others taken in file order. A column that only numbers the rows (ImageId, id, index or
-    nameless) is ignored, which is logged; without labels it must count up by one, since a
-    submission numbers its predictions in the order of the rows.
-
-    Args:
-        path: the file.
-        labels: True requires the label column, False ignores it, None reads it if there is one.
-        classes: the labels allowed; by default those found, in numeric order.
-
-    Returns:
-        A Dataset named after the file, with images uint8 [N, S, S] and labels int64 [N] or None.
+    Columns whose names differ in a number alone, such as pixelK, are sorted by it, others taken in
+    file order. A column that only numbers the rows (ImageId, id, index or nameless) is ignored,
+    which is logged; without labels it must count up by one, since a submission numbers its
+    predictions in the order of the rows. Without a header, a label is the first value or the last.
 
     Raises:
         DataError: the file cannot be read, or the first error in it.
     """
-    path = Path(path)
-    text = read_bytes(path)
-    newlines = np.flatnonzero(text[:MAX_HEADER_BYTES] == _NEWLINE)
-    start = int(newlines[0]) + 1 if len(newlines) else len(text)
-    schema = select_label(path, parse_header(path, text[:start].tobytes()), labels)
-    pixels, values = parse_rows(path, text, start, schema, classes)
-    if pixels.max() == 1:
-        raise scaled_pixels_error(path)
+    text = to_utf8(path, read_bytes(path))
+    dialect = find_dialect(path, text, columns)
+    schema = select_label(path, dialect.schema, labels)
+    start = dialect.start
+    if dialect.separator != b",":
+        rows = dialect.to_commas(path, text[start:].tobytes())
+        text, start = np.frombuffer(rows, np.uint8), 0
+    lines = LineRange(dialect.first_line)
+    pixels, values = parse_rows(path, text, start, schema, classes, lines=lines)
     images = pixels.reshape(-1, schema.image_size, schema.image_size)
     if values is None:
         return Dataset(images, name=dataset_name(path))
-    return Dataset(images, *_encode_labels(values, classes), name=dataset_name(path))
+    return Dataset(images, *encode_labels(values, classes), name=dataset_name(path))
+
+
+def read_csv_column(path: Path, column: str) -> list[str]:
+    """Return the cells of one column as text, stripped.
+
+    Raises:
+        DataError: there is no such column, or a line without it.
+    """
+    text = to_utf8(path, read_bytes(path))
+    dialect = find_dialect(path, text, ColumnNames(row_id=column))
+    position = dialect.schema.row_name
+    rows = dialect.to_commas(path, text[dialect.start :].tobytes()).decode("utf-8", "replace")
+    cells = []
+    for number, row in enumerate(csv.reader(rows.rstrip().splitlines()), dialect.first_line):
+        if position is None or len(row) <= position or not row[position].strip():
+            raise DataError(f"{path}: line {number} has no {column!r}, expected one in each row")
+        cells.append(row[position].strip())
+    return cells
+
+
+def to_utf8(path: Path, text: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    r"""Return text, uint8 [B], in UTF-8 with \n at the end of each line; mostly as it is.
+
+    Raises:
+        DataError: it is damaged UTF-16.
+    """
+    head = text[:MAX_HEADER_BYTES].tobytes()
+    if not is_recoded(head):
+        return text
+    content = text.tobytes()
+    if head[:2] in _UTF_16:
+        try:
+            content = content.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}: is damaged UTF-16 ({error.reason}), expected CSV text in UTF-8"
+            ) from error
+    if b"\n" not in content[:MAX_HEADER_BYTES]:
+        content = content.replace(b"\r", b"\n")
+    return np.frombuffer(content, np.uint8)
+
+
+def is_recoded(head: bytes) -> bool:
+    """Whether text that begins so is UTF-16, or has the line ends of an old Mac."""
+    return head[:2] in _UTF_16 or (b"\r" in head[:-1] and b"\n" not in head)
 
 
 def write_kaggle_folder(folder: Path, train: Dataset, test: Dataset) -> None:
@@ -101,7 +146,7 @@ def select_label(path: Path, schema: CsvSchema, labels: bool | None) -> CsvSchem
     if labels and schema.label is None:
         raise DataError(
             f"{path}: line 1 has no column called 'label' among its {len(schema.columns)}, "
-            "expected one: is this the test file?"
+            "expected one, or --label: is this the test file?"
         )
     if labels is False and schema.label is not None:
         logger.info("%s: ignored the column %r", path, schema.columns[schema.label])
@@ -118,6 +163,7 @@ def parse_rows(
     *,
     lines: LineRange = ALL_LINES,
     row_ids: RowIdChecker | None = None,
+    converter: PixelConverter | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
     """Return pixels uint8 [N, S·S] and labels, the numbers themselves, int64 [N] or None.
 
@@ -129,27 +175,27 @@ def parse_rows(
         classes: the labels allowed; None allows every whole number.
         lines: which lines of the file the rows are.
         row_ids: the checker of the whole file, if `text` is a chunk of it.
+        converter: of the pixels of the whole file, likewise.
 
     Raises:
         DataError: the first error in the text.
     """
+    converter = converter or PixelConverter(path)
     rows_only = text[: _end_of_rows(text)] if lines.to_end else text
     if (table := csv_fast.parse_table(rows_only, start, schema)) is not None:
         pixels, values = table
-        if values is None:
-            return pixels, None
-        if classes is None or set(map(str, np.unique(values))) <= set(classes):
-            return pixels, values.astype(np.int64)
+        is_known = values is None or classes is None or _are_among(values, classes)
+        if is_known and converter.decide(0, int(pixels.max()), is_whole=True) is Scale.BYTES:
+            return pixels, None if values is None else values.astype(np.int64)
     body = text[start:].tobytes()
-    return FallbackReader(path, body, schema, classes, lines, row_ids=row_ids).read()
-
-
-def scaled_pixels_error(path: Path) -> DataError:
-    """Return the error to raise for a file in which no pixel is above 1."""
-    return DataError(
-        f"{path}: no pixel is above 1, expected 0 to 255: "
-        "the pixels are scaled to 0–1, multiply them by 255"
+    reader = FallbackReader(
+        path, body, schema, classes, lines, row_ids=row_ids, converter=converter
     )
+    return reader.read()
+
+
+def _are_among(values: NDArray[np.uint8], classes: tuple[str, ...]) -> bool:
+    return set(map(str, np.unique(values))) <= set(classes)
 
 
 def _end_of_rows(text: NDArray[np.uint8]) -> int:
@@ -161,7 +207,7 @@ def _end_of_rows(text: NDArray[np.uint8]) -> int:
     return end + int(newlines[0]) + 1 if len(newlines) else end
 
 
-def _encode_labels(
+def encode_labels(
     values: NDArray[np.int64], classes: tuple[str, ...] | None
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return labels as indices of classes, int64 [N], and the classes."""

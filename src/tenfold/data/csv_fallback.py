@@ -1,7 +1,8 @@
 """Read any Kaggle CSV line by line: slow, tolerant of formats, strict about values.
 
-Quotes, spaces around numbers, '+5' and '5.0' are accepted, and every error in a file gets its
-message here. `csv_fast` reads the common case and leaves everything else to this module.
+Quotes, spaces around numbers, '+5', '5.0' and pixels on another scale are accepted, and every
+error in a file gets its message here. `csv_fast` reads the common case and leaves everything else
+to this module.
 """
 
 import csv
@@ -15,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.csv_header import CsvSchema
+from tenfold.data.pixels import PixelConverter, Scale
 from tenfold.errors import DataError
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _MISSING_VALUES = frozenset({"", "nan", "na", "n/a", "null", "none"})
 _MAX_CELL_LENGTH = 40
-_PIXEL = "a whole number from 0 to 255"
+_MAX_KNOWN_CELLS = 2**20  # of fractions there may be as many as pixels
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class RowIdChecker:
         """
         for column in self._schema.checked_row_ids:
             row_id = _parse_integer(cells[column])
-            expected = "a whole number that counts the rows"
+            expected = "a whole number that counts the rows; --id takes a column of names"
             if row_id is not None:
                 expected_id = line + self._offsets.setdefault(column, row_id - line)
                 if row_id == expected_id:
@@ -82,6 +84,7 @@ class FallbackReader:
         lines: LineRange = ALL_LINES,
         *,
         row_ids: RowIdChecker | None = None,
+        converter: PixelConverter | None = None,
     ) -> None:
         """Prepare to read `text`, all that follows the header line or a chunk of it.
 
@@ -92,8 +95,10 @@ class FallbackReader:
             classes: the labels allowed; None allows every whole number.
             lines: which lines of the file the text holds.
             row_ids: the checker of the whole file, if the text is a chunk of it.
+            converter: of the pixels of the whole file, likewise.
         """
         self._path = path
+        self._converter = converter or PixelConverter(path)
         self._schema = schema
         self._classes = classes
         self._cut_short = not text.endswith(b"\n")
@@ -101,7 +106,7 @@ class FallbackReader:
         self._lines = (text.rstrip() if lines.to_end else text.removesuffix(b"\n")).split(b"\n")
         self._pixel_columns = schema.pixels.tolist()
         # Each distinct cell is parsed once; nearly all cells then cost one dictionary lookup.
-        self._pixel_values = {str(value): value for value in range(256)}
+        self._pixel_values: dict[str, int] = {}
         self._label_values: dict[str, int] = {}
         self._row_ids = row_ids or RowIdChecker(path, schema)
 
@@ -113,10 +118,14 @@ class FallbackReader:
         """
         if self._lines == [b""]:
             raise DataError(f"{self._path}: has a header and no rows, expected at least one image")
+        self._find_scale()
+        if self._converter.scale in {None, Scale.BYTES}:
+            self._pixel_values = {str(value): value for value in range(256)}
         pixels = bytearray()
         labels = []
         for line, cells in self._split_lines():
             self._row_ids.check(line, cells)
+            self._check_blanks(line, cells)
             try:
                 row = bytes([self._pixel_values[cells[column]] for column in self._pixel_columns])
             except KeyError:
@@ -173,6 +182,8 @@ class FallbackReader:
 
     def _parse_new_cells(self, line: int, cells: list[str]) -> None:
         """Parse every cell of a line that is not known yet, from left to right."""
+        if len(self._pixel_values) > _MAX_KNOWN_CELLS:
+            self._pixel_values.clear()
         pixel_columns = set(self._pixel_columns)
         for column, cell in enumerate(cells):
             if column == self._schema.label and cell not in self._label_values:
@@ -181,7 +192,7 @@ class FallbackReader:
                 self._pixel_values[cell] = self._parse_pixel(line, column, cell)
 
     def _parse_label(self, line: int, column: int, cell: str) -> int:
-        value = _parse_integer(cell)
+        value = _parse_integer(cell.strip().strip("'"))  # OpenML quotes its classes so
         if value is None:
             raise self._cell_error(line, column, cell, "a whole number as label")
         if self._classes is not None and str(value) not in self._classes:
@@ -191,33 +202,45 @@ class FallbackReader:
 
     def _parse_pixel(self, line: int, column: int, cell: str) -> int:
         value = _parse_number(cell)
-        if value is not None and 0 < value < 1 and self._is_scaled():
-            raise DataError(
-                f"{self._path}: line {line}, column {self._schema.columns[column]!r} "
-                f"holds {cell.strip()!r} and no pixel is above 1, expected {_PIXEL}: "
-                "the pixels are scaled to 0–1, multiply them by 255"
-            )
-        if value is None or not value.is_integer() or not 0 <= value <= 255:
-            raise self._cell_error(line, column, cell, _PIXEL)
-        return int(value)
+        pixel = None if value is None else self._converter.to_byte(value)
+        if pixel is None:
+            expected = self._converter.expected
+            if value is not None and -10 < value < 0 and not value.is_integer():
+                expected += "; if they are standardised, give the pixels as they were before"
+            raise self._cell_error(line, column, cell, expected)
+        return pixel
+
+    def _check_blanks(self, line: int, cells: list[str]) -> None:
+        for column in self._schema.blank:
+            if cells[column].strip():
+                expected = "nothing in a last column without a name"
+                raise self._cell_error(line, column, cells[column], expected)
 
     def _cell_error(self, line: int, column: int, cell: str, expected: str) -> DataError:
         return _cell_error(self._path, self._schema, line, column, cell, expected=expected)
 
-    def _is_scaled(self) -> bool:
-        """Return whether all pixels of these lines that are numbers are from 0 to 1."""
+    def _find_scale(self) -> None:
+        """Let the range of all pixels in these lines decide their scale, unless it is known."""
+        if self._converter.scale is not None:
+            return
         other_columns = sorted(set(range(len(self._schema.columns))) - set(self._pixel_columns))
         checked: set[str] = set()
+        low, high, is_whole = 0.0, 0.0, True
         for line in self._lines:
             cells = line.decode(errors="replace").split(",")
             for column in reversed(other_columns):
                 del cells[column : column + 1]
             for cell in set(cells) - checked:
                 value = _parse_number(cell.strip(' "\r'))
-                if value is not None and not 0 <= value <= 1:
-                    return False
-                checked.add(cell)
-        return True
+                if value is not None:
+                    low, high = min(low, value), max(high, value)
+                    is_whole = is_whole and "." not in cell and "e" not in cell.casefold()
+            if low < -1 or high > 1:
+                break
+            checked.update(cells)
+            if len(checked) > _MAX_KNOWN_CELLS:
+                checked.clear()
+        self._converter.decide(low, high, is_whole=is_whole)
 
 
 def _parse_number(cell: str) -> float | None:

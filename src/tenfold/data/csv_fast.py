@@ -6,7 +6,6 @@ Nothing else is accepted: any other file is left to `csv_fallback`, which is slo
 what is wrong.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.csv_header import CsvSchema
+from tenfold.machine import usable_cores
 
 _BLOCK_BYTES = 2**19  # the arrays of one block stay in the processor's cache
 _NEWLINE = ord("\n")
@@ -33,16 +33,16 @@ def parse_table(text: Bytes, start: int, schema: CsvSchema) -> tuple[Bytes, Byte
         Pixels uint8 [N, P] in the schema's order and, with a label column, labels uint8 [N].
         None unless every line is numbers from 0 to 255, without leading zeros, signs, quotes or
         spaces, separated by commas, and all lines end with \n or all with \r\n. Also None if
-        there are row ids to check, since these soon exceed 255.
+        there are row ids to check, since these soon exceed 255, or blanks.
     """
-    if schema.checked_row_ids:
+    if schema.checked_row_ids or schema.blank or len(text) <= start:
         return None
     lines = _unix_lines(text, start)
     boundaries = _block_boundaries(lines)
     if boundaries is None or len(boundaries) < 2:
         return None
     blocks = [lines[begin:end] for begin, end in pairwise(boundaries)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(usable_cores())) as pool:
         n_rows = list(pool.map(lambda block: np.count_nonzero(block == _NEWLINE), blocks))
         ends = np.cumsum(n_rows)
         pixels = np.empty((ends[-1], len(schema.pixels)), np.uint8)
@@ -64,8 +64,9 @@ def parse_table(text: Bytes, start: int, schema: CsvSchema) -> tuple[Bytes, Byte
 
 def _unix_lines(text: Bytes, start: int) -> Bytes:
     r"""Return `text` from `start`, each line ending with \n; copied only if it must be changed."""
-    has_returns = start > 1 and text[start - 2] == ord("\r")
-    if not has_returns and text[-1] == _NEWLINE:
+    newline = start + int(np.argmax(text[start : start + _BLOCK_BYTES] == _NEWLINE))
+    has_returns = newline > start and text[newline - 1] == ord("\r")
+    if not has_returns and len(text) > start and text[-1] == _NEWLINE:
         return text[start:]
     lines = text[start:].tobytes().replace(b"\r\n", b"\n")
     return np.frombuffer(lines if lines.endswith(b"\n") else lines + b"\n", np.uint8)

@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.artifact import ArtifactSchema, ClassNames, load_artifact
 from tenfold.errors import DataError
-from tenfold.files import load_arrays, save_arrays
+from tenfold.files import save_arrays
 from tenfold.formatting import pluralize
 
 DIGITS = tuple("0123456789")
@@ -129,6 +130,14 @@ class Dataset:
         """Return the images alone, as in the competition's test.csv."""
         return Dataset(self.images, name=self.name)
 
+    def inverted(self) -> "Dataset":
+        """Return the images with bright and dark exchanged."""
+        return replace(self, images=255 - self.images)
+
+    def transposed(self) -> "Dataset":
+        """Return the images with rows and columns exchanged, as EMNIST keeps them."""
+        return replace(self, images=np.ascontiguousarray(self.images.transpose(0, 2, 1)))
+
     def with_labels(self, names: NDArray[np.str_], classes: tuple[str, ...]) -> "Dataset":
         """Return the same images with other labels.
 
@@ -211,6 +220,16 @@ def dataset_name(path: Path) -> str:
     return path.name.encode(errors="replace").decode()
 
 
+class DatasetFile(ArtifactSchema):
+    """The description in the file of a labelled dataset."""
+
+    classes: ClassNames
+    name: str
+
+
+ARRAYS = {"images": "uint8 [N, S, S]", "labels": "int64 [N]"}
+
+
 def save_dataset(dataset: Dataset, path: Path) -> dict[str, str]:
     """Write a labelled dataset to `path`, for jobs to read.
 
@@ -237,7 +256,7 @@ def load_dataset(folder: Path, reference: Mapping[str, str]) -> Dataset:
         RecognizerError: the file is missing or damaged.
     """
     path = folder / reference["file"]
-    arrays, metadata = load_arrays(path, FORMAT)
+    arrays, metadata = load_artifact(path, FORMAT, DatasetFile, ARRAYS)
     classes = tuple(metadata["classes"])
     dataset = Dataset(arrays["images"], arrays["labels"], classes, metadata["name"])
     if dataset.content_hash() != reference["sha256"]:

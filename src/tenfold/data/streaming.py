@@ -1,35 +1,39 @@
-"""Read files of any length, a chunk in memory at a time: CSV, compressed CSV, Parquet.
+"""Read files of any length, a chunk in memory at a time: text, compressed text, Parquet, Feather.
 
 Rows are parsed and checked as in `tenfold.data.csv`: a file is cut at line ends, and each chunk
-is parsed like a small file with the same header.
+is parsed like a small file with the same header. Other formats are read whole and handed on in
+chunks.
 """
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.data.arrow import batches, n_row_groups
 from tenfold.data.compression import open_decompressed
-from tenfold.data.csv import MAX_HEADER_BYTES, parse_rows, scaled_pixels_error, select_label
+from tenfold.data.csv import is_recoded, parse_rows, select_label, to_utf8
+from tenfold.data.csv_dialect import MAX_HEADER_BYTES, find_dialect
 from tenfold.data.csv_fallback import LineRange, RowIdChecker
-from tenfold.data.csv_header import parse_header
+from tenfold.data.csv_header import ColumnNames
 from tenfold.data.dataset import Dataset, dataset_name
+from tenfold.data.formats import ARROW, TEXT, find_format, on_disk
+from tenfold.data.pixels import PixelConverter
+from tenfold.data.request import ReadOptions, Request
 from tenfold.errors import DataError
-from tenfold.files import os_error_message
 
-CHUNK_BYTES = 16 * 2**20  # of CSV: some 9,000 digits
-CHUNK_ROWS = 8192  # of Parquet
-_PARQUET_MAGIC = b"PAR1"
+CHUNK_BYTES = 16 * 2**20  # of text: some 9,000 digits
+CHUNK_ROWS = 8192  # of what is read whole
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A part of a file: the lines that begin in these bytes of a CSV, or Parquet row groups.
+    """A part of a file: the lines that begin in these bytes of a text, or Parquet row groups.
 
     Attributes:
         start: the first byte or row group.
@@ -40,90 +44,113 @@ class Shard:
     end: int | None = None
 
 
-WHOLE_FILE = Shard()
+WHOLE_FILE, NO_OPTIONS = Shard(), ReadOptions()
 
 
 def split_file(path: Path, max_count: int) -> list[Shard]:
     """Divide a file into at most `max_count` shards of about equal length.
 
-    A compressed file is one shard, since it can only be read from its beginning.
+    What can only be read from its beginning, such as a compressed file, is one shard.
 
     Raises:
         DataError: the file cannot be read.
     """
-    if is_parquet(path):
-        n_groups = _open_parquet(path).num_row_groups
+    format_ = find_format(path)
+    if format_ is ARROW:
+        n_groups = n_row_groups(path)
         boundaries = np.linspace(0, n_groups, min(max_count, n_groups) + 1).astype(int)
         return [Shard(int(start), int(end)) for start, end in pairwise(boundaries)]
-    with open_decompressed(path) as stream:
-        size = path.stat().st_size if isinstance(stream, io.BufferedReader) else 0
+    size = 0
+    if format_ is TEXT:
+        with open_decompressed(path) as stream:
+            is_plain = isinstance(stream, io.BufferedReader)
+            size = path.stat().st_size if is_plain and not is_recoded(_head(stream)) else 0
     count = max(1, min(max_count, size // CHUNK_BYTES))
     boundaries = np.linspace(0, size, count + 1).astype(int)
     found = [Shard(int(start), int(end)) for start, end in pairwise(boundaries)]
     return [*found[:-1], Shard(found[-1].start, None)]
 
 
-def chunks(path: Path, shard: Shard = WHOLE_FILE) -> Iterator[Dataset]:
-    """Read a file of unlabelled images chunk by chunk; columns that are ignored are logged.
+def chunks(
+    path: Path, shard: Shard = WHOLE_FILE, options: ReadOptions = NO_OPTIONS
+) -> Iterator[Dataset]:
+    """Read a file of images to predict chunk by chunk; columns that are ignored are logged.
 
     Args:
-        path: CSV, plain, .gz or .zip, or Parquet with the same columns.
+        path: a file or folder of any format, or "-" for standard input.
         shard: which part of the file, as returned by `split_file`.
+        options: what the caller asks for.
 
     Yields:
-        Datasets of several thousand images each, named after the file.
+        Datasets of several thousand images each, without labels, named after the file.
 
     Raises:
-        DataError: the file cannot be read, or the first error in it; that all pixels are from 0
-            to 1 is known only at the end.
+        DataError: the file cannot be read, or the first error in it.
     """
-    read = _parquet_chunks if is_parquet(path) else _csv_chunks
-    brightest = 0
-    for images in read(path, shard):
-        brightest = max(brightest, int(images.max()))
-        yield Dataset(images, name=dataset_name(path))
-    if brightest == 1:
-        raise scaled_pixels_error(path)
+    request = Request(labels=False, columns=options.columns, part="test")
+    with on_disk(path) as file:
+        for dataset in _datasets(file, shard, request):
+            yield options.orient(dataset)
 
 
-def is_parquet(path: Path) -> bool:
-    """Return whether a file is Parquet, by its first bytes.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({os_error_message(error)}), expected a file"
-        ) from error
-
-
-# CSV
+def _datasets(path: Path, shard: Shard, request: Request) -> Iterator[Dataset]:
+    format_ = find_format(path)
+    if format_ is TEXT:
+        for images in _text_chunks(path, shard, request.columns):
+            yield Dataset(images, name=dataset_name(path))
+    elif format_ is ARROW:
+        for images, _ in batches(path, request, shard.start, shard.end):
+            yield Dataset(images, name=dataset_name(path))
+    else:
+        whole = format_.read(path, request)
+        for start in range(0, len(whole), CHUNK_ROWS):
+            yield whole[start : start + CHUNK_ROWS]
 
 
-def _csv_chunks(path: Path, shard: Shard) -> Iterator[NDArray[np.uint8]]:
-    with open_decompressed(path) as stream:
-        header = stream.readline(MAX_HEADER_BYTES)
-        schema = select_label(path, parse_header(path, header), False)
-        row_ids = RowIdChecker(path, schema)
-        length, line = None, 2
-        if shard != WHOLE_FILE:
-            first_row = stream.readline(CHUNK_BYTES)
-            if schema.checked_row_ids and first_row.strip():  # it decides where the ids start
-                text = np.frombuffer(header + first_row, np.uint8)
-                lines = LineRange(to_end=False)
-                parse_rows(path, text, len(header), schema, lines=lines, row_ids=row_ids)
-            start = _next_line_start(stream, shard.start, len(header))
-            if shard.end is not None:
-                length = _next_line_start(stream, shard.end, len(header)) - start
+def _head(stream: IO[bytes]) -> bytes:
+    """Return the first bytes of a stream, which stays at its beginning."""
+    head = stream.read(max(CHUNK_BYTES, MAX_HEADER_BYTES))
+    stream.seek(0)
+    return head
+
+
+def _text_chunks(path: Path, shard: Shard, columns: ColumnNames) -> Iterator[NDArray[np.uint8]]:
+    with open_decompressed(path) as opened:
+        stream, head = opened, _head(opened)
+        if is_recoded(head):
+            content = to_utf8(path, np.frombuffer(stream.read(), np.uint8)).tobytes()
+            stream, head = io.BytesIO(content), content[: max(CHUNK_BYTES, MAX_HEADER_BYTES)]
+        dialect = find_dialect(path, np.frombuffer(head, np.uint8), columns)
+        schema = select_label(path, dialect.schema, False)
+        row_ids, converter = RowIdChecker(path, schema), PixelConverter(path)
+        length, line = None, dialect.first_line
+
+        def parse(rows: bytes, first: int, *, to_end: bool) -> NDArray[np.uint8]:
+            text = replace(dialect, first_line=first).to_commas(path, rows)
+            pixels, _ = parse_rows(
+                path,
+                np.frombuffer(text, np.uint8),
+                0,
+                schema,
+                lines=LineRange(first, to_end=to_end),
+                row_ids=row_ids,
+                converter=converter,
+            )
+            return pixels
+
+        if shard.start > 0:  # the beginning decides where ids start, and on which scale pixels are
+            rows = head[dialect.start : head.rfind(b"\n") + 1]
+            if rows.strip():
+                parse(rows, line, to_end=len(rows.rstrip()) < len(rows) - 2)
+        start = _next_line_start(stream, shard.start, dialect.start)
+        if shard.end is not None:
+            length = _next_line_start(stream, shard.end, dialect.start) - start
+        if shard.start > 0:
             line = _seek_counting_lines(stream, start) + 1
+        else:
+            stream.seek(start)
         for block, is_last in _line_blocks(path, stream, length):
-            text = np.frombuffer(header + block, np.uint8)
-            lines = LineRange(line, to_end=is_last and shard.end is None)
-            pixels, _ = parse_rows(path, text, len(header), schema, lines=lines, row_ids=row_ids)
+            pixels = parse(block, line, to_end=is_last and shard.end is None)
             line += len(pixels)
             yield pixels.reshape(-1, schema.image_size, schema.image_size)
 
@@ -174,100 +201,3 @@ def _line_blocks(path: Path, stream: IO[bytes], length: int | None) -> Iterator[
         rest = block[cut:] if filled else block
         if filled and cut:  # without a line end it may be the last line, or a longer one
             yield block[:cut], False
-
-
-# Parquet
-
-
-def _open_parquet(path: Path) -> Any:
-    try:
-        from pyarrow import ArrowException  # noqa: PLC0415 - an optional extra
-        from pyarrow.parquet import ParquetFile  # noqa: PLC0415
-    except ImportError as error:
-        raise DataError(
-            f"{path}: is Parquet, which needs pyarrow: pip install 'tenfold[parquet]'"
-        ) from error
-    try:
-        return ParquetFile(path)
-    except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: is damaged or no Parquet file ({error})") from error
-
-
-def _parquet_chunks(path: Path, shard: Shard) -> Iterator[NDArray[np.uint8]]:
-    file = _open_parquet(path)
-    columns = file.schema_arrow.names
-    schema = parse_header(path, ",".join(columns).encode())
-    if len(schema.columns) != len(columns):
-        raise DataError(f"{path}: has a comma in the name of a column, expected pixel0, pixel1, …")
-    schema = select_label(path, schema, False)
-    pixels = [columns[column] for column in schema.pixels]
-    row_ids = [columns[column] for column in schema.checked_row_ids]
-    first_ids = _first_row(path, file, row_ids)
-    end = file.num_row_groups if shard.end is None else shard.end
-    groups = list(range(shard.start, end))
-    row = sum(file.metadata.row_group(group).num_rows for group in range(shard.start))
-    for batch in _record_batches(path, file, groups, pixels + row_ids):
-        for name in row_ids:
-            _check_row_ids(path, row, name, batch.column(name), first_ids[name])
-        values = _stack_pixels(path, row, [(name, batch.column(name)) for name in pixels])
-        row += len(values)
-        yield values.reshape(-1, schema.image_size, schema.image_size)
-
-
-def _record_batches(path: Path, file: Any, groups: list[int], columns: list[str]) -> Iterator[Any]:
-    from pyarrow import ArrowException  # noqa: PLC0415 - an optional extra
-
-    try:
-        yield from file.iter_batches(CHUNK_ROWS, row_groups=groups, columns=columns)
-    except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: is damaged ({error})") from error
-
-
-def _first_row(path: Path, file: Any, columns: list[str]) -> dict[str, Any]:
-    """Return the values of `columns` in the first row of the file; none if it has no rows."""
-    if columns:
-        for batch in _record_batches(path, file, list(range(file.num_row_groups)), columns):
-            if len(batch):
-                return {name: batch.column(name)[0].as_py() for name in columns}
-    return {}
-
-
-def _check_row_ids(path: Path, row: int, name: str, column: Any, first: Any) -> None:
-    """Check that row ids count up by one from the `first` of the file; `row` counts from 0."""
-    if not isinstance(first, int | float) or first != first // 1:
-        raise DataError(
-            f"{path}: row 1, column {name!r} holds {first!r}, expected a whole number that counts "
-            "the rows"
-        )
-    expected = first + np.arange(row, row + len(column))
-    wrong = np.flatnonzero(column.to_numpy(zero_copy_only=False) != expected)
-    if len(wrong):
-        bad = int(wrong[0])
-        raise DataError(
-            f"{path}: row {row + bad + 1}, column {name!r} holds {column[bad].as_py()!r}, expected "
-            f"{expected[bad]}: predictions are numbered in the order of the rows"
-        )
-
-
-def _stack_pixels(path: Path, row: int, columns: list[tuple[str, Any]]) -> NDArray[np.uint8]:
-    """Return the pixels of some rows, uint8 [N, P]; `row` is the first of them, from 0."""
-    table = np.empty((len(columns[0][1]), len(columns)), np.uint8)
-    for position, (name, column) in enumerate(columns):
-        if column.null_count:
-            bad = row + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise DataError(f"{path}: row {bad + 1}, column {name!r} is blank, expected a pixel")
-        try:
-            values = column.to_numpy(zero_copy_only=False)
-            wrong = ~((values >= 0) & (values <= 255) & (values == np.round(values)))
-        except TypeError as error:
-            raise DataError(
-                f"{path}: column {name!r} holds {column.type}, expected numbers from 0 to 255"
-            ) from error
-        if wrong.any():
-            bad = int(np.flatnonzero(wrong)[0])
-            raise DataError(
-                f"{path}: row {row + bad + 1}, column {name!r} holds {values[bad]}, expected a "
-                "whole number from 0 to 255"
-            )
-        table[:, position] = values
-    return table

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.artifact import load_artifact
 from tenfold.data.dataset import Dataset
 from tenfold.data.splits import train_valid_rows
 from tenfold.errors import DataError, Interrupted, JobError, OutputError, RecipeError, TenfoldError
@@ -26,7 +27,7 @@ from tenfold.experiments.baselines import (
     source_checksum,
 )
 from tenfold.experiments.trial import load_split, subsample
-from tenfold.files import load_arrays, save_arrays
+from tenfold.files import save_arrays
 from tenfold.jobs import Emit, Job
 from tenfold.metrics import Score
 from tenfold.recipe import Recipe
@@ -106,7 +107,7 @@ def fit_and_predict(description: Mapping[str, Any], folder: Path, emit: Emit) ->
 
 def read_predicted(folder: Path) -> NDArray[np.int64]:
     """Return the predictions of `fit_and_predict`, int64 [N], in the order of its fold's rows."""
-    arrays, _ = load_arrays(folder / PREDICTIONS, FORMAT)
+    arrays, _ = load_artifact(folder / PREDICTIONS, FORMAT, arrays={"predicted": "int64 [N]"})
     predicted: NDArray[np.int64] = arrays["predicted"]
     return predicted
 

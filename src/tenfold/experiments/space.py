@@ -9,7 +9,6 @@ width = [16, 32, 64]                      # categorical
 """
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -26,6 +25,7 @@ from tenfold.experiments.trial import subsample
 from tenfold.files import os_error_message
 from tenfold.formatting import pluralize
 from tenfold.recipe import METADATA_FIELDS, Recipe
+from tenfold.toml import read_toml
 
 if TYPE_CHECKING:
     import optuna
@@ -151,17 +151,15 @@ def decode_params(params: Mapping[str, Any], dimensions: Sequence[Dimension]) ->
 def _read(source: Path | None) -> dict[str, Any]:
     try:
         if source is None:
-            text = (resources.files("tenfold") / "spaces" / "default.toml").read_text("utf-8")
-        else:
-            text = source.read_text("utf-8")
-        return tomllib.loads(text)
+            return read_toml(resources.files("tenfold") / "spaces" / "default.toml")
+        return read_toml(source)
     except OSError as error:
         raise ExperimentError(
             f"space {source}: cannot be read ({os_error_message(error)})"
         ) from error
     except UnicodeDecodeError as error:
         raise ExperimentError(f"space {source}: cannot be read as text ({error})") from error
-    except (ValueError, RecursionError) as error:  # also numbers too long, nesting too deep
+    except ValueError as error:  # also numbers too long, nesting too deep
         raise ExperimentError(f"space {source}: is not valid TOML ({error})") from error
 
 

@@ -13,6 +13,7 @@ _LINE_COVERAGE = 0.6  # of the picture's width, the rest may be hidden by digits
 _PARALLEL_COVERAGE = 0.1  # of the width, for lines that leave through the top or the bottom
 _THIN_SHARE = 0.02  # of the picture's side; a thicker line is a stroke
 _SMALLEST_RULED = 64  # pixels; a smaller picture shows one digit and no lines
+_MOST_PARTS = 500  # the largest; more of them are a texture
 _SPECK = 0.12  # of the tallest component; smaller ones are specks
 
 
@@ -51,7 +52,7 @@ def _find_rows(mask: Mask) -> Mask:
     covered[best, columns] = True
     near = running_max(covered.astype(np.float32), thickness + 1) > 0
     coverage = near.mean(axis=1)
-    margin = width // 20 + 1
+    margin = max(2, width // 100)
     ends = near[:, :margin].any(axis=1).astype(int) + near[:, -margin:].any(axis=1)
     if not ((coverage >= _LINE_COVERAGE) & (ends == 2)).any():
         return found
@@ -88,10 +89,16 @@ def _thin(mask: Mask, thickness: int) -> Mask:
 def remove_clutter(mask: Mask) -> Components:
     """Return the components of `mask` that may be digits or parts of them."""
     parts = connected_components(mask)
-    for is_clutter in (_specks, _edges, _frames, _specks):
+    for is_clutter in (_smallest, _specks, _edges, _frames, _specks):
         if len(parts) > 1:
             parts = connected_components(parts.mask(~is_clutter(parts)))
     return parts
+
+
+def _smallest(parts: Components) -> Mask:
+    ranks = np.argsort(np.argsort(-parts.areas, kind="stable"))
+    found: Mask = ranks >= _MOST_PARTS
+    return found
 
 
 def _specks(parts: Components) -> Mask:
@@ -128,7 +135,7 @@ def _frames(parts: Components) -> Mask:
     for index in range(len(parts)):
         inside = (left > left[index]) & (top > top[index])
         inside &= (right < right[index]) & (bottom < bottom[index])
-        if (inside & (parts.heights > 0.3 * parts.heights[index])).any():
+        if (inside & (parts.heights > 0.15 * parts.heights[index])).any():
             box = (slice(top[index], bottom[index]), slice(left[index], right[index]))
             found[index] = _lies_along_sides(parts.labels[box] == index + 1)
     return found

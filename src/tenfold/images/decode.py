@@ -55,7 +55,7 @@ class Picture:
         return max(self.width, self.height) / int(max(self.pixels.shape[:2]))
 
 
-def decode(source: Source, name: str | None = None) -> Picture:
+def decode(source: Source, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Return the picture in `source`.
 
     What is transparent becomes paper: white under dark strokes, black under bright ones.
@@ -64,17 +64,18 @@ def decode(source: Source, name: str | None = None) -> Picture:
         source: a path, or "-" for standard input; a file's bytes, or a stream of them; a Pillow
             image; or an array [H, W] or [H, W, 1, 3 or 4], of uint8, or numbers from 0 to 1 or 255.
         name: for messages; the path by default.
+        max_pixels: that a picture may have; a larger one is refused before it is decoded.
 
     Raises:
         ImageError: it is missing, damaged, too large, or no picture.
     """
     name = name or _name_of(source)
     if isinstance(source, np.ndarray):
-        return _from_image(_array_to_image(source, name), name)
+        return _from_image(_array_to_image(source, name), name, max_pixels)
     if isinstance(source, Image.Image):
-        return _from_image(source, name)
-    with _open_image(_read_bytes(source, name), name) as image:
-        return _from_image(image, name)
+        return _from_image(source, name, max_pixels)
+    with _open_image(_read_bytes(source, name), name, max_pixels) as image:
+        return _from_image(image, name, max_pixels)
 
 
 def decode_all(sources: Iterable[Source]) -> Iterator[Picture | ImageError]:
@@ -147,10 +148,10 @@ def _read_bytes(source: str | Path | bytes | BinaryIO, name: str) -> bytes:
     return content
 
 
-def _open_image(content: bytes, name: str) -> Image.Image:
+def _open_image(content: bytes, name: str, max_pixels: int) -> Image.Image:
     """Open a file's content as an image of an allowed format, before its pixels are decoded."""
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
-        return _open_heic(content, name)
+        return _open_heic(content, name, max_pixels)
     try:
         with warnings.catch_warnings():
             # The size is checked by `_from_image`.
@@ -167,7 +168,7 @@ def _open_image(content: bytes, name: str) -> Image.Image:
         raise ImageError(f"{name}: is damaged ({error}), expected {_EXPECTED}") from error
 
 
-def _open_heic(content: bytes, name: str) -> Image.Image:
+def _open_heic(content: bytes, name: str, max_pixels: int) -> Image.Image:
     """Open an iPhone's photo."""
     try:
         import pillow_heif  # noqa: PLC0415 - an extra
@@ -177,7 +178,7 @@ def _open_heic(content: bytes, name: str) -> Image.Image:
         ) from error
     try:
         heif = pillow_heif.open_heif(io.BytesIO(content))
-        _check_size(heif.size, name)
+        _check_size(heif.size, name, max_pixels)
         image: Image.Image = heif.to_pillow()
     except ImageError:
         raise
@@ -198,18 +199,18 @@ def _describe(content: bytes) -> str:
     return "is no picture, or a damaged one"
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str, max_pixels: int = MAX_PIXELS) -> None:
     width, height = size
-    if width * height > MAX_PIXELS or min(size) < 1:
+    if width * height > max_pixels or min(size) < 1:
         raise ImageError(
             f"{name}: is {width:,} × {height:,} pixels, expected at least 1 and at most "
-            f"{MAX_PIXELS:,} in all"
+            f"{max_pixels:,} in all"
         )
 
 
-def _from_image(image: Image.Image, name: str) -> Picture:
+def _from_image(image: Image.Image, name: str, max_pixels: int) -> Picture:
     """Decode the pixels of the first frame, and turn them upright."""
-    _check_size(image.size, name)
+    _check_size(image.size, name, max_pixels)
     try:
         frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
         orientation = image.getexif().get(_ORIENTATION, 1)

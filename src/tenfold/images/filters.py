@@ -6,13 +6,17 @@ from PIL import Image
 
 Grey = NDArray[np.float32]
 
+_BINS = 256
 
-def resize(grey: Grey, height: int, width: int) -> Grey:
-    """Scale to [height, width]: by averaging where it shrinks, smoothly where it grows."""
+
+def resize(
+    grey: Grey, height: int, width: int, growing: Image.Resampling = Image.Resampling.LANCZOS
+) -> Grey:
+    """Scale to [height, width]: by averaging where it shrinks, by `growing` where it grows."""
     if grey.shape == (height, width):
         return grey
     shrinks = height <= grey.shape[0] and width <= grey.shape[1]
-    method = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
+    method = Image.Resampling.BOX if shrinks else growing
     picture = Image.fromarray(np.ascontiguousarray(grey)).resize((width, height), method)
     return np.asarray(picture, np.float32)
 
@@ -45,16 +49,17 @@ def closing(grey: Grey, window: int) -> Grey:
 
 def grow(grey: Grey, radius: float) -> Grey:
     """Return the maximum over a disc of `radius` pixels, cut off at the edges."""
-    reach = int(radius)
-    grown = grey
-    padded = np.pad(grey, reach)
+    reach, half = int(radius), 0
     height, width = grey.shape
-    for down in range(-reach, reach + 1):
-        for right in range(-reach, reach + 1):
-            if 0 < down**2 + right**2 <= radius**2:
-                top, left = reach + down, reach + right
-                shifted = padded[top : top + height, left : left + width]
-                grown = np.maximum(grown, shifted)
+    padded = np.pad(grey, reach)
+    grown, row = grey, padded[:, reach : reach + width]
+    for down in range(reach, -1, -1):  # from the narrowest row of the disc to the widest
+        while (half + 1) ** 2 + down**2 <= radius**2:
+            half += 1
+            for left in (reach - half, reach + half):
+                row = np.maximum(row, padded[:, left : left + width])
+        for top in {reach - down, reach + down}:
+            grown = np.maximum(grown, row[top : top + height])
     return grown
 
 
@@ -64,13 +69,12 @@ def otsu(values: NDArray[np.float32]) -> float:
     Args:
         values: float32 [N], from 0 to 1.
     """
-    counts, edges = np.histogram(values, 256, (0.0, 1.0))
-    centres = (edges[:-1] + edges[1:]) / 2
-    below, total = np.cumsum(counts), counts.sum()
-    sums = np.cumsum(counts * centres)
-    above = total - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    between = np.nan_to_num(between)
+    counts = np.bincount(np.minimum(values * _BINS, _BINS - 1).astype(np.int64), minlength=_BINS)
+    levels = np.arange(_BINS)
+    below, sums = np.cumsum(counts)[:-1], np.cumsum(counts * levels)
+    above = len(values) - below
+    means_below = sums[:-1] / np.maximum(below, 1)
+    means_above = (sums[-1] - sums[:-1]) / np.maximum(above, 1)
+    between = below * above * (means_below - means_above) ** 2.0
     best = np.flatnonzero(between == between.max())  # a plateau, where no value lies between
-    return float(edges[1 + int(best[len(best) // 2])])
+    return float(1 + best[len(best) // 2]) / _BINS

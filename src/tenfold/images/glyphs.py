@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.images.components import Box, Components
-from tenfold.images.filters import grow
+from tenfold.images.filters import running_max
 from tenfold.images.ink import InkMap
 from tenfold.images.normalize import to_mnist
 
 _EDGE = 0.4  # strength at the edge of a stroke in a picture of many pixels
-_FAINT = 0.1  # strength at the edge where pixels are few, and each part grey is part of a stroke
+_FAINT = 0.05  # strength at the edge where pixels are few, and each part grey is part of a stroke
 _MANY_PIXELS = 40
 
 
@@ -58,7 +58,7 @@ class Glyph:
         own = np.zeros_like(ink.mask[window])
         inner = (self.box[1] - top, self.box[0] - left)
         own[inner[0] : inner[0] + self.height, inner[1] : inner[1] + self.width] = self.mask
-        near: NDArray[np.bool_] = grow(own.astype(np.float32), reach) > 0
+        near: NDArray[np.bool_] = running_max(own.astype(np.float32), 2 * reach + 1) > 0
         near &= (own | ~ink.mask[window]) & (ink.strength[window] >= _FAINT)
         strength = np.where(near, ink.strength[window], 0)
         core: NDArray[np.bool_] = strength >= (_EDGE if side >= _MANY_PIXELS else _FAINT)
@@ -84,27 +84,35 @@ def find_glyphs(parts: Components) -> list[Glyph]:
         Glyph(parts.labels[top:bottom, left:right] == index + 1, (left, top, right, bottom))
         for index, (left, top, right, bottom) in enumerate(parts.boxes.tolist())
     ]
-    glyphs.sort(key=lambda glyph: glyph.mask.sum(), reverse=True)
-    joined = True
-    while joined:
-        joined = False
-        for index, glyph in enumerate(glyphs):
-            others = [other for other in glyphs[index + 1 :] if _is_one_digit(glyph, other)]
-            if others:
-                rest = [each for each in glyphs if each is not glyph and each not in others]
-                glyphs, joined = [join([glyph, *others]), *rest], True
-                break
-    return _without_marks(glyphs)
+    while True:
+        groups = _group(np.array([glyph.box for glyph in glyphs]).reshape(-1, 4))
+        if len(groups) == len(glyphs):
+            return _without_marks(glyphs)
+        glyphs = [join([glyphs[index] for index in group]) for group in groups]
 
 
-def _is_one_digit(first: Glyph, second: Glyph) -> bool:
-    """Say whether two glyphs are parts of one digit, rather than digits of a line or of two."""
-    taller, lower = max(first.height, second.height), min(first.height, second.height)
-    beside, above = (-_overlap(first, second, axis) for axis in (0, 1))
-    if lower < 0.6 * taller:  # a bar, or a bit of a broken stroke
-        overlaps = -beside >= 0.5 * min(first.width, second.width)
-        return (overlaps and above < 0.3 * taller) or max(beside, above) < 0.06 * taller
-    return above < 0 and -beside >= 0.5 * min(first.width, second.width)
+def _group(boxes: NDArray[np.int64]) -> list[list[int]]:
+    """Return the numbers of the boxes, int64 [N, 4], that are parts of one digit, for each digit.
+
+    A bar or a bit of a broken stroke is much lower than the digit that it stands above or beside.
+    """
+    low, high = boxes[:, :2], boxes[:, 2:]
+    gaps = np.maximum(low[:, None], low) - np.minimum(high[:, None], high)  # [N, N, 2]
+    widths, heights = (high - low).T
+    narrower = np.minimum(widths[:, None], widths)
+    taller, lower = np.maximum(heights[:, None], heights), np.minimum(heights[:, None], heights)
+    beside, above = gaps[..., 0], gaps[..., 1]
+    overlaps = -beside >= 0.5 * narrower
+    is_part = (overlaps & (above < 0.3 * taller)) | (gaps.max(axis=-1) < 0.06 * taller)
+    belong = np.where(lower < 0.6 * taller, is_part, overlaps & (above < 0.06 * taller))
+    groups: list[list[int]] = []
+    free = np.ones(len(boxes), np.bool_)
+    for index in range(len(boxes)):
+        if free[index]:
+            members = np.flatnonzero(belong[index] & free)
+            free[members] = free[index] = False
+            groups.append(sorted({index, *members.tolist()}))
+    return groups
 
 
 def _overlap(first: Glyph, second: Glyph, axis: int) -> int:

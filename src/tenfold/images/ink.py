@@ -46,7 +46,7 @@ def find_ink(pixels: NDArray[np.uint8]) -> InkMap:
     if sheet is not None:
         grey = np.where(sheet, grey, np.median(grey[sheet])).astype(np.float32)
     paper = paper_level(grey)
-    darkness = ((paper - grey) / np.maximum(paper, np.float32(1 / 255))).clip(0, 1)
+    darkness = np.asarray((paper - grey) / np.maximum(paper, 1 / 255), np.float32)
     strength, mask = _measure(darkness)
     return InkMap(strength, mask, paper, bright_ink)
 
@@ -54,7 +54,7 @@ def find_ink(pixels: NDArray[np.uint8]) -> InkMap:
 def _measure(darkness: Grey) -> tuple[Grey, NDArray[np.bool_]]:
     """Scale darkness so that usual ink is 1, and return where it is ink."""
     grain_level, grain = _grain(darkness)
-    darkness = np.maximum(darkness - grain_level, 0)
+    darkness = (darkness - grain_level).clip(0, 1)
     threshold = otsu(darkness.ravel())
     if threshold < 4 * grain:  # so little ink that Otsu divided the grain
         threshold = otsu(darkness[darkness > 3 * grain])
@@ -77,8 +77,8 @@ def _grain(darkness: Grey) -> tuple[float, float]:
         edges = border(darkness)
         return 0.0, 1.48 * float(np.median(np.abs(edges - np.median(edges))))
     # Half of the picture at least is paper. Its grain is measured below the median, far from ink.
-    low, level = (float(level) for level in np.percentile(darkness, [16, 50]))
-    return level, level - low
+    low, middle = (float(level) for level in np.percentile(darkness, [16, 50]))
+    return middle, middle - low
 
 
 def _connected_to(weak: NDArray[np.bool_], strong: NDArray[np.bool_]) -> NDArray[np.bool_]:

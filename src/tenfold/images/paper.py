@@ -12,6 +12,7 @@ _PAPER_THUMBNAIL = 256
 SMALL = 40  # pixels of the long side; a smaller picture has no room for shadows
 _WINDOW = 0.34  # of the long side; wider than any stroke
 _ONE_COLOUR = 0.85  # of the border
+_FAINT = 0.1  # brightness by which one pixel of the thumbnail must stand out, to be ink
 _SHEET_SIDE = 0.35  # of the picture's shorter side, at least
 _RECTANGULAR = 0.83  # of its box that a sheet covers; an ellipse such as a filled 0 has 0.79
 
@@ -49,7 +50,8 @@ def is_dark(grey: Grey) -> bool:
     # of its surroundings.
     picture = Image.fromarray((thumbnail * 255).astype(np.uint8))
     median = picture.filter(ImageFilter.MedianFilter(2 * (min(thumbnail.shape) // 5) + 1))
-    return float(((thumbnail - np.asarray(median, np.float32) / 255) ** 3).sum()) > 0
+    stands_out = thumbnail - np.asarray(median, np.float32) / 255
+    return float((stands_out**3).sum()) > _FAINT**3
 
 
 def _bright_border(thumbnail: Grey) -> float:
@@ -79,8 +81,9 @@ def find_sheet(grey: Grey) -> NDArray[np.bool_] | None:
     is_sheet = sheet.sum() >= max(0.2 * sheet.size, _RECTANGULAR * box_area)
     if not is_sheet or bright[sheet].mean() < _RECTANGULAR:
         return None
-    inner = -running_max(-sheet.astype(np.float32), 5)
-    return resize(inner, *grey.shape) > 0.5
+    inner = _enlarge(-running_max(-sheet.astype(np.float32), 5), grey) > 0.5
+    # A block of writing looks like a sheet when it is small; most of its pixels are paper.
+    return inner if inner.any() and np.median(grey[inner]) > otsu(thumbnail.ravel()) else None
 
 
 def _fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -102,7 +105,7 @@ def paper_level(grey: Grey) -> Grey:
         return np.full_like(grey, np.median(border(grey)))
     thumbnail = _thumbnail(grey, _PAPER_THUMBNAIL)
     paper = closing(thumbnail, int(_WINDOW * max(thumbnail.shape)))
-    return np.maximum(resize(paper, *grey.shape), 1 / 255)
+    return np.maximum(_enlarge(paper, grey), np.float32(1 / 255))
 
 
 def _thumbnail(grey: Grey, side: int) -> Grey:
@@ -110,3 +113,9 @@ def _thumbnail(grey: Grey, side: int) -> Grey:
     scale = min(1.0, side / max(grey.shape))
     height, width = (max(1, round(scale * length)) for length in grey.shape)
     return resize(grey, height, width)
+
+
+def _enlarge(thumbnail: Grey, grey: Grey) -> Grey:
+    """Scale up to the size of `grey`, without ripples at edges."""
+    height, width = grey.shape
+    return resize(thumbnail, height, width, Image.Resampling.BILINEAR)

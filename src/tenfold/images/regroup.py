@@ -14,11 +14,14 @@ Classify = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _WIDE = 1.1  # width / height of a glyph that may be two digits
 _TOO_WIDE = 1.3  # of one digit
+_TALL = 0.6  # of the tallest glyph in the line; a lower one is no row of digits
+_FEW_PIXELS = 8  # in height; too few to cut
 _MAX_PIECES = 4  # of several glyphs in one digit
 _MAX_CUTS = 6  # in one glyph
 _CUT_SLOPES = (-0.3, 0.0, 0.3)
-_AS_FOUND = 0.6  # log-probability that a digit gains which is a whole glyph: change needs a reason
-_ALONE = 1.2  # the same, where the picture holds no other glyph: most pictures show one digit
+_CUT = 0.6  # log-probability that a digit loses for being cut out of a glyph: that needs a reason
+_CUT_ALONE = 1.0  # the same, where the picture holds no other glyph: most pictures show one digit
+_JOINED = 0.1  # log-probability that a digit loses for being put together
 _PER_WIDTH = 3.0  # log-probability that a digit loses for being too wide, per its height
 
 
@@ -41,22 +44,24 @@ def regroup(lines: list[list[Glyph]], ink: InkMap, classify: Classify) -> list[l
     The score is the mean log-probability of the most probable classes, weighted by width, so that
     readings with different numbers of digits compare.
     """
-    as_found = _ALONE if sum(map(len, lines)) == 1 else _AS_FOUND
-    return [_regroup_line(line, ink, classify, as_found) for line in lines]
+    cost_of_cut = _CUT_ALONE if sum(map(len, lines)) == 1 else _CUT
+    return [_regroup_line(line, ink, classify, cost_of_cut) for line in lines]
 
 
 def _regroup_line(
-    line: list[Glyph], ink: InkMap, classify: Classify, as_found: float
+    line: list[Glyph], ink: InkMap, classify: Classify, cost_of_cut: float
 ) -> list[Glyph]:
-    height = float(np.median([glyph.height for glyph in line]))
+    height, tallest = float(np.median([glyph.height for glyph in line])), max_height(line)
     pieces = [
-        _Piece(part, number) for number, glyph in enumerate(line) for part in _cut(glyph, height)
+        _Piece(part, number)
+        for number, glyph in enumerate(line)
+        for part in (_cut(glyph) if glyph.height >= _TALL * tallest else [glyph])
     ]
     runs = [
         (start, end)
         for start in range(len(pieces))
         for end in range(start + 1, len(pieces) + 1)
-        if _may_be_digit(pieces[start:end], height)
+        if _may_be_digit(pieces, start, end, height)
     ]
     if len(runs) == len(line) == len(pieces):
         return line
@@ -65,17 +70,18 @@ def _regroup_line(
     scores = np.log(np.maximum(probabilities, 1e-6)).tolist()
     for index, (digit, (start, end)) in enumerate(zip(digits, runs, strict=True)):
         scores[index] -= _PER_WIDTH * max(0.0, digit.width / height - _TOO_WIDE)
-        if _is_whole(pieces, start, end):
-            scores[index] += as_found
+        if not _is_whole(pieces, start, end):
+            scores[index] -= cost_of_cut
+        elif len({piece.source for piece in pieces[start:end]}) > 1:
+            scores[index] -= _JOINED
     return _best_path(pieces, runs, digits, scores)
 
 
 def _is_whole(pieces: list[_Piece], start: int, end: int) -> bool:
-    """Say whether pieces are all those of one glyph."""
-    source = pieces[start].source
-    return [piece.source == source for piece in pieces] == [
-        start <= index < end for index in range(len(pieces))
-    ]
+    """Say whether a run of pieces holds all of each glyph that it holds any of."""
+    before = start > 0 and pieces[start - 1].source == pieces[start].source
+    after = end < len(pieces) and pieces[end].source == pieces[end - 1].source
+    return not before and not after
 
 
 def _best_path(
@@ -99,10 +105,12 @@ def _best_path(
     return best[-1][1]
 
 
-def _may_be_digit(run: list[_Piece], height: float) -> bool:
-    """Say whether pieces may be one digit: whole glyphs, or neighbours close to each other."""
+def _may_be_digit(pieces: list[_Piece], start: int, end: int, height: float) -> bool:
+    """Say whether a run may be one digit: a glyph, a tall part of one, or close neighbours."""
+    run = pieces[start:end]
     if len({piece.source for piece in run}) == 1:
-        return True
+        is_tall = max(piece.glyph.height for piece in run) >= 0.5 * height
+        return is_tall or _is_whole(pieces, start, end)
     if len(run) > _MAX_PIECES:
         return False
     left, right = run[0].glyph.box[0], run[-1].glyph.box[2]
@@ -110,9 +118,9 @@ def _may_be_digit(run: list[_Piece], height: float) -> bool:
     return right - left <= _TOO_WIDE * height and max(gaps) <= 0.15 * height
 
 
-def _cut(glyph: Glyph, height: float) -> list[Glyph]:
+def _cut(glyph: Glyph) -> list[Glyph]:
     """Cut a wide glyph where little ink is crossed, into pieces from left to right."""
-    if glyph.width < _WIDE * max(height, glyph.height) or max_height([glyph]) < 8:
+    if glyph.width < _WIDE * glyph.height or glyph.height < _FEW_PIXELS:
         return [glyph]
     rows = np.arange(glyph.height)[:, None] - glyph.height / 2
     columns = np.arange(glyph.width)[None, :]

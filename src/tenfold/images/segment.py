@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from tenfold.images.clean import remove_clutter, remove_lines
 from tenfold.images.components import Box
 from tenfold.images.decode import Picture
-from tenfold.images.glyphs import find_glyphs, lines_of
+from tenfold.images.glyphs import find_glyphs, join, lines_of
 from tenfold.images.ink import InkMap, find_ink
 from tenfold.images.normalize import SIZE
+from tenfold.images.paper import SMALL
 from tenfold.images.regroup import Classify, regroup
 
 
@@ -64,9 +65,13 @@ def segment(picture: Picture, classify: Classify | None = None) -> Segmentation:
     """
     ink = find_ink(picture.pixels)
     parts = remove_clutter(remove_lines(ink.mask))
-    lines = lines_of(find_glyphs(parts))
-    if classify is not None:
-        lines = regroup(lines, ink, classify)
+    glyphs = find_glyphs(parts)
+    height, width = ink.mask.shape
+    if glyphs and max(height, width) < SMALL:  # it has no room for a second digit
+        lines = [[join(glyphs)]]
+    else:
+        lines = lines_of(glyphs)
+        lines = lines if classify is None else regroup(lines, ink, classify)
     digits = tuple(
         Digit(glyph.image(ink), _original_box(glyph.box, picture), line, position)
         for line, glyphs in enumerate(lines)

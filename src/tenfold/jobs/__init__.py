@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.errors import Interrupted, JobError
-from tenfold.files import graceful_shutdown, output_folder
+from tenfold.files import output_folder
 from tenfold.jobs.job import SKIPPED, Emit, Executor, Job, JobBatch, JobCallback, JobFailure
-from tenfold.jobs.local import InlineExecutor, LocalExecutor, usable_cores
+from tenfold.jobs.local import InlineExecutor, LocalExecutor
+from tenfold.machine import usable_cores
+from tenfold.signals import graceful_shutdown
 
 __all__ = [
     "LOCAL",

@@ -10,7 +10,6 @@ it runs short, the youngest process is asked to save and end, and resumes once t
 
 import json
 import logging
-import os
 import queue
 import threading
 import time
@@ -18,7 +17,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -26,6 +24,7 @@ import psutil
 from tenfold.errors import Interrupted, OutputError, TenfoldError
 from tenfold.jobs.job import SKIPPED, Job, JobBatch, JobFailure
 from tenfold.jobs.process import JobProcess, RunTask, call_task, run_job
+from tenfold.machine import free_bytes, reserve_bytes, usable_cores
 
 MAX_ATTEMPTS = 3  # of a process that was killed, for example by the system when memory ran out
 POLL_INTERVAL_S = 0.1
@@ -33,17 +32,7 @@ MEMORY_POLL_INTERVAL_S = 1.0
 # A process that resumes needs so long to take its memory: until then the next one waits.
 MEMORY_SETTLE_S = 10.0
 
-CGROUP = Path("/sys/fs/cgroup")  # of version 2
-RESERVE_FRACTION = 0.05  # of all memory: with less free the system begins to swap, or to kill
-
 logger = logging.getLogger(__name__)
-
-
-def usable_cores() -> list[int]:
-    """Return the numbers of the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def killed_failure(exit_code: int) -> JobFailure:
@@ -281,36 +270,6 @@ def _cpu_sets(batch: JobBatch) -> list[list[int]]:
     size = min(len(cores), batch.cores_per_job or len(cores) // processes)
     processes = min(processes, len(cores) // size)
     return [cores[start : start + size] for start in range(0, processes * size, size)]
-
-
-def free_bytes() -> int:
-    """Return how much memory is available: the machine's, or less where a container limits it."""
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit = _container_limit()
-        used = int((CGROUP / "memory.current").read_text())
-        lines = (CGROUP / "memory.stat").read_text().splitlines()
-        reclaimable = int(dict(line.split() for line in lines)["inactive_file"])  # cached files
-    except (OSError, ValueError, KeyError):  # no container, or "max": no limit
-        return free
-    return min(free, max(0, limit - used + reclaimable))
-
-
-def reserve_bytes() -> int:
-    """Return how much memory should stay free."""
-    total = int(psutil.virtual_memory().total)
-    with suppress(OSError, ValueError):  # no container, or no limit
-        total = min(total, _container_limit())
-    return int(RESERVE_FRACTION * total)
-
-
-def _container_limit() -> int:
-    """Return the container's memory limit.
-
-    Raises:
-        OSError, ValueError: there is no container, or no limit.
-    """
-    return int((CGROUP / "memory.max").read_text())
 
 
 def process_bytes(pid: int) -> int:

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from tenfold.errors import Interrupted, TenfoldError
-from tenfold.files import clear_partials, output_folder, write_json
+from tenfold.files import clear_partials, folder_lock, lock_errors, output_folder, write_json
 from tenfold.jobs.job import MANIFEST, TORCHRUN_VARS, Emit, Job, JobFailure
+from tenfold.machine import memory_sentence
+from tenfold.signals import handle_signals
 
 SHUTDOWN_TIMEOUT_S = 60.0  # for saving, before a stopped process is killed
 _COMMAND = "from tenfold.jobs.process import main; main()"
@@ -147,12 +147,25 @@ def run_job(job: Job, folder: Path, emit: Emit, run_task: RunTask = call_task) -
         OutputError: the folder cannot be written to.
     """
     own = output_folder(folder / job.id)
-    with FileLock(own / "lock"):  # an orphan of a killed run may still be saving
+    lock = folder_lock(own)
+    with lock_errors(own):
+        lock.acquire()  # an orphan of a killed run may still be saving
+    try:
         clear_partials(own)
         if job.is_done(folder):  # the orphan has finished
+            _remove_lock(own)
             return
         result = run_task(job, own, emit)
         write_json(own / MANIFEST, {"id": job.id, "result": result})
+        _remove_lock(own)
+    finally:
+        lock.release()
+
+
+def _remove_lock(folder: Path) -> None:
+    """Remove the lock of a job that is done: whoever waits for it finds the result."""
+    with contextlib.suppress(OSError):  # Windows keeps a file that is open
+        (folder / "lock").unlink(missing_ok=True)
 
 
 def main() -> None:
@@ -162,7 +175,7 @@ def main() -> None:
 
 def _run_as_child(own_folder: Path) -> int:
     send = _reserve_stdout()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    handle_signals()
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         spec = json.loads((own_folder / "job.json").read_text("utf-8"))
@@ -175,6 +188,11 @@ def _run_as_child(own_folder: Path) -> int:
         return error.exit_code
     except (Interrupted, KeyboardInterrupt):
         return Interrupted.exit_code
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        if (sentence := memory_sentence(error)) is None:
+            raise
+        send({"error": sentence})
+        return TenfoldError.exit_code
     return 0
 
 

@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -25,11 +26,13 @@ from filelock import FileLock
 
 from tenfold.errors import JobError, TenfoldError
 from tenfold.files import write_bytes
+from tenfold.formatting import first_line
 from tenfold.jobs.job import SKIPPED, Job, JobBatch, JobFailure
 from tenfold.jobs.local import MAX_ATTEMPTS, killed_failure
 from tenfold.jobs.process import JobProcess
 
 POLL_INTERVAL_S = 0.2
+KEEP_INPUTS_S = 24 * 3600.0  # on a node, for the next run with the same data
 NODE_RETRIES = 3  # of a job whose node or worker was lost
 CONNECT_RETRIES = 3  # of a client whose server process died as it was started
 
@@ -63,7 +66,7 @@ class RayExecutor:
             resources = ray.cluster_resources()
         except (ray.exceptions.RayError, ConnectionError) as error:
             raise JobError(
-                f"{self._address}: the cluster was lost ({_first_line(error)})"
+                f"{self._address}: the cluster was lost ({first_line(error)})"
             ) from error
         finally:
             ray.shutdown()
@@ -80,7 +83,7 @@ class RayExecutor:
             _run_batch(ray, batch)
         except (ray.exceptions.RayError, ConnectionError) as error:
             raise JobError(
-                f"{self._address}: the cluster was lost ({_first_line(error)}); finished jobs are "
+                f"{self._address}: the cluster was lost ({first_line(error)}); finished jobs are "
                 "kept, the same command resumes from them"
             ) from error
         finally:
@@ -167,7 +170,7 @@ def connect(address: str) -> Any:
                 _join_as_client(ray, address, options)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise JobError(
-            f"--executor {address}: the cluster cannot be reached ({_first_line(error)}); expected "
+            f"--executor {address}: the cluster cannot be reached ({first_line(error)}); expected "
             "a running one whose address and token are right, or plain ray to start one here"
         ) from error
     return ray
@@ -221,11 +224,6 @@ def _unpack(packed: bytes, folder: Path) -> None:
         complete.rename(folder)
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
-
-
 # On the node
 
 
@@ -276,12 +274,24 @@ def _fetch(input_files: InputFiles) -> Path:
     identity = hashlib.sha256(checksums.encode()).hexdigest()[:16]
     root = Path(tempfile.gettempdir()) / f"tenfold-{os.getuid()}-{identity}"
     root.mkdir(mode=0o700, exist_ok=True)
+    os.utime(root)
+    _remove_old_inputs(root)
     with FileLock(root / "lock"):
         for name, _, reference in input_files:
             if not (root / name).exists():
                 content: Any = ray.get(reference[0])
                 write_bytes(root / name, content)
     return root
+
+
+def _remove_old_inputs(root: Path) -> None:
+    """Remove the input files of earlier runs that no job has used for a day."""
+    prefix = root.name.rpartition("-")[0]
+    for folder in root.parent.glob(f"{prefix}-*"):
+        with suppress(OSError):
+            is_old = time.time() - folder.stat().st_mtime > KEEP_INPUTS_S
+            if folder != root and is_old and not list(folder.glob("work-*")):
+                shutil.rmtree(folder)
 
 
 def _pack(folder: Path) -> bytes:

@@ -11,6 +11,7 @@ from torch import nn
 
 from tenfold.config import NetworkConfig
 from tenfold.errors import RecipeError
+from tenfold.formatting import first_line
 from tenfold.networks.architectures import compact, deotte, lenet5, mlp, pocket, surma, thelastdev
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
@@ -36,20 +37,47 @@ def build(config: NetworkConfig, *, image_size: int, n_classes: int, seed: int) 
     Raises:
         RecipeError: the network cannot take images of this size.
     """
-    constructor = NETWORKS[config.name]
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an empty layer, which is refused below
+    skeleton = build_skeleton(config, image_size=image_size, n_classes=n_classes)
+    with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         try:
-            model = constructor(image_size, n_classes, **config.options)
-            with torch.no_grad():
-                model.eval()(torch.zeros(1, 1, image_size, image_size))
+            model = NETWORKS[config.name](image_size, n_classes, **config.options)
+        except RuntimeError as error:
+            needed = sum(each.numel() * each.element_size() for each in skeleton.parameters())
+            raise RecipeError(
+                config.name,
+                [
+                    f"its weights need {needed / 2**30:.1f} GiB of memory, more than there is "
+                    f"({first_line(error)})"
+                ],
+            ) from error
+    return model.train()
+
+
+def build_skeleton(config: NetworkConfig, *, image_size: int, n_classes: int) -> nn.Module:
+    """Make a network without memory for its weights, on PyTorch's device "meta".
+
+    It has every name and shape. `build` describes the arguments.
+
+    Raises:
+        RecipeError: the network cannot take images of this size.
+    """
+    with (
+        torch.random.fork_rng(devices=[]),
+        warnings.catch_warnings(),
+        torch.device("meta"),
+        torch.no_grad(),
+    ):
+        warnings.simplefilter("ignore")  # of an empty layer, which is refused below
+        try:
+            model = NETWORKS[config.name](image_size, n_classes, **config.options)
+            model.eval()(torch.zeros(1, 1, image_size, image_size))
         except RuntimeError as error:
             raise RecipeError(
                 config.name,
                 [
-                    f"its layers shrink {image_size} × {image_size} images to nothing or need more "
-                    f"memory than there is ({str(error).splitlines()[0]})"
+                    f"its layers shrink {image_size} × {image_size} images to nothing "
+                    f"({first_line(error)})"
                 ],
             ) from error
     return model.train()

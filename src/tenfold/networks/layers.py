@@ -93,6 +93,7 @@ class Layer:
 def summarize(model: nn.Module, image_size: int) -> list[Layer]:
     """List the layers of `model` in the order in which an image passes them."""
     layers: list[Layer] = []
+    model = copy.deepcopy(model).to("meta")  # shapes alone: any size costs nothing
     names = {module: name for name, module in model.named_modules()}
 
     def add_layer(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -109,15 +110,10 @@ def summarize(model: nn.Module, image_size: int) -> list[Layer]:
         )
 
     leaves = [module for module in model.modules() if not list(module.children())]
-    handles = [module.register_forward_hook(add_layer) for module in leaves]
-    was_training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, 1, image_size, image_size))
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
+    for module in leaves:
+        module.register_forward_hook(add_layer)
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 1, image_size, image_size, device="meta"))
     return layers
 
 

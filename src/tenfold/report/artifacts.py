@@ -1,6 +1,5 @@
 """What a run left in its folder, as far as it can be read."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,12 +8,25 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from tenfold.artifact import (
+    Accuracy,
+    ArtifactSchema,
+    ClassNames,
+    Count,
+    Seconds,
+    check_indices,
+    load_artifact,
+    parse_json,
+    read_json,
+    read_text,
+    refusing,
+    validate_artifact,
+)
 from tenfold.data.dataset import Dataset
 from tenfold.errors import DataError, RecipeError, RecognizerError, TenfoldError
-from tenfold.files import load_arrays, path_exists, save_arrays
-from tenfold.formatting import pydantic_message
+from tenfold.files import path_exists, save_arrays
 from tenfold.metrics import Score
 from tenfold.predictions import Predictions
 from tenfold.recipe import METADATA_FIELDS, Recipe
@@ -24,7 +36,23 @@ from tenfold.run_folder import RunFolder
 EXAMPLES_FORMAT = "tenfold-examples-2"
 EXAMPLES_PER_CLASS = 12
 
+EXAMPLES_ARRAYS = {
+    "images": "uint8 [K, S, S]",
+    "labels": "int64 [K]",
+    "means": "float32 [C, S, S]",
+    "ink": "float32 [C, 3]",
+}
+
 T = TypeVar("T")
+Fitting = TypeVar("Fitting", Predictions, "Examples")
+
+
+class ExamplesFile(ArtifactSchema):
+    """The description in the file of examples."""
+
+    classes: ClassNames
+    name: str
+    n: Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +90,11 @@ class Examples:
                 ink[index] = np.quantile(images.mean(axis=(1, 2)) / 255, (0.05, 0.5, 0.95))
         return cls(dataset.select(np.concatenate(chosen)), means, ink, len(dataset))
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.images.classes
+
     def image_of(self, class_name: str | None) -> tuple[str, NDArray[np.uint8]]:
         """Return a class name and an image of that class; by default of the first class.
 
@@ -98,10 +131,15 @@ class Examples:
         Raises:
             RecognizerError: the file is missing or damaged.
         """
-        arrays, metadata = load_arrays(path, EXAMPLES_FORMAT)
+        arrays, metadata = load_artifact(path, EXAMPLES_FORMAT, ExamplesFile, EXAMPLES_ARRAYS)
         classes = tuple(metadata["classes"])
-        images = Dataset(arrays["images"], arrays["labels"], classes, metadata["name"])
-        return cls(images, arrays["means"], arrays["ink"], metadata["n"])
+        images, labels = arrays["images"], arrays["labels"]
+        with refusing(path):
+            if not len(images):
+                raise ValueError("holds no image")
+            check_indices("the labels", labels, len(classes))
+        dataset = Dataset(images, labels, classes, metadata["name"])
+        return cls(dataset, arrays["means"], arrays["ink"], metadata["n"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,11 +199,26 @@ class RunArtifacts:
                 return None
             try:
                 return load(source)
-            except (TenfoldError, ValueError, KeyError, TypeError, OSError) as error:
+            except (TenfoldError, ValueError, OSError) as error:
                 missing.append(f"{source.name} cannot be read ({error})")
                 return None
 
+        def fitting(kept: Fitting | None, source: Path) -> Fitting | None:
+            """Return what was read from `source`, unless the recognizer is of other images."""
+            if kept is None or recognizer is None:
+                return kept
+            images = kept.images
+            size = images.image_size if isinstance(images, Dataset) else images.shape[-1]
+            if (kept.classes, size) == (recognizer.classes, recognizer.image_size):
+                return kept
+            missing.append(f"{source.name} is of other classes or images than the recognizer")
+            return None
+
         has_validation = recipe.data.validation is not None
+        recognizer = read(Recognizer.load, folder.recognizer)
+        validation = read(Predictions.load, folder.validation, required=has_validation)
+        predictions = read(Predictions.load, folder.predictions, required=False)
+        examples = read(Examples.load, folder.examples)
         return cls(
             folder=folder,
             recipe=recipe,
@@ -175,10 +228,10 @@ class RunArtifacts:
             score=read(_read_score, folder.score, required=False),
             history=read(_read_metrics, first.metrics),
             intervals=read(_read_metrics, first.steps),
-            recognizer=read(Recognizer.load, folder.recognizer),
-            validation=read(Predictions.load, folder.validation, required=has_validation),
-            predictions=read(Predictions.load, folder.predictions, required=False),
-            examples=read(Examples.load, folder.examples),
+            recognizer=recognizer,
+            validation=fitting(validation, folder.validation),
+            predictions=fitting(predictions, folder.predictions),
+            examples=fitting(examples, folder.examples),
             missing=missing,
         )
 
@@ -199,7 +252,7 @@ def _first_member(folder: RunFolder, recipe: Recipe) -> RunFolder:
 
 def _json_reader(schema: "type[ArtifactSchema]") -> Callable[[Path], dict[str, Any]]:
     """Return a function that reads a JSON object of this schema."""
-    return lambda path: validate_artifact(json.loads(path.read_text("utf-8")), schema)
+    return lambda path: read_json(path, schema)
 
 
 def _read_score(path: Path) -> dict[str, Any]:
@@ -209,18 +262,9 @@ def _read_score(path: Path) -> dict[str, Any]:
 
 
 def _read_metrics(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text("utf-8").splitlines()
-    return [validate_artifact(json.loads(line), MetricsRow) for line in lines]
-
-
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
-
-
-class ArtifactSchema(BaseModel):
-    """A JSON object; text is not accepted for a number, nor a number for text."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    return [
+        validate_artifact(parse_json(line), MetricsRow) for line in read_text(path).splitlines()
+    ]
 
 
 class EnvironmentFile(ArtifactSchema):
@@ -282,8 +326,8 @@ class SummaryFile(ArtifactSchema):
 class ExpectedScore(ArtifactSchema):
     """The score on the validation images with its interval, low and high."""
 
-    accuracy: float
-    interval: Annotated[list[float], Field(min_length=2, max_length=2)]
+    accuracy: Accuracy
+    interval: Annotated[list[Accuracy], Field(min_length=2, max_length=2)]
 
 
 class ExpectedScoreFile(ArtifactSchema):
@@ -299,37 +343,16 @@ class ScoreFile(ArtifactSchema):
     n: Annotated[int, Field(ge=1)]
 
 
+Loss = Annotated[float, Field(ge=-1, le=1e39)]  # of float32 numbers
+
+
 class MetricsRow(ArtifactSchema):
     """A line of `metrics.jsonl` or `steps.jsonl`; what was not measured is null or missing."""
 
-    epoch: float
-    train_loss: float | None = None
-    train_accuracy: float | None = None
-    valid_loss: float | None = None
-    valid_accuracy: float | None = None
-    learning_rate: float | None = None
+    epoch: Annotated[float, Field(ge=0, le=1e6)]
+    train_loss: Loss | None = None
+    train_accuracy: Accuracy | None = None
+    valid_loss: Loss | None = None
+    valid_accuracy: Accuracy | None = None
+    learning_rate: Annotated[float, Field(ge=0, le=1e6)] | None = None
     elapsed_s: Seconds | None = None
-
-
-def validate_artifact(values: Any, schema: type[ArtifactSchema]) -> dict[str, Any]:
-    """Return `values` unchanged if they fit the schema.
-
-    Raises:
-        ValueError: they do not; the message names the field.
-    """
-    if not isinstance(values, dict):
-        raise ValueError("expected an object")  # noqa: TRY004 - reported like other damage
-    try:
-        schema.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(_error_message(error.errors()[0])) from error
-    return values
-
-
-def _error_message(detail: Mapping[str, Any]) -> str:
-    """Return one finding of pydantic as the user should read it."""
-    field_name = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "missing":
-        return f"lacks {field_name}"
-    expected = "an object" if detail["type"] == "model_type" else pydantic_message(detail["msg"])
-    return f"{field_name} is {detail['input']!r:.40}, expected: {expected}"

@@ -190,17 +190,15 @@ def render(
     )
     environment.filters["keep_units"] = _keep_units
     page = environment.from_string(template.read_text("utf-8"))
-    return (
-        page.render(
-            title=title,
-            subtitle=subtitle,
-            head=head,
-            sections=sections,
-            embedded=embedded,
-            unfolded=UNFOLDED_TILES,
-        )
-        + "\n"
+    text = page.render(
+        title=title,
+        subtitle=subtitle,
+        head=head,
+        sections=sections,
+        embedded=embedded,
+        unfolded=UNFOLDED_TILES,
     )
+    return text.encode(errors="replace").decode() + "\n"  # a name may hold half a character
 
 
 def _keep_units(text: str) -> str:

@@ -295,7 +295,7 @@ def training_section(artifacts: RunArtifacts) -> Section:
     if artifacts.recipe.ensemble.members > 1:
         section.add_text("These are the curves of the first member.")
     recognizer = artifacts.recognizer
-    best_epoch = None if recognizer is None else recognizer.provenance["epoch"]
+    best_epoch = None if recognizer is None else recognizer.provenance.get("epoch")
     images = "augmented images" if augmentation_effects(artifacts.recipe) else "images"
     section.add_text(
         f"Training accuracy is measured on {images} while the weights still change, so it may be "

@@ -7,21 +7,31 @@ RunIdentity    what must be equal for a run to be resumed
 """
 
 import copy
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
+from pydantic import create_model, model_validator
 from torch import Tensor
 
+from tenfold.artifact import (
+    ArtifactSchema,
+    Count,
+    Seconds,
+    check_arrays,
+    load_artifact,
+    parse_json,
+    read_text,
+    refusing,
+    validate_artifact,
+)
 from tenfold.data.dataset import Dataset
 from tenfold.device import Device
 from tenfold.errors import RecognizerError
 from tenfold.files import (
-    load_arrays,
     output_folder,
     path_exists,
     save_arrays,
@@ -30,6 +40,7 @@ from tenfold.files import (
 )
 from tenfold.recipe import METADATA_FIELDS, Recipe
 from tenfold.recognizer import Recognizer
+from tenfold.recognizer_file import tensor_spec
 from tenfold.run_folder import RUN_FORMAT, RunFolder
 from tenfold.training.callbacks import (
     Callback,
@@ -37,6 +48,7 @@ from tenfold.training.callbacks import (
     IntervalMetrics,
     TrainingProgress,
 )
+from tenfold.training.optimizers import parameters_of
 from tenfold.training.state import TrainState
 
 FORMAT = "tenfold-checkpoint-3"
@@ -44,6 +56,37 @@ FORMAT = "tenfold-checkpoint-3"
 # at most a twentieth of the time goes into it.
 CHECKPOINT_INTERVAL_S = 10.0
 MAX_CHECKPOINT_FRACTION = 0.05
+# What the optimizers keep of each weight, in its shape, besides the number of its steps.
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum", "momentum_buffer", "square_avg")
+
+
+class _Row(ArtifactSchema, extra="forbid", allow_inf_nan=True):
+    """Metrics; a loss may overflow in the steps before training is given up."""
+
+
+def _schema_of(row: type) -> type[_Row]:
+    """Return the schema of a dataclass of metrics."""
+    names: dict[str, Any] = {each.name: (each.type, ...) for each in fields(row)}
+    return create_model(row.__name__, __base__=_Row, **names)
+
+
+EPOCH_ROW, INTERVAL_ROW = _schema_of(EpochMetrics), _schema_of(IntervalMetrics)
+
+
+class CheckpointFile(ArtifactSchema):
+    """The description in a checkpoint."""
+
+    step: Count
+    train_s: Seconds
+    history: list[dict[str, Any]]
+    intervals: list[dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
+        for rows, schema in ((self.history, EPOCH_ROW), (self.intervals, INTERVAL_ROW)):
+            for row in rows:
+                validate_artifact(row, schema)
+        return self
 
 
 def save_checkpoint(path: Path, state: TrainState) -> None:
@@ -73,26 +116,47 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
     Raises:
         RecognizerError: the file is damaged, or of another network.
     """
-    arrays, metadata = load_arrays(path, FORMAT)
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    _load_optimizer(state.optimizer, tensors)
+    arrays, metadata = load_artifact(path, FORMAT, CheckpointFile)
+    targets = state.tensors()
+    with refusing(path):
+        check_arrays(arrays, _specs(targets, state.optimizer), {})
+        _check_progress(metadata, state)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        _load_optimizer(state.optimizer, tensors)
     with torch.no_grad():
-        for name, target in state.tensors().items():
-            found = tensors.get(name)
-            if found is None or found.shape != target.shape:
-                there = "is missing" if found is None else f"has the shape {list(found.shape)}"
-                raise RecognizerError(
-                    f"{path}: the tensor {name} {there}, expected the shape {list(target.shape)}"
-                )
-            target.copy_(found)
+        for name, target in targets.items():
+            target.copy_(tensors[name])
     state.step = metadata["step"]
     state.train_s = metadata["train_s"]
     state.history = [EpochMetrics(**row) for row in metadata["history"]]
     state.intervals = [IntervalMetrics(**row) for row in metadata["intervals"]]
 
 
+def _specs(targets: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, str]:
+    """Return dtype and shape of every tensor in a checkpoint, as for `check_arrays`."""
+    specs = {name: tensor_spec(tensor) for name, tensor in targets.items()}
+    for index, parameter in enumerate(parameters_of(optimizer)):
+        specs |= {f"optimizer.{index}.{name}?": tensor_spec(parameter) for name in MOMENTS}
+        specs[f"optimizer.{index}.step?"] = "float32 []"
+    return specs
+
+
+def _check_progress(metadata: Mapping[str, Any], state: TrainState) -> None:
+    """Make sure that the epochs are counted as the steps are.
+
+    Raises:
+        ValueError: they are not.
+    """
+    step, epochs = metadata["step"], [row["epoch"] for row in metadata["history"]]
+    done = len(epochs) * state.loader.steps_per_epoch
+    if epochs != list(range(1, len(epochs) + 1)) or not 0 <= step - done <= (
+        state.loader.steps_per_epoch
+    ):
+        raise ValueError(f"step {step} does not follow {len(epochs)} epochs")
+
+
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = parameters_of(optimizer)
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
@@ -228,7 +292,7 @@ class RunIdentity:
         """
         recipe = Recipe.load(folder.recipe)
         try:
-            data = json.loads(folder.data.read_text("utf-8"))
+            data = parse_json(read_text(folder.data))
             data["train"]["sha256"], data["valid"] and data["valid"]["sha256"]
             return cls(
                 recipe=_fixed_fields(recipe),

@@ -24,7 +24,7 @@ from tenfold.files import write_json
 from tenfold.formatting import pluralize
 from tenfold.jobs import LOCAL, Job, JobCallback, run_jobs
 from tenfold.jobs.job import MANIFEST
-from tenfold.jobs.local import free_bytes
+from tenfold.machine import free_bytes
 from tenfold.networks import build
 from tenfold.predictions import Predictions
 from tenfold.recipe import METADATA_FIELDS, Recipe
@@ -309,7 +309,7 @@ def _combine_members(
         provenance={
             "recipe": recipe.model_dump(mode="json"),
             "data": labelled.name,
-            "epoch": members[0].provenance["epoch"],
+            "epoch": members[0].provenance.get("epoch"),
             "members": results,
         },
     )

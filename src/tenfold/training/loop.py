@@ -17,12 +17,12 @@ from tenfold.data.dataset import Dataset
 from tenfold.data.splits import train_valid_rows
 from tenfold.device import Device
 from tenfold.errors import DataError, Interrupted, RecipeError
-from tenfold.files import graceful_shutdown
 from tenfold.metrics import log_loss
 from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
 from tenfold.recognizer import Recognizer
 from tenfold.run_folder import RunFolder
+from tenfold.signals import graceful_shutdown
 from tenfold.training.callbacks import (
     Callback,
     CallbackList,

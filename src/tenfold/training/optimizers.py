@@ -39,6 +39,11 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
             return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
 
 
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return every parameter that it changes, in the order of its state."""
+    return [each for group in optimizer.param_groups for each in group["params"]]
+
+
 def set_lr(optimizer: torch.optim.Optimizer, multiplier: float) -> None:
     """Set the learning rate of every group to `multiplier` times its initial one."""
     for group in optimizer.param_groups:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from tenfold.data.dataset import Dataset
+from tenfold.data.fingerprints import Fingerprints, fingerprints
 from tenfold.decision import DecisionRule
 from tenfold.errors import Interrupted, RecipeError
 from tenfold.files import output_folder, path_exists, write_text
@@ -93,7 +94,7 @@ def train(
             callbacks=callbacks,
         )
     result = calibrated(result)
-    _save(result, folder)
+    _save(result, folder, _seen_images(labelled, pseudo_labelled, result, recipe))
     return result
 
 
@@ -138,7 +139,8 @@ def fit(
                 fit_network(train_set, valid_set, recipe, folder=folder, callbacks=callbacks)
             )
             if folder is not None:
-                _save(result, folder)
+                seen = fingerprints(train_set.images), fingerprints(valid_set.images)
+                _save(result, folder, Fingerprints(*seen))
         elif folder is None and recipe.is_single_model:
             result = calibrated(fit_single(train_set, recipe, callbacks=callbacks))
         elif folder is not None:
@@ -158,7 +160,19 @@ def _nothing_is_kept() -> Iterator[None]:
         raise KeyboardInterrupt from error
 
 
-def _save(result: TrainResult, folder: RunFolder) -> None:
+def _seen_images(
+    labelled: Dataset, pseudo_labelled: Dataset | None, result: TrainResult, recipe: Recipe
+) -> Fingerprints:
+    """Return which images were trained on; what one member holds out, the others train on."""
+    own, trained = fingerprints(labelled.images), np.ones(len(labelled), np.bool_)
+    if result.validation is not None and recipe.ensemble.members == 1:
+        trained[result.validation.indices] = False
+    more = [] if pseudo_labelled is None else [fingerprints(pseudo_labelled.images)]
+    return Fingerprints(np.concatenate([own[trained], *more]), own[~trained])
+
+
+def _save(result: TrainResult, folder: RunFolder, seen: Fingerprints) -> None:
+    seen.save(folder.seen_images)
     result.recognizer.save(folder.recognizer)
     if result.validation is not None:
         result.validation.save(folder.validation)
