@@ -81,8 +81,9 @@ def test_a_run_leaves_what_the_map_promises(run):
         "seen-images.safetensors", "submission.csv", "report.html", "figures",
     }  # fmt: skip
     assert {path.name for path in (out / "figures").iterdir()} >= {
-        "classes.png", "samples.png", "ink.png", "training.png", "filters.png", "feature-maps.png",
-        "attribution.png", "confusion.png", "predictions.png", "predicted-classes.png",
+        "classes.png", "samples.png", "ink.png", "training.png", "responses.png",
+        "feature-maps.png", "attribution.png", "confusion.png", "predictions.png",
+        "predicted-classes.png",
     }  # fmt: skip
     assert "predicted leaderboard score: 0." in output
     assert "800 predictions written to" in output

@@ -5,8 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
+from tenfold.predictions import Predictions
 from tenfold.recipe import Recipe
+from tenfold.report.run_report import write_report
 from tenfold.run import run
+from tenfold.run_folder import RunFolder
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
@@ -14,7 +17,14 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
-LOADED = "() => [...document.images].map(one => [one.closest('figure').id, one.naturalWidth])"
+LOADED = (
+    "() => [...document.querySelectorAll('figure img')]"
+    ".map(one => [one.closest('figure').id, one.naturalWidth])"
+)
+# Figures of which a part is hidden, and whether a hint is visible that there is more.
+CUT = """() => [...document.querySelectorAll('figure')]
+    .filter(one => one.scrollWidth > one.clientWidth + 1)
+    .map(one => [one.id, Boolean(one.querySelector('.hint')?.checkVisibility())])"""
 WIDTH = "() => [document.documentElement.scrollWidth, window.innerWidth]"
 BACKGROUND = "() => getComputedStyle(document.body).backgroundColor"
 
@@ -36,6 +46,20 @@ def report(digits, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def unlabelled(report, digits, tmp_path_factory):
+    """The report as it would be if nobody had known the test labels."""
+    run_folder = RunFolder(
+        shutil.copytree(report.parent, tmp_path_factory.mktemp("kaggle") / "run")
+    )
+    run_folder.score.unlink()
+    known = Predictions.load(run_folder.predictions)
+    images = digits.select(np.arange(1500, 2000)).without_labels()
+    predictions = Predictions.from_probabilities(images, known.probabilities, classes=known.classes)
+    predictions.save(run_folder.predictions)
+    return write_report(run_folder.path)
+
+
+@pytest.fixture(scope="module")
 def browser():
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with playwright.sync_playwright() as driver:
@@ -53,18 +77,22 @@ def test_every_section_and_figure_is_displayed(browser, report, width, scheme):
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(report.as_uri())
-    headings = page.locator("section > h2").all_inner_texts()
+    headings = page.locator("main section > h2").all_inner_texts()
     assert headings == [
-        "Summary", "Data", "Augmentation", "Network", "Training", "Interpretability", "Errors",
-        "Label issues",
+        "Errors", "Label issues", "Training", "Data", "Augmentation", "Network",
+        "What the network sees", "Details",
     ]  # fmt: skip
     loaded = page.evaluate(LOADED)
-    assert len(loaded) >= 15
+    assert len(loaded) >= 12
     assert all(pixels > 300 for _, pixels in loaded)
+    assert all(page.evaluate("() => [...document.images].map(one => one.naturalWidth > 0)"))
     assert not problems
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     content_width, window_width = page.evaluate(WIDTH)
     assert content_width <= window_width, "the page itself must not scroll sideways"
+    cut = page.evaluate(CUT)
+    assert bool(cut) == (width < 400)
+    assert all(has_hint for _, has_hint in cut), "what is cut says so"
     assert page.evaluate(BACKGROUND) == {
         "light": "rgb(255, 255, 255)", "dark": "rgb(20, 20, 20)"
     }[scheme]  # fmt: skip
@@ -74,11 +102,13 @@ def test_every_section_and_figure_is_displayed(browser, report, width, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("which", ["run", "search", "compare"])
+@pytest.mark.parametrize("which", ["run", "unlabelled", "search", "compare"])
 def test_axe_finds_no_accessibility_violation(
-    browser, report, search_page, compare_page, which, scheme
+    browser, report, unlabelled, search_page, compare_page, which, scheme
 ):
-    pages = {"run": report, "search": search_page, "compare": compare_page}
+    pages = {
+        "run": report, "unlabelled": unlabelled, "search": search_page, "compare": compare_page,
+    }  # fmt: skip
     page = browser.new_page(color_scheme=scheme)
     page.goto(pages[which].as_uri())
     found = axe.Axe().run(page).response["violations"]

@@ -44,6 +44,8 @@ def test_two_runs_are_compared_on_the_same_images(digits, tmp_path):
     assert pair.p < 1e-6
     assert found.eval_set == "the same 2,000 test images"
     assert [row[-1] for row in found.section().tables[1].rows] == ["different"]
+    answer = found.section().paragraphs[0]
+    assert answer.startswith("one is most accurate: 99.85%. The difference from each other run is")
 
 
 def test_runs_are_compared_on_the_images_that_all_held_out(digits, tmp_path):
@@ -79,6 +81,7 @@ def test_a_comparison_is_written_as_a_page(digits, tmp_path):
     )
     write_comparison(found, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
+    assert "0 is most accurate: 99.90%. It does not differ significantly from 1, 2." in page
     html5lib.HTMLParser(strict=True).parse(page)
     assert page.count("statistically indistinguishable") == 3
     assert "p is adjusted for the number of pairs, 3" in page

@@ -458,14 +458,14 @@ def test_a_recipe_without_augmentation_shows_no_variants(finished):
     assert not section.figures
 
 
-def test_filters_are_shown_if_they_are_large_enough_to_see_something(finished):
+def test_a_network_without_convolutions_has_no_feature_maps(finished):
     artifacts = RunArtifacts.read(finished)
-    recipe = Recipe.load("lenet5")
-    network = build(recipe.network, image_size=28, n_classes=10, seed=0)
-    member = Member(network, recipe.network, Preprocessing())
-    large = replace(artifacts, recognizer=replace(artifacts.recognizer, members=[member]))
-    names = [figure.name for figure in interpretability_section(large, None).figures]
-    assert names == ["attribution", "filters", "feature-maps", "responses"]
+    config = Recipe.load("logbook-mlp").network
+    member = Member(build(config, image_size=28, n_classes=10, seed=0), config, Preprocessing())
+    dense = replace(artifacts, recognizer=replace(artifacts.recognizer, members=[member]))
+    section = interpretability_section(dense, None)
+    assert [figure.name for figure in section.figures] == ["attribution"]
+    assert "no convolutions" in section.paragraphs[-1]
 
 
 def test_every_section_names_a_chapter_that_exists(finished):

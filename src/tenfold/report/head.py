@@ -63,10 +63,11 @@ def _sentences(
     else:
         yield "No images were held out, so the run cannot predict its own score."
     if validation is not None:
-        yield (
-            artifacts.recipe.validation_caveat()
-            or "The held-out images were not used for model selection."
-        )
+        caveat = artifacts.recipe.validation_caveat()
+        unbiased = "The held-out images were not used for model selection."
+        low, high = validation.interval
+        predicted = f"The predicted accuracy was {validation.accuracy:.4f} ({low:.4f}–{high:.4f}). "
+        yield (predicted if test is not None else "") + (caveat or unbiased)
     best_known = test or validation
     if best_known is not None and is_of_digits(artifacts):
         yield rank_sentence(best_known)

@@ -1,4 +1,4 @@
-"""The network in the report: its layers, filters, feature maps and attributions."""
+"""The network in the report: its layers, feature maps and attributions."""
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from tenfold.report.artifacts import Examples, RunArtifacts
 from tenfold.report.html import Section
 
 MAX_CLASSES = 12  # in the figure of attributions
-MIN_FILTER_PIXELS = 5  # smaller filters look like noise
 MIN_MAP_PIXELS, MAX_MAP_LAYERS = 10, 3  # smaller and deeper maps cannot be interpreted
 MAX_RESPONSES, IMAGES_PER_MAP = 12, 8
 PATCH_PIXELS = 5  # about as wide as a thick stroke
@@ -53,7 +52,7 @@ def network_section(artifacts: RunArtifacts) -> Section:
 
 
 def interpretability_section(artifacts: RunArtifacts, digit: str | None) -> Section:
-    """Filters, feature maps and attributions.
+    """Attributions, feature maps, and what the last convolution responds to.
 
     Args:
         artifacts: what the run left.
@@ -72,13 +71,9 @@ def interpretability_section(artifacts: RunArtifacts, digit: str | None) -> Sect
         "change in the logit of the predicted class is recorded."
     )
     _add_attributions(section, recognizer, examples)
-    convolutions = [layer for layer in member.model.modules() if isinstance(layer, nn.Conv2d)]
-    if not convolutions:
-        section.add_text("The network has no convolutions, so there are no filters to show.")
+    if not any(isinstance(layer, nn.Conv2d) for layer in member.model.modules()):
+        section.add_text("The network has no convolutions, so there are no feature maps to show.")
         return section
-    filters = convolutions[0].weight.detach()[:, 0].cpu().numpy()
-    if filters.shape[1] >= MIN_FILTER_PIXELS:
-        section.add_figure("filters", "The filters of the first layer", figures.filters(filters))
     name, image = examples.image_of(digit)
     maps = feature_maps(member, image)
     large = [each for each in maps if each[1].shape[1] >= MIN_MAP_PIXELS][:MAX_MAP_LAYERS]

@@ -57,6 +57,7 @@ class RunComparison:
     def section(self) -> Section:
         """Return the comparison as a section of a report."""
         section = Section("comparison", "Comparison", chapter="Augmentation")
+        section.add_text(self._answer())
         section.add_text(f"All runs were evaluated on {self.eval_set}.")
         self._add_runs(section)
         self._add_pairs(section)
@@ -64,6 +65,19 @@ class RunComparison:
         drawn = figures.scores(scores, "Accuracy by run")
         section.add_figure("comparison", "Accuracy of each run with its interval", drawn)
         return section
+
+    def _answer(self) -> str:
+        """Say which run is most accurate, and from which it does not differ significantly."""
+        best = max(range(len(self.runs)), key=lambda index: self.scores[index].accuracy)
+        equal = [
+            self.names[one if other == best else other]
+            for (one, other), p in zip(self.pairs, self.adjusted_p, strict=True)
+            if best in {one, other} and p >= SIGNIFICANT
+        ]
+        text = f"{self.names[best]} is most accurate: {self.scores[best].accuracy:.2%}."
+        if not equal:
+            return f"{text} The difference from each other run is significant."
+        return f"{text} It does not differ significantly from {', '.join(equal)}."
 
     def _add_runs(self, section: Section) -> None:
         rows = []
