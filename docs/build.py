@@ -9,6 +9,7 @@ error.
 import argparse
 import copy
 import html
+import os
 import re
 import sys
 import tempfile
@@ -29,6 +30,7 @@ COURSE = DOCS / "tutorial"
 MAX_CHAPTER_S = 600  # stops a chapter that hangs; each should take less than two minutes
 NO_ALT_TEXT = 'alt="No description has been provided for this image"'
 HIDDEN = "remove-cell"
+PLAIN_OUTPUT = {"TTY_COMPATIBLE": "0"}  # commands print lines, no moving bars
 CODE_IN_SOLUTION = re.compile(r"<details>.*?```python\n(.*?)```\n", re.DOTALL)
 CHAPTER_LINK = re.compile(r"\]\((\d\d-[\w-]+)\.md\)")
 
@@ -50,9 +52,9 @@ def run_chapter(chapter: Path) -> NotebookNode:
             store_widget_state=False,
             resources={"metadata": {"path": str(COURSE)}},
         )
-        client.execute()
+        client.execute(env=os.environ | PLAIN_OUTPUT)
     for exercise, solution in solutions:
-        printed = "".join(output.get("text", "") for output in solution.outputs)
+        printed = "".join(each.text for each in solution.outputs if each.get("name") == "stdout")
         end = CODE_IN_SOLUTION.search(exercise.source).end()
         exercise.source = (
             f"{exercise.source[:end]}\n```text\n{printed.rstrip()}\n```\n{exercise.source[end:]}"
