@@ -96,6 +96,7 @@ def test_checks_are_hidden_and_figures_have_alternative_text(chapter):
 def test_it_is_in_plain_words(chapter):
     text = " ".join(chapter.read_text("utf-8").split())
     assert [word for word in OLD_WORDS if re.search(rf"\b{word}", text)] == []
+    assert "$" not in text  # a formula in TeX needs a script from elsewhere to be readable
 
 
 @each_chapter
