@@ -18,7 +18,7 @@ from pathlib import Path
 import machine
 import numpy as np
 import ours
-from robust import changed_digits
+from robust import changed_digits, train
 
 BOX = Path(__file__).parent.parent / "src" / "tenfold" / "box"
 CARD = Path(__file__).with_name("box_card.md").read_text("utf-8")
@@ -33,18 +33,14 @@ def main() -> None:
     machine.print_machine(here)
 
     import tenfold
-    from tenfold.data import train_valid_rows
     from tenfold.decision import DecisionRule
     from tenfold.export import export_onnx
     from tenfold.recipe import Recipe
     from tenfold.recognizer import apply_temperature
     from tenfold.training.train import fit_temperature
 
-    train_set, test_set = tenfold.mnist()
+    recognizer, held_out, test_set = train(options.out)
     recipe = Recipe.load("robust")
-    recognizer = tenfold.fit(train_set, recipe=recipe, out=options.out, resume=True, verbose=True)
-    _, rows = train_valid_rows(train_set, recipe.data, recipe.split_seed)
-    held_out = train_set.select(rows)
     changed = changed_digits(held_out.images, held_out.labels).values()
     images = np.concatenate([held_out.images, *changed])
     labels = np.tile(held_out.labels, 1 + len(changed))
@@ -59,7 +55,7 @@ def main() -> None:
         "recipe": recipe.name,
         "recipe_toml": recipe.model_copy(update={"benchmark": ""}).to_toml(),
         "data": "MNIST's 60,000 training images",
-        "data_sha256": train_set.content_hash(),
+        "data_sha256": tenfold.mnist()[0].content_hash(),
         "held_out": len(held_out),
         "weights_sha256": recognizer.content_hash(),
         "cpu": here["cpu"],

@@ -23,6 +23,23 @@ SIDE = 28
 IDX_HEADER = 16  # bytes
 
 
+def train(out: Path):
+    """Train by recipe robust into the run folder `out`, unless that is done.
+
+    Returns:
+        The recognizer, the images held out, and MNIST's own 10,000.
+    """
+    import tenfold
+    from tenfold.data import train_valid_rows
+    from tenfold.recipe import Recipe
+
+    train_set, test_set = tenfold.mnist()
+    recipe = Recipe.load("robust")
+    recognizer = tenfold.fit(train_set, recipe=recipe, out=out, resume=True, verbose=True)
+    _, rows = train_valid_rows(train_set, recipe.data, recipe.split_seed)
+    return recognizer, train_set.select(rows), test_set
+
+
 def score(recognizer, images: np.ndarray, labels: np.ndarray) -> dict:
     """Return the recognizer's score on labelled images, with its 95% Wilson interval."""
     from tenfold.metrics import wilson_interval
@@ -77,16 +94,7 @@ def main() -> None:
     machine.print_machine(here)
     from sklearn.metrics import roc_auc_score
 
-    import tenfold
-    from tenfold.data import train_valid_rows
-    from tenfold.recipe import Recipe
-
-    train_set, test_set = tenfold.mnist()
-    recipe = Recipe.load("robust")
-    recognizer = tenfold.fit(train_set, recipe=recipe, out=options.out, resume=True, verbose=True)
-
-    _, rows = train_valid_rows(train_set, recipe.data, recipe.split_seed)
-    held_out = train_set.select(rows)
+    recognizer, held_out, test_set = train(options.out)
     sets = {
         "MNIST's own 10,000": (test_set.images, test_set.labels),
         "held out": (held_out.images, held_out.labels),
