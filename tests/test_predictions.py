@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -81,8 +83,8 @@ def test_without_labels_some_images_of_each_predicted_class_are_kept(digits, pro
 def test_predictions_of_before_the_samples_can_be_read(digits, probabilities, tmp_path):
     path = tmp_path / "predictions.safetensors"
     Predictions.from_probabilities(digits, probabilities).save(path)
-    arrays, metadata = load_arrays(path, FORMAT)
+    arrays, description = load_arrays(path, FORMAT)
     for name in ("sampled", "sampled_images"):
         del arrays[name]
-    save_arrays(path, arrays, FORMAT, metadata)
+    save_arrays(path, arrays, FORMAT, json.loads(description))
     assert len(Predictions.load(path).sampled) == 0

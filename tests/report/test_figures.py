@@ -80,13 +80,6 @@ FIGURES: dict[str, Callable[[Dataset], Figure]] = {
     "curves_100": lambda d: figures.training_curves(history(100), best_epoch=60),
     "confusion_2": lambda d: figures.confusion_matrix(np.array([[5, 1], [0, 7]]), ("a", "b")),
     "confusion_62": lambda d: figures.confusion_matrix(np.full((62, 62), 3), LETTERS),
-    "misclassified": lambda d: figures.misclassified(
-        d.images, d.require_labels(), d.require_labels() * 0, np.linspace(0, 1, len(d)), DIGITS
-    ),
-    "all_correct": lambda d: figures.misclassified(
-        d.images, d.require_labels(), d.require_labels(), np.ones(len(d)), DIGITS
-    ),
-    "filters": lambda d: figures.filters(random_maps(32, 5)),
     "feature_maps": lambda d: figures.feature_maps(
         d.images[0], [("stem", random_maps(32, 28)), ("pool", random_maps(3, 1))]
     ),
@@ -117,7 +110,6 @@ FIGURES: dict[str, Callable[[Dataset], Figure]] = {
     "risk_coverage_3": lambda d: figures.risk_coverage(
         *risk_coverage(np.array([0.2, 0.5, 0.9]), np.array([False, True, True]))
     ),
-    "gallery_none": lambda d: figures.gallery(d.images[:0], [], "Nothing", "Nothing to see."),
     "ensemble_size": lambda d: figures.ensemble_size(
         {count: np.linspace(0.99, 0.9901, 5) + 1e-4 * count for count in range(1, 41)}, 28_000
     ),
@@ -141,7 +133,7 @@ def test_every_figure_is_saved_as_a_png_of_its_size(
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-BLANK = {"all_correct", "gallery_none", "ink_clothes"}  # they have panels without an image
+BLANK = {"ink_clothes"}  # they have panels without an image
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES.keys() - BLANK))
@@ -384,48 +376,16 @@ def test_confusion_matrix_of_many_classes_writes_the_largest_counts() -> None:
     assert "Counts up to 1 are not shown." in figure.get_supxlabel()
 
 
-def test_misclassified_images_come_most_confident_first(digits: Dataset) -> None:
-    labels = digits.require_labels()[:5]
-    predicted = labels.copy()
-    predicted[[1, 2, 4]] = (labels[[1, 2, 4]] + 1) % 10
-    confidence = np.array([1.0, 0.4, 0.9, 1.0, 0.7])
-    images = digits.images[:5]
-    figure = figures.misclassified(images, labels, predicted, confidence, DIGITS, limit=2)
-    captions = [text.get_text() for text in figure.axes[0].texts]
-    assert captions == [
-        f"{labels[2]} → {predicted[2]}\n0.900",
-        f"{labels[4]} → {predicted[4]}\n0.700",
-    ]
-    assert figure.get_suptitle() == "3 of 5 images misclassified; the 2 most confident errors"
-    shown = image_in(figure)
-    total = shown.sum(), images[[2, 4]].sum() / 255
-    assert total[0] == pytest.approx(total[1]), "these two digits are drawn and nothing else"
-
-
-def test_no_misclassified_image_leaves_the_title(digits: Dataset) -> None:
-    labels = digits.require_labels()
-    figure = figures.misclassified(digits.images, labels, labels, np.ones(len(labels)), DIGITS)
-    assert figure.get_suptitle() == "No errors: 2,000 images, all classified correctly"
-
-
-def test_misclassified_needs_equal_lengths(digits: Dataset) -> None:
-    labels = digits.require_labels()
-    with pytest.raises(DataError, match=r"\[2000, 2000, 2000, 3\], expected equal lengths"):
-        figures.misclassified(digits.images, labels, labels, np.ones(3), DIGITS)
-
-
-def test_filters_are_blue_where_positive_and_amber_where_negative() -> None:
-    weights = np.stack([np.full((2, 2), value) for value in (1.0, -1.0, 0.0)])
-    shown = image_in(figures.filters(weights))
-    positive, negative, zero = shown[0, 0], shown[0, 44], shown[0, 88]
+def test_feature_maps_are_blue_where_positive_and_amber_where_negative(digits: Dataset) -> None:
+    maps = np.stack([np.full((56, 56), value) for value in (1.0, -1.0, 0.0)])
+    shown = image_in(figures.feature_maps(digits.images[0], [("stem", maps)]), 1)
+    positive, negative, zero = shown[0, 0], shown[0, 60], shown[0, 120]
     np.testing.assert_allclose(positive, to_rgb(BLUE))
     np.testing.assert_allclose(negative, to_rgb(AMBER))
     assert zero.tolist() == [1, 1, 1]
 
 
-def test_filters_and_feature_maps_need_something_to_show(digits: Dataset) -> None:
-    with pytest.raises(DataError, match=r"filters are \[0, 3, 3\]"):
-        figures.filters(np.zeros((0, 3, 3)))
+def test_feature_maps_need_something_to_show(digits: Dataset) -> None:
     with pytest.raises(DataError, match="no layers to draw feature maps of"):
         figures.feature_maps(digits.images[0], [])
 
@@ -503,9 +463,6 @@ def by_classes(classes: tuple[str, ...]) -> list[Callable[[], Figure]]:
         lambda: figures.class_ink(images / 255, np.tile([0.1, 0.2, 0.3], (count, 1)), classes),
         lambda: figures.confusion_matrix(confusion, classes),
         lambda: figures.scores({name: Score(5, 9) for name in classes}, "By class"),
-        lambda: figures.misclassified(
-            images, labels, (labels + 1) % count, np.linspace(0, 1, count), classes
-        ),
     ]
 
 
@@ -518,7 +475,7 @@ def test_the_time_to_draw_does_not_grow_with_the_number_of_classes() -> None:
         assert " of 1,000 " in unwrapped(f"{figure.get_supxlabel()} {figure.get_suptitle()}")
 
 
-@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("index", range(5))
 def test_any_name_of_a_class_can_be_drawn(index: int) -> None:
     figure = by_classes(ODD_NAMES)[index]()
     figures.as_png(figure)

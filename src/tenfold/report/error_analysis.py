@@ -9,6 +9,7 @@ from tenfold.metrics import Evaluation, calibration_bins, evaluate_probabilities
 from tenfold.predictions import Predictions
 from tenfold.report import figures
 from tenfold.report.artifacts import RunArtifacts
+from tenfold.report.figures.style import class_labels
 from tenfold.report.html import Section, Sheet, join_items
 
 MAX_ERRORS = 240  # images in a sheet
@@ -69,7 +70,7 @@ def mistakes_sheet(known: Predictions, limit: int) -> Sheet:
     title = f"{n_errors:,} of {pluralize(len(known), 'image')} misclassified"
     if len(wrong) < n_errors:
         title += f"; the {len(wrong)} most confident errors"
-    classes = known.classes
+    classes = class_labels(known.classes)
     captions = [
         (f"{classes[known.labels[row]]} → {classes[predicted[row]]}", f"{confidence[row]:.3f}")
         for row in rows[wrong]
@@ -84,9 +85,8 @@ def low_confidence_sheet(known: Predictions, limit: int) -> Sheet:
     rows, confidence = known.hardest, known.confidence
     correct = np.flatnonzero(known.predicted[rows] == known.labels[rows])
     correct = correct[np.argsort(confidence[rows[correct]], kind="stable")][:limit]
-    captions = [
-        (known.classes[known.labels[row]], f"{confidence[row]:.3f}") for row in rows[correct]
-    ]
+    classes = class_labels(known.classes)
+    captions = [(classes[known.labels[row]], f"{confidence[row]:.3f}") for row in rows[correct]]
     return Sheet(
         "low-confidence",
         "Correct predictions of the lowest confidence",
@@ -136,7 +136,7 @@ def label_issues_section(artifacts: RunArtifacts) -> Section:
     image_of = {row: index for index, row in enumerate(validation.hardest.tolist())}
     shown = [row for row in issues.tolist() if row in image_of][:MAX_LABEL_ISSUES]
     if shown:
-        classes, predicted = validation.classes, validation.predicted
+        classes, predicted = class_labels(validation.classes), validation.predicted
         captions = [
             (
                 f"{classes[validation.labels[row]]} or {classes[predicted[row]]}?",
@@ -198,7 +198,8 @@ def _add_overrides(section: Section, ensemble: EnsembleConfig) -> None:
 def _disputed(predictions: Predictions) -> Sheet:
     """Return the images with the most votes against the plurality of the members."""
     assert predictions.member_predictions is not None
-    members, classes = predictions.member_predictions[:, predictions.hardest], predictions.classes
+    members = predictions.member_predictions[:, predictions.hardest]
+    classes = class_labels(predictions.classes)
     votes = np.eye(len(classes), dtype=np.int64)[members].sum(axis=0)
     outvoted = len(members) - votes.max(axis=1)
     order = np.argsort(-outvoted, kind="stable")[:MAX_DISPUTED]

@@ -6,6 +6,7 @@ from tenfold.formatting import pluralize
 from tenfold.predictions import Predictions
 from tenfold.report import figures
 from tenfold.report.artifacts import RunArtifacts
+from tenfold.report.figures.style import class_labels
 from tenfold.report.html import Section, Sheet, join_items
 
 LOW_CONFIDENCE = 0.9
@@ -74,9 +75,9 @@ def least_certain_sheet(predictions: Predictions, limit: int) -> Sheet:
     """Return the `limit` images of the lowest confidence, with their two most probable classes."""
     rows = predictions.hardest[:limit]
     two = np.argsort(-predictions.probabilities[rows], axis=1, kind="stable")[:, :2]
-    captions = []
+    labels, captions = class_labels(predictions.classes), []
     for row, classes in zip(rows, two, strict=True):
-        names = [predictions.classes[index] for index in classes]
+        names = [labels[index] for index in classes]
         values = [f"{predictions.probabilities[row, index]:.2f}" for index in classes]
         captions.append((" or ".join(names) + "?", " / ".join(values)))
     return Sheet(

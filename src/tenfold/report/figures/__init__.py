@@ -12,8 +12,6 @@ from tenfold.report.figures.data import (
 )
 from tenfold.report.figures.errors import (
     confusion_matrix,
-    gallery,
-    misclassified,
     reliability,
     risk_coverage,
     scores,
@@ -31,7 +29,6 @@ from tenfold.report.figures.style import as_png, save
 from tenfold.report.figures.training import (
     attribution,
     feature_maps,
-    filters,
     responses,
     training_curves,
 )
@@ -46,10 +43,7 @@ __all__ = [
     "disagreement",
     "ensemble_size",
     "feature_maps",
-    "filters",
-    "gallery",
     "method_comparison",
-    "misclassified",
     "predicted_classes",
     "reliability",
     "responses",

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import DataError
 from tenfold.formatting import pluralize
 from tenfold.metrics import CalibrationBin, Score, wilson_interval
 from tenfold.report.figures.style import (
     AMBER,
     BLUE,
-    CHARACTER_INCHES,
     FAINT,
     FULL_INCHES,
     HALF_INCHES,
@@ -24,11 +22,8 @@ from tenfold.report.figures.style import (
     TEXT,
     class_labels,
     drawing,
-    hide_axes,
     label_ends,
-    mosaic,
     set_class_ticks,
-    show_ink,
     shown_part,
     width_for,
 )
@@ -38,7 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_CONFUSION_COUNTS = 300  # numbers written into a confusion matrix
-CAPTION_INCHES = 0.48
 MARKED_COVERAGES = {0.8: (0.9, 0.95, 0.99, 1.0), 0.0: (0.5, 0.75, 0.9, 1.0)}  # by the left end
 RELIABILITY_INCHES = 4.8
 MAX_HALF_NAME = 12  # characters at the left of a figure of half the width
@@ -108,90 +102,6 @@ def _write_counts(axes: Axes, confusion: NDArray[np.int64], floor: int, top: flo
         text = axes.text(column, row, f"{count}", ha="center", va="center", color=colour)
         # They are inside the axes: the layout need not measure each of them.
         text.set(fontsize=size, in_layout=False)
-
-
-def misclassified(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    confidence: NDArray[np.floating[Any]],
-    classes: Sequence[str],
-    *,
-    limit: int = 60,
-    n_images: int | None = None,
-    n_errors: int | None = None,
-) -> Figure:
-    """Draw the misclassified images, the most confident errors first.
-
-    Args:
-        images: uint8 [N, S, S]; those classified correctly are left out.
-        labels: int64 [N], true classes as indices into `classes`.
-        predicted: int64 [N], likewise.
-        confidence: float [N], the probability of each prediction.
-        classes: name of each class.
-        limit: how many are drawn at most.
-        n_images: how many images were predicted, if `images` are not all.
-        n_errors: how many of those were misclassified, if `images` are not all.
-
-    Raises:
-        DataError: the first four arguments differ in length.
-    """
-    lengths = [len(images), len(labels), len(predicted), len(confidence)]
-    if len(set(lengths)) > 1:
-        raise DataError(
-            f"images, labels, predictions and confidence have lengths {lengths}, "
-            "expected equal lengths"
-        )
-    errors, names = np.flatnonzero(labels != predicted), class_labels(classes)
-    n_images = len(images) if n_images is None else n_images
-    if not errors.size:
-        title = f"No errors: {pluralize(n_images, 'image')}, all classified correctly"
-        return gallery(images[:0], [], title, "")
-    shown = errors[np.argsort(-confidence[errors], kind="stable")][:limit]
-    captions = [
-        f"{names[labels[index]]} → {names[predicted[index]]}\n{confidence[index]:.3f}"
-        for index in shown
-    ]
-    n_errors = len(errors) if n_errors is None else n_errors
-    title = f"{n_errors:,} of {pluralize(n_images, 'image')} misclassified"
-    if len(shown) < n_errors:
-        title += f"; the {len(shown)} most confident errors"
-    note = "Below each image: true → predicted class, and the confidence of the prediction."
-    return gallery(images[shown], captions, title, note)
-
-
-def gallery(images: NDArray[np.uint8], captions: Sequence[str], title: str, note: str) -> Figure:
-    """Draw `images` in rows, each with a caption of two lines below it.
-
-    Args:
-        images: uint8 [N, S, S], bright ink on black; without any, only title and note are drawn.
-        captions: one for each image.
-        title: of the figure.
-        note: what the captions mean.
-    """
-    if not len(images):
-        with drawing(FULL_INCHES, 0.9, title, note) as figure:
-            hide_axes(figure.subplots())
-            return figure
-    longest = max(len(caption.split("\n")[0]) for caption in captions)
-    fitting = FULL_INCHES / max(0.8, CHARACTER_INCHES * longest)
-    columns = int(np.clip(fitting, 2, np.clip(len(images), 6, 12)))
-    cell_inches = FULL_INCHES / columns
-    image_inches = min(0.85 * cell_inches, 0.9)
-    pixels = images.shape[1]
-    per_inch = pixels / image_inches
-    gap = (round(CAPTION_INCHES * per_inch), round((cell_inches - image_inches) * per_inch))
-    grid = np.pad(mosaic(images, columns, gap, 0), ((0, gap[0]), (gap[1] // 2, gap[1] // 2)))
-    height = FULL_INCHES * grid.shape[0] / grid.shape[1] + 0.75
-    with drawing(FULL_INCHES, height, title, note) as figure:
-        axes = figure.subplots()
-        show_ink(axes, grid / 255)
-        for index, caption in enumerate(captions):
-            row, column = divmod(index, columns)
-            x = gap[1] // 2 + column * (pixels + gap[1]) + pixels / 2
-            y = row * (pixels + gap[0]) + pixels
-            axes.text(x, y, caption, ha="center", va="top", fontsize=8, linespacing=1.3)
-    return figure
 
 
 def scores(

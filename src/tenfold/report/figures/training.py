@@ -1,4 +1,4 @@
-"""Figures of a trained network: learning curves, filters, feature maps, attributions."""
+"""Figures of a trained network: learning curves, feature maps, attributions."""
 
 from __future__ import annotations
 
@@ -222,25 +222,6 @@ class LivePlot(Callback):
         intervals = [asdict(interval) for interval in state.intervals]
         save(training_curves(history, intervals=intervals), self._path)
         self._throttle.restart()
-
-
-def filters(weights: NDArray[np.floating[Any]], title: str | None = None) -> Figure:
-    """Draw the filters of the first layer, `weights` float [K, k, k], on one colour scale.
-
-    Raises:
-        DataError: there are none, or `weights` has another number of dimensions.
-    """
-    if weights.ndim != 3 or not len(weights):
-        raise DataError(f"filters are {list(weights.shape)}, expected [K, k, k] with K at least 1")
-    count, height, width = weights.shape
-    if title is None:
-        title = f"{pluralize(count, 'filter')} of the first layer, {height} × {width} pixels each"
-    columns = max(6, int(np.ceil(np.sqrt(2 * count))))
-    grid = mosaic(enlarge(weights, 40), columns, (4, 4))
-    note = "Blue: positive weights. Amber: negative. The stronger the colour, the larger."
-    with drawing(FULL_INCHES, 9.5 * grid.shape[0] / grid.shape[1] + 0.9, title, note) as figure:
-        show_signed(figure.subplots(), grid, _colour_bound(weights))
-    return figure
 
 
 def responses(images: NDArray[np.uint8], layer: str, n_images: int) -> Figure:
