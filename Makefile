@@ -7,7 +7,8 @@ UV := $(shell command -v uv 2>/dev/null)
 
 .PHONY: run test docs bench lint check install format clean
 
-run: install          ## MNIST in the competition's shape: train, explain, predict, score
+# What trains is enough for this; where the tools of development are installed, they have it all.
+run: $(if $(wildcard .venv/.installed),install,.venv/.train) ## MNIST in the competition's shape: train, explain, predict, score
 	$(BIN)/tenfold run
 
 # A process a core, one thread each: threads of several processes would wait for each other.
@@ -34,15 +35,18 @@ format: install
 
 install: .venv/.installed
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: EXTRA := dev
+.venv/.train: EXTRA := train
+.venv/.installed .venv/.train: pyproject.toml constraints.txt
+	@echo "installing tenfold[$(EXTRA)] into .venv: PyTorch is large, this takes a minute or more"
 ifdef UV
-	$(UV) venv --quiet --allow-existing --seed --python $(PYTHON) .venv
-	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@$(UV) venv --quiet --allow-existing --seed --python $(PYTHON) .venv
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt \
+		--editable '.[$(EXTRA)]'
 else
-	$(PYTHON) -m venv .venv
-	@echo "installing into .venv: PyTorch is large, this takes a minute or more"
-	$(BIN)/python -m pip install --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev]'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[$(EXTRA)]'
 endif
 	@touch $@
 
