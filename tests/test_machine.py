@@ -155,14 +155,14 @@ def test_a_command_that_runs_out_of_memory_says_so(digits_csv):
 
 @pytest.mark.parametrize(
     ("chosen", "expected"),
-    [({}, "0"), ({"GOMP_SPINCOUNT": "9"}, "9"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "9"}, "9"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
-def test_threads_sleep_unless_the_user_chose(monkeypatch, chosen, expected):
+def test_threads_sleep_soon_unless_the_user_chose(monkeypatch, chosen, expected):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
-    machine.let_threads_sleep()
+    machine.shorten_spinning()
     found = os.environ.get("GOMP_SPINCOUNT")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     assert found == expected

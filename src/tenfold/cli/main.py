@@ -13,7 +13,7 @@ from tenfold.cli.common import app, detach, remove_console_handlers
 from tenfold.errors import DependencyError, Interrupted, TenfoldError
 from tenfold.files import os_error_message
 from tenfold.formatting import printable
-from tenfold.machine import let_threads_sleep, memory_sentence
+from tenfold.machine import shorten_spinning, memory_sentence
 
 __all__ = ["experiment", "inspect", "predict", "run", "serve", "submission", "train"]
 
@@ -23,7 +23,7 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 def run() -> None:
     """Run the command that the arguments name, and exit with its code."""
     _prepare_streams()
-    let_threads_sleep()
+    shorten_spinning()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
