@@ -4,8 +4,8 @@
 
 Recipe quick trains on 9,600 digits for three epochs, beside 0, 1 and 3 processes that compute all
 the time. Its threads wait for each other as OpenMP has it by default (they spin), shortly, as the
-command line has it, or asleep; or there is only one. The settings take turns; the seconds are those of an
-epoch, without the first, the median of all turns.
+command line has it, or asleep; or there is only one. The settings take turns; the seconds are those
+of an epoch, without the first, the median of all turns.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from tenfold.cli.common import app, detach, remove_console_handlers
 from tenfold.errors import DependencyError, Interrupted, TenfoldError
 from tenfold.files import os_error_message
 from tenfold.formatting import printable
-from tenfold.machine import shorten_spinning, memory_sentence
+from tenfold.machine import memory_sentence, shorten_spinning
 
 __all__ = ["experiment", "inspect", "predict", "run", "serve", "submission", "train"]
 
