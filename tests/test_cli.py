@@ -262,7 +262,10 @@ def test_ctrl_c_saves_and_exits_130(digits_csv, tmp_path):
         (["train", "missing.csv"], "missing.csv"),
         (["train"], "TRAIN"),
         (["train", "x.csv", "--resume"], "--resume: expected the folder of the run in --out"),
-        (["train", "x.csv", "--recipe", "quikc"], "no such file or recipe"),
+        (["train", "x.csv", "--recipe", "quikc"], "recipe (did you mean quick?), expected a TOML"),
+        (["train", "x.csv", "--epochs", "3"], "the recipe has it: --set training.max_epochs=VALUE"),
+        (["train", "x.csv", "--lr=3"], "the recipe has it: --set optimizer.learning_rate=VALUE"),
+        (["train", "x.csv", "--set", "max_epochs=3"], "did you mean training.max_epochs?"),
         (["train", "x.csv", "--set", "training.max_epochs=0"], "training.max_epochs is 0"),
         (["train", "x.csv", "--seed", "-1"], "seed"),
         (["train", "x.csv", "--set", "data.pseudo_label_threshold=0.9"], "needs test images"),
@@ -556,3 +559,8 @@ def test_an_interrupted_experiment_says_how_to_resume(digits_csv, tmp_path, monk
     done = tenfold(command, digits_csv / "train.csv", "--out", tmp_path / "out")
     assert done.returncode == 130
     assert done.stderr.endswith("saved; the same command resumes from there\n")
+
+
+def test_short_help_is_help():
+    assert tenfold("-h").stdout == tenfold("--help").stdout
+    assert "--recipe" in tenfold("train", "-h").stdout

@@ -306,9 +306,19 @@ def _unknown_field(model: type[ConfigSection], path: Sequence[str]) -> str:
         return f"{location} is now {RENAMED_FIELDS[location]}"
     *sections, name = path
     known = list(_fields(model, sections))
+    if not sections:
+        homes = [home for home in known if _has_field(model, home, name)]
+        if homes:
+            return f"{location} is a field of {homes[0]}; did you mean {homes[0]}.{name}?"
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
     return f"{location} is not a known field; {hint}"
+
+
+def _has_field(model: type[BaseModel], section: str, name: str) -> bool:
+    """Whether the field `section` of `model` is a section with a field `name`."""
+    annotation = model.model_fields[section].annotation
+    return isinstance(annotation, type) and name in getattr(annotation, "model_fields", {})
 
 
 def _fields(model: type[BaseModel], sections: Sequence[str]) -> Mapping[str, FieldInfo]:

@@ -4,6 +4,7 @@ A recipe is a small tree of frozen sections, which `tenfold.config` defines. Her
 checked against each other; each problem becomes one sentence.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -174,11 +175,14 @@ def _read(source: str | Path) -> dict[str, Any]:
             return read_toml(resources.files("tenfold") / "recipes" / f"{source}.toml")
         return read_toml(path)
     except FileNotFoundError as error:
-        known = ", ".join(list_recipes())
-        raise RecipeError(
-            str(source),
-            [f"there is no such file or recipe, expected a TOML file or one of {known}"],
-        ) from error
+        known = list_recipes()
+        close = difflib.get_close_matches(str(source).lower(), known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        problem = (
+            f"there is no such file or recipe{hint}, expected a TOML file or one of "
+            f"{', '.join(known)}"
+        )
+        raise RecipeError(str(source), [problem]) from error
     except OSError as error:
         raise RecipeError(str(source), [f"cannot be read ({os_error_message(error)})"]) from error
     except UnicodeDecodeError as error:

@@ -1,5 +1,6 @@
 """The whole command line: every foreseen mistake becomes one line on stderr and an exit code."""
 
+import difflib
 import errno
 import io
 import os
@@ -48,12 +49,31 @@ def run() -> None:
             detach(sys.stdout)
             code = _print_error(f"the output cannot be written ({os_error_message(error)})", 2)
     except typer.TyperException as error:
-        code = _print_error(error.format_message(), error.exit_code)
+        code = _print_error(_usage_message(error), error.exit_code)
     except (MemoryError, RuntimeError, ImportError) as error:
         code = _print_memory_error(error)
     finally:
         remove_console_handlers()
     sys.exit(code or 0)
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    """Return typer's message; for an option like `--epochs` it names the recipe's field."""
+    option = getattr(error, "option_name", None)
+    if option is None:
+        return error.format_message()
+    from tenfold.recipe import Recipe
+
+    wanted = {"lr": "learning_rate"}.get(option.strip("-"), option.strip("-").replace("-", "_"))
+    fields = {
+        name: f"{section}.{name}"
+        for section, field in Recipe.model_fields.items()
+        for name in getattr(field.annotation, "model_fields", ())
+    }
+    close = difflib.get_close_matches(wanted, fields, n=1)
+    if not close:
+        return error.format_message()
+    return f"no such option: {option}; the recipe has it: --set {fields[close[0]]}=VALUE"
 
 
 def _prepare_streams() -> None:
