@@ -153,7 +153,9 @@ def test_a_bad_file_raises_a_clear_error(content, message, tmp_path):
 
 
 def test_a_missing_recipe_lists_the_available_ones(tmp_path):
-    with pytest.raises(RecipeError, match=r"no such file or recipe .did you mean quick\?., expected .* quick"):
+    with pytest.raises(
+        RecipeError, match=r"no such file or recipe .did you mean quick\?., expected .* quick"
+    ):
         Recipe.load("quikc")
     with pytest.raises(RecipeError, match=r": cannot be read \(is a directory\)$"):
         Recipe.load(tmp_path)
