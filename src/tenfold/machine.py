@@ -138,8 +138,11 @@ _AMOUNT = re.compile(
 
 def memory_sentence(error: BaseException) -> str | None:
     """Return a sentence on the memory that was needed; None if the error is another."""
-    is_memory = isinstance(error, MemoryError) or (
-        isinstance(error, OSError) and error.errno == errno.ENOMEM
+    is_memory = (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        # Python's own C code now and then fails without saying why, when it gets no memory.
+        or (isinstance(error, SystemError) and "without exception set" in str(error))
     )
     if not is_memory:
         can_be = isinstance(error, RuntimeError | ImportError | OSError)

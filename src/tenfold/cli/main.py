@@ -50,7 +50,7 @@ def run() -> None:
             code = _print_error(f"the output cannot be written ({os_error_message(error)})", 2)
     except typer.TyperException as error:
         code = _print_error(_usage_message(error), error.exit_code)
-    except (MemoryError, RuntimeError, ImportError) as error:
+    except (MemoryError, SystemError, RuntimeError, ImportError) as error:
         code = _print_memory_error(error)
     finally:
         remove_console_handlers()
