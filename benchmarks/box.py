@@ -24,6 +24,41 @@ BOX = Path(__file__).parent.parent / "src" / "tenfold" / "box"
 CARD = Path(__file__).with_name("box_card.md").read_text("utf-8")
 
 
+def calibrated(recognizer, held_out):
+    """Return the recognizer with temperature and decision rule for all kinds of held-out images."""
+    from tenfold.decision import DecisionRule
+    from tenfold.recognizer import apply_temperature
+    from tenfold.training.train import fit_temperature
+
+    changed = changed_digits(held_out.images, held_out.labels).values()
+    images = np.concatenate([held_out.images, *changed])
+    labels = np.tile(held_out.labels, 1 + len(changed))
+    probabilities = replace(recognizer, temperature=1.0).predict_proba(images)
+    temperature = fit_temperature(probabilities, labels)
+    rule = DecisionRule.fit(apply_temperature(probabilities, temperature), labels)
+    return replace(recognizer, temperature=temperature, decision_rule=rule)
+
+
+def write_card(path: Path, card: dict, recognizer, score) -> None:
+    """Write README.md beside the exported file at `path`."""
+    (member,) = recognizer.members
+    low, high = score.interval
+    rule = recognizer.decision_rule.to_json()
+    text = CARD.format(
+        **card,
+        network=member.config.name,
+        width=member.config.width,
+        parameters=sum(each.numel() for each in member.model.parameters()),
+        size=path.stat().st_size / 1000,
+        accuracy=score.accuracy,
+        correct=score.correct,
+        low=low,
+        high=high,
+        **{name: value for name, value in rule.items() if name != "nonconformity"},
+    )
+    path.with_name("README.md").write_text(text, "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the model in the box again.")
     parser.add_argument("--out", type=Path, required=True, help="the run folder")
@@ -33,21 +68,12 @@ def main() -> None:
     machine.print_machine(here)
 
     import tenfold
-    from tenfold.decision import DecisionRule
     from tenfold.export import export_onnx
     from tenfold.recipe import Recipe
-    from tenfold.recognizer import apply_temperature
-    from tenfold.training.train import fit_temperature
 
     recognizer, held_out, test_set = train(options.out)
     recipe = Recipe.load("robust")
-    changed = changed_digits(held_out.images, held_out.labels).values()
-    images = np.concatenate([held_out.images, *changed])
-    labels = np.tile(held_out.labels, 1 + len(changed))
-    probabilities = replace(recognizer, temperature=1.0).predict_proba(images)
-    temperature = fit_temperature(probabilities, labels)
-    rule = DecisionRule.fit(apply_temperature(probabilities, temperature), labels)
-    recognizer = replace(recognizer, temperature=temperature, decision_rule=rule)
+    recognizer = calibrated(recognizer, held_out)
 
     card = {
         "name": "the model in the box",
@@ -68,22 +94,8 @@ def main() -> None:
     score = tenfold.score(predicted, test_set.labels)
     card["score"] = score.to_json()
     parity = export_onnx(recognizer, path, weights_dtype="float16", card=card)
-    (member,) = recognizer.members
-    low, high = score.interval
-    text = CARD.format(
-        **card,
-        network=member.config.name,
-        width=member.config.width,
-        parameters=sum(each.numel() for each in member.model.parameters()),
-        size=path.stat().st_size / 1000,
-        accuracy=score.accuracy,
-        correct=score.correct,
-        low=low,
-        high=high,
-        **{name: value for name, value in rule.to_json().items() if name != "nonconformity"},
-    )
-    (options.to / "README.md").write_text(text, "utf-8")
-    print(f"{path}: {parity}; MNIST's own 10,000: {score}; {rule}")
+    write_card(path, card, recognizer, score)
+    print(f"{path}: {parity}; MNIST's own 10,000: {score}; {recognizer.decision_rule}")
     print(json.dumps(card["score"]))
     ours.save_json({"machine": here, "card": card}, options.out / "card.json")
 
